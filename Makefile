@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+SEEDS ?= 1
+OUT ?= runs/demo
+DATA ?= ../shared/data
+
+.PHONY: demo test test-slow test-real lint bench setup clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: setup
+	$(BIN)/cacl demo --out $(OUT) --seed $(SEED) --seeds $(SEEDS)
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow and not real' -n 2 --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+test-real: setup
+	CACL_DATA=$(DATA) $(BIN)/python -m pytest -m real
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/check_file_sizes.py
+
+bench: setup
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

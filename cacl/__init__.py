@@ -1,0 +1,41 @@
+"""Self-supervised video representation learning after CACL (Guo et al., CVPR 2022).
+
+``cacl.pretrain("videos/", out="runs/gulls")`` learns an encoder from a folder of videos; ``cacl.load("runs/gulls")``
+gives it back; ``cacl.evaluate("runs/gulls")`` measures it. Everything else is in the modules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cacl.errors import UserError
+
+if TYPE_CHECKING:
+    from cacl.experiments.demo import demo
+    from cacl.experiments.evaluate import evaluate, load
+    from cacl.models.encoder import ClipSpec, Encoder
+    from cacl.training.pretrain import pretrain, resume
+    from cacl.training.run import Run
+
+__version__ = "0.1.0"
+__all__ = ["ClipSpec", "Encoder", "Run", "UserError", "demo", "evaluate", "load", "pretrain", "resume"]
+
+_WHERE = {
+    "ClipSpec": "cacl.models.encoder",
+    "Encoder": "cacl.models.encoder",
+    "Run": "cacl.training.run",
+    "demo": "cacl.experiments.demo",
+    "evaluate": "cacl.experiments.evaluate",
+    "load": "cacl.experiments.evaluate",
+    "pretrain": "cacl.training.pretrain",
+    "resume": "cacl.training.pretrain",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``import cacl`` alone loads neither PyTorch nor a video decoder."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'cacl' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -1,0 +1,5 @@
+"""``python -m cacl`` is ``cacl``."""
+
+from cacl.cli import main
+
+main()

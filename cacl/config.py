@@ -1,0 +1,265 @@
+"""Settings from a preset, a YAML file and the command line, with the origin of every value.
+
+A preset, then a YAML file, then ``--set a.b=c``, then flags: the later wins. ``resolve`` merges them, checks everything
+at once and lists all problems in one error. Settings objects are read only where things are put together; everything
+below takes plain arguments with the settings' names. Types and bounds are in ``settings.py``, the presets in
+``presets.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cacl.errors import UserError, did_you_mean
+from cacl.settings import Augment, Data, Frames, Method, Model, Optim, Run, Settings
+
+__all__ = [
+    "Augment",
+    "Data",
+    "Frames",
+    "Method",
+    "Model",
+    "Optim",
+    "Resolved",
+    "Run",
+    "Settings",
+    "differences",
+    "load_resolved",
+    "read_yaml",
+    "resolve",
+]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings with the origin of every value (``preset small``, ``file x.yaml``, ``--set``, ``flag``, ``auto: …``)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def with_auto(self, values: Mapping[str, tuple[Any, str]]) -> Resolved:
+        """Replace ``auto`` values; each comes with the reason that is written beside it."""
+        tree = self.settings.model_dump()
+        for key, (value, _) in values.items():
+            _put(tree, key, value)
+        reasons = {key: f"auto: {reason}" for key, (_, reason) in values.items()}
+        return Resolved(_validate(tree), {**self.origins, **reasons})
+
+    def to_yaml(self) -> str:
+        """The whole tree as YAML, each line with its origin as a comment."""
+        lines, section = list[str](), tuple[str, ...]()
+        for path, value in _leaves(self.settings.model_dump(mode="json")):
+            for depth, name in enumerate(path[:-1]):
+                if path[: depth + 1] != section[: depth + 1]:
+                    lines.append("  " * depth + f"{name}:")
+            section = path[:-1]
+            line = f"{'  ' * (len(path) - 1)}{path[-1]}: {_one_line(value)}"
+            origin = " ".join(self.origins.get(".".join(path), "").split())  # one line, and never two blanks in it
+            lines.append(f"{line.ljust(46)}  # {origin}".rstrip())
+        return "\n".join(lines) + "\n"
+
+
+def resolve(
+    preset: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    ablation: Mapping[str, Any] | None = None,
+    assignments: tuple[str, ...] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Merge preset < ablation < file < ``--set`` < flags, and check the whole.
+
+    Args:
+        preset: a complete tree (``presets.PRESETS[name]``).
+        file: YAML with any part of the tree.
+        ablation: dotted keys and values (``presets.ABLATIONS[name]``).
+        assignments: ``a.b=value`` as YAML scalars.
+        flags: dotted keys and values from the command line; ``None`` values are left out.
+
+    Raises:
+        UserError: one sentence a problem, all of them listed.
+    """
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: list[str] = []
+    given = {} if file is None else read_yaml(file)
+    layers: list[tuple[Mapping[str, Any], str]] = [(preset, f"preset {preset['preset']}")]
+    layers.append((ablation or {}, "method"))
+    layers.append((given, "" if file is None else f"file {file.name}"))
+    layers.append((dict(_assignments(assignments, problems)), "--set"))
+    layers.append(({k: v for k, v in (flags or {}).items() if v is not None}, "flag"))
+    known = dict(_flat(preset))
+    for values, origin in layers:
+        for key, value in _flat(values):
+            if key not in known:
+                problems.append(_unknown(key, value, known, origin))
+            elif key == "preset" and value != preset["preset"]:
+                problems.append(f"preset is {preset['preset']}, but {origin} says {value}: choose it with --preset.")
+            else:
+                _put(tree, key, value)
+                origins[key] = origin
+    problems = [problem for problem in problems if problem]
+    try:
+        settings = _validate(tree)
+    except UserError as error:
+        problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return Resolved(settings, origins)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A settings file as a tree. Raises UserError when it cannot be read or is no tree."""
+    try:
+        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); name a YAML file of settings.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())}); mend the file.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: found {type(tree).__name__} where settings as 'section: …' are expected.")
+    return tree
+
+
+def load_resolved(file: Path) -> Resolved:
+    """The settings that ``Resolved.to_yaml`` wrote, with the origins from its comments."""
+    settings = _validate(read_yaml(file))
+    origins, stack = {}, list[str]()
+    for line in file.read_text(encoding="utf-8").split("\n"):
+        depth = (len(line) - len(line.lstrip())) // 2
+        stack = [*stack[:depth], line.strip().split(":", 1)[0]]
+        if "  # " in line:
+            origins[".".join(stack)] = line.rsplit("  # ", 1)[1]
+    return Resolved(settings, origins)
+
+
+def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both values."""
+    a, b = dict(_flat(old.model_dump())), dict(_flat(new.model_dump()))
+    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+
+
+def _validate(tree: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        found: dict[str, Any] = {}
+        wanted: dict[str, list[str]] = {}
+        sentences: list[str] = []
+        for problem in error.errors():
+            if problem["type"] == "value_error":  # of settings together: says their names itself
+                sentences += [f"{line}." for line in str(problem["ctx"]["error"]).splitlines()]
+                continue
+            # behind the names of settings come places in a list, and which type of a union was tried
+            key = ".".join(str(part) for part in problem["loc"] if str(part).isidentifier())
+            found[key] = problem["input"]
+            wanted.setdefault(key, []).append(_wanted(problem["type"], problem["msg"]))
+        for key, value in found.items():
+            shown = list(value) if isinstance(value, tuple) else value
+            sentences.append(f"{key} must be {' or '.join(dict.fromkeys(wanted[key]))} (found {shown!r}).")
+        raise UserError("\n".join(sentences)) from error
+
+
+def _wanted(kind: str, message: str) -> str:
+    """pydantic's message as what follows "must be"."""
+    if kind in _WANTED:
+        return _WANTED[kind]
+    message = message.removeprefix("Input should be ").replace("greater than 0", "above 0")
+    return re.sub(r"(greater|less) than or equal to (\S+)", lambda m: f"{m[2]} or {_MORE[m[1]]}", message)
+
+
+def _unknown(key: str, value: Any, known: Mapping[str, Any], origin: str) -> str:
+    """The problem with a key that is no setting; none when it is a section with nothing in it."""
+    parts = sorted(name for name in known if name.startswith(f"{key}."))
+    if parts and value is None:
+        return ""
+    if parts:
+        return f"{key} is a group of settings, not one: set {parts[0]} and so on. ({origin})"
+    return f"{key} is not a setting.{did_you_mean(key, known)} ({origin})"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
+def _assignments(texts: tuple[str, ...], problems: list[str]) -> Iterator[tuple[str, Any]]:
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            problems.append(f"--set {text}: expected KEY=VALUE, for example --set method.temperature=0.1.")
+            continue
+        try:
+            yield key.strip(), yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            problems.append(f"--set {text}: the value is not YAML ({' '.join(str(error).split())}).")
+
+
+def _one_line(value: Any) -> str:
+    """A setting's value as YAML on one line."""
+    for style in (None, '"'):  # plain where it can be, quoted where it would take several lines
+        text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, default_style=style, width=10**9)
+        text = text.strip().removesuffix("\n...")
+        if "\n" not in text:
+            break
+    return text
+
+
+_MORE = {"greater": "more", "less": "less"}
+_WANTED = {
+    "missing": "a longer list",
+    "too_long": "a shorter list",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "auto, cpu, mps, cuda or cuda:0, cuda:1 …",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number (YAML 1.1 wants 1.0e-3), and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what ``_Loader`` would take for a number."""
+
+
+_FLOAT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))

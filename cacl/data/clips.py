@@ -1,0 +1,158 @@
+"""Which frames make a clip: windows, training starts and evaluation starts, as pure index arithmetic.
+
+A frame index counts the frames of a full decode in presentation order; it is not a time. Every function takes the
+number of frames of the video and, where it draws, a NumPy generator, and returns int64 indices.
+
+Shapes: N moments (clips) of one video, T frames a clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+# 16 frames at stride 2 span 31 frames, because the gap after the last frame does not count:
+#
+#   frame   start  +1  +2  +3  +4   …   +28  +29  +30
+#   taken     0         1         2   …   14         15      length = (16 - 1) · 2 + 1 = 31
+#
+# A video of N = 40 frames has 40 - 31 + 1 = 10 starts (0 … 9). At N = 30 the window of 31 does not fit; stride 1 spans
+# 16 frames and has 15 starts. At N = 10 nothing fits: 0 1 … 9 0 1 … 5 (index mod N), one start.
+
+
+@dataclass(frozen=True, slots=True)
+class ClipWindow:
+    """How a clip lies in a video.
+
+    Attributes:
+        stride: distance between two taken frames.
+        length: frames spanned, from the first taken one to the last, both included.
+        starts: number of starts that fit, 1 or more; valid starts are ``0 … starts - 1``.
+        looped: the video has fewer frames than the clip, so frames are taken modulo its length.
+    """
+
+    stride: int
+    length: int
+    starts: int
+    looped: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipPlan:
+    """What to read for one sample, and what the method wants to be told about it.
+
+    Attributes:
+        frames: int64 ``[N, T]``, frame indices, 0 or more.
+        targets: integers the method needs for this sample (a permutation, a degree), int64 arrays of any shape that is
+            the same for every sample.
+    """
+
+    frames: NDArray[np.int64]
+    targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 2 or self.frames.dtype != np.int64 or self.frames.size == 0:
+            raise ValueError(f"frames must be int64 [N, T], found {self.frames.dtype} {list(self.frames.shape)}")
+        if self.frames.min() < 0:
+            raise ValueError(f"frame indices must be 0 or more, found {self.frames.min()}")
+        for name, value in self.targets.items():
+            if value.dtype != np.int64:
+                raise ValueError(f"target '{name}' must be int64, found {value.dtype}")
+
+    def __repr__(self) -> str:
+        n, t = self.frames.shape
+        targets = ", ".join(f"{name} {list(value.shape)}" for name, value in self.targets.items())
+        return f"ClipPlan({n} x {t} frames {self.frames.min()}…{self.frames.max()}, targets: {targets or 'none'})"
+
+
+def clip_window(n_frames: int, *, frames: int = 16, stride: int = 2) -> ClipWindow:
+    """The largest stride up to ``stride`` whose window fits a video of ``n_frames``, else a looped clip at stride 1.
+
+    Raises:
+        ValueError: a count or the stride is below 1.
+    """
+    if min(n_frames, frames, stride) < 1:
+        raise ValueError(f"n_frames, frames and stride must be 1 or more, found {n_frames}, {frames}, {stride}")
+    for step in range(stride, 0, -1):
+        length = (frames - 1) * step + 1
+        if length <= n_frames:
+            return ClipWindow(step, length, n_frames - length + 1, looped=False)
+    return ClipWindow(1, frames, 1, looped=True)
+
+
+def training_clip(
+    n_frames: int,
+    rng: np.random.Generator,
+    *,
+    frames: int = 16,
+    stride: int = 2,
+    start_window: int | None = None,
+    moments: int = 1,
+    max_offset: int | None = None,
+) -> NDArray[np.int64]:
+    """Frame indices of one training sample, its starts uniform over every start whose window fits.
+
+    Args:
+        n_frames: frames of the video.
+        rng: where the starts come from; one number a moment.
+        frames: frames a clip.
+        stride: distance between frames, lowered for videos that are too short for it.
+        start_window: draw the starts as if the window spanned this many frames, so that later starts never occur. The
+            authors' code does so with 46 for a window of 31 and leaves shorter videos out of the training set, which is
+            the caller's part. None: the window's own length.
+        moments: clips a sample; with 2, view k is taken from another moment of the video than view q.
+        max_offset: furthest distance in frames of a later moment's start from the first moment's, uniform over the
+            starts within it; None draws every moment independently.
+
+    Returns:
+        int64 ``[moments, frames]``.
+
+    Raises:
+        ValueError: ``start_window`` is shorter than the window or longer than the video; or a count is below 1.
+    """
+    window = clip_window(n_frames, frames=frames, stride=stride)
+    starts = window.starts
+    if start_window is not None:
+        if start_window < (frames - 1) * stride + 1:
+            raise ValueError(f"start_window={start_window} is shorter than the window of {(frames - 1) * stride + 1}")
+        if n_frames < start_window:
+            raise ValueError(f"a video of {n_frames} frames is too short for start_window={start_window}: leave it out")
+        starts = n_frames - start_window + 1
+    if moments < 1 or (max_offset is not None and max_offset < 0):
+        raise ValueError(f"moments must be 1 or more and max_offset 0 or more, found {moments} and {max_offset}")
+    first = int(rng.integers(starts))
+    #   0 ······ first - max_offset ····· first ····· first + max_offset ······ starts - 1      (cut at both ends)
+    low, high = 0, starts
+    if max_offset is not None:
+        low, high = max(0, first - max_offset), min(starts, first + max_offset + 1)
+    later = rng.integers(low, high, size=moments - 1)
+    return _indices(np.concatenate([[first], later]), window, n_frames, frames)
+
+
+def evaluation_clips(n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10) -> NDArray[np.int64]:
+    """Evenly spaced clips of a video: starts ``round(linspace(0, N - window, clips))``, half to even.
+
+    A looped video gives the same clip every time.
+
+    Returns:
+        int64 ``[clips, frames]``.
+
+    Raises:
+        ValueError: a count is below 1.
+    """
+    if clips < 1:
+        raise ValueError(f"clips must be 1 or more, found {clips}")
+    window = clip_window(n_frames, frames=frames, stride=stride)
+    # In whole numbers, because linspace may land beside an exact half: the k-th start is k · last / (clips - 1).
+    intervals = max(clips - 1, 1)
+    starts, rest = np.divmod(np.arange(clips, dtype=np.int64) * (window.starts - 1), intervals)
+    round_up = (2 * rest > intervals) | ((2 * rest == intervals) & (starts % 2 == 1))
+    return _indices(starts + round_up, window, n_frames, frames)
+
+
+def _indices(starts_N: NDArray[np.int64], window: ClipWindow, n_frames: int, frames: int) -> NDArray[np.int64]:
+    """Frames ``start + stride · i`` of each start, modulo the video's length: int64 ``[N, frames]``."""
+    steps_T = window.stride * np.arange(frames, dtype=np.int64)
+    return (starts_N.astype(np.int64)[:, None] + steps_T[None, :]) % n_frames

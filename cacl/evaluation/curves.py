@@ -1,0 +1,179 @@
+"""Training curves from ``metrics.jsonl``: what is drawn (panels), and the picture ``curves.png``.
+
+Each panel answers one question a user has about a training: does the loss fall, has the degree task started, do the
+pairs agree, does gradient reach the 3D CNN, do the features stay apart. The report draws the same panels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe & Ito's colours, told apart by colour-blind readers, in the order in which lines take them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One curve: ``y`` at training steps ``x``, both float64 ``[N]``, all finite; ``colour`` is ``#rrggbb``."""
+
+    name: str
+    colour: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+    def smooth(self) -> NDArray[np.float64]:
+        """Centred moving average over about a twentieth of the points; at both ends over those that there are."""
+        half = len(self.y) // 40
+        total = np.concatenate([[0.0], np.cumsum(self.y)])
+        at = np.arange(len(self.y))
+        first, end = np.maximum(at - half, 0), np.minimum(at + half + 1, len(self.y))
+        average: NDArray[np.float64] = (total[end] - total[first]) / (end - first)
+        return average
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small chart: lines over training steps.
+
+    Attributes:
+        title: what is shown, with the unit.
+        lines: at least one.
+        references: values to mark by a dashed line, with their names.
+        log: logarithmic axis.
+        percent: values are fractions, to be shown in percent.
+    """
+
+    title: str
+    lines: tuple[Line, ...]
+    references: tuple[tuple[str, float], ...] = ()
+    log: bool = False
+    percent: bool = False
+
+
+# title, keys with names, references, log, percent
+_LAYOUT: tuple[tuple[str, dict[str, str], tuple[tuple[str, float], ...], bool, bool], ...] = (
+    (
+        "Loss",
+        {"loss": "total", "nce": "contrastive", "degree_loss": "degree"},
+        (("ln 16", math.log(16)),),
+        False,
+        False,
+    ),
+    ("Degree accuracy", {"degree_accuracy": "training clips"}, (("chance", 1 / 16),), False, True),
+    (
+        "Similarity of pairs",
+        {
+            "similarity_gq_gk": "Gq, Gk",
+            "similarity_gq_tq": "Gq, Tq",
+            "similarity_gq_tk": "Gq, Tk",
+            "similarity_tq_tk": "Tq, Tk",
+            "similarity_negatives": "negatives",
+        },
+        (),
+        False,
+        False,
+    ),
+    ("Gradient norm at G", {"grad_nce": "contrastive", "grad_degree": "degree"}, (), True, False),
+    ("Standard deviation of features", {"feature_std": "features"}, (("collapsed", 0.1),), False, False),
+    ("Effective rank of features", {"feature_rank": "features"}, (("collapsed", 3.0),), False, False),
+    ("Learning rate", {"lr": "learning rate"}, (), False, False),
+    ("Clips a second", {"clips_per_second": "clips a second"}, (), False, False),
+)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.jsonl``; a last line cut off by a crash is left out.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if another line is no JSON object.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not JSON") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: not a JSON object")
+        rows.append(row)
+    return rows
+
+
+def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """The panels that a run's rows can fill; a key that is missing or never finite is left out, so is an empty panel.
+
+    Args:
+        rows: rows of ``metrics.jsonl``; those of another kind than ``"train"`` are passed over.
+    """
+    train = [row for row in rows if row.get("kind", "train") == "train"]
+    filled = []
+    for title, keys, references, log, percent in _LAYOUT:
+        lines = []
+        for colour, (key, name) in zip(COLOURS, keys.items(), strict=False):
+            x, y = _points(train, key, positive=log)
+            if len(x):
+                lines.append(Line(name, colour, x, y))
+        if lines:
+            if title == "Loss" and all(line.name != "degree" for line in lines):
+                references = ()  # ln 16 is where the degree loss starts
+            filled.append(Panel(title, tuple(lines), references, log, percent))
+    return filled
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
+    """Write ``curves.png``; returns False, and writes nothing, while there is nothing to draw."""
+    shown = panels(rows)
+    if not shown:
+        return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    columns = min(3, len(shown))
+    height = -(-len(shown) // columns)
+    figure = Figure(figsize=(4.4 * columns, 3.0 * height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, panel in enumerate(shown, 1):
+        axes = figure.add_subplot(height, columns, place)
+        axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        for line in panel.lines:
+            axes.plot(line.x, line.y, color=line.colour, alpha=0.25, linewidth=0.8)
+            axes.plot(line.x, line.smooth(), color=line.colour, linewidth=1.6, label=line.name)
+        for name, value in panel.references:
+            axes.axhline(value, color="#777777", linestyle="--", linewidth=1.0, label=name)
+        if panel.log:
+            axes.set_yscale("log")
+        if panel.percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.legend(fontsize=7, frameon=False)
+    figure.savefig(path, format="png")
+    return True
+
+
+def _points(
+    rows: Sequence[Mapping[str, Any]], key: str, *, positive: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and finite values (above 0 where asked) of one key."""
+    points = []
+    for number, row in enumerate(rows):
+        value = row.get(key)
+        if isinstance(value, (int, float)) and math.isfinite(value) and (value > 0 or not positive):
+            points.append((float(row.get("step", number)), float(value)))
+    array = np.array(points, np.float64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]

@@ -1,0 +1,163 @@
+"""One vector a video: ten clips, the last convolutional map max-pooled, the mean over the clips.
+
+The retrieval feature of the paper (section 4.3): clips evenly spaced over the video, centre crop, the map of the last
+convolution max-pooled over 2x2 pixels and flattened (512 * 2 * 3 * 3 = 9216 at 16x112x112), averaged over the clips.
+
+Shapes: V videos, N clips, C channels, T frames, H W pixels, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cacl.data.augment import centre_crop
+from cacl.data.catalog import Skipped, Video
+from cacl.data.clips import evaluation_clips
+from cacl.data.store import FrameSource
+from cacl.evaluation.reading import read_clips, read_videos
+from cacl.models.encoder import pool_map
+
+
+class FeatureNetwork(Protocol):
+    """What is embedded with: any module that has the map of its last convolution."""
+
+    training: bool
+
+    def forward_features(self, x_BCTHW: Tensor) -> Tensor:
+        """``[B, 3, T, H, W]`` -> ``[B, D, T', H', W']``."""
+
+    def train(self, mode: bool = True) -> object:
+        """Switch between training and evaluation."""
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """Features of the videos that could be read, and the others with the reason.
+
+    Attributes:
+        features: float32 ``[V, D]``, one row a video that was read, in the order asked for.
+        kept: position of each row in the ``videos`` asked for, int64 ``[V]``.
+        skipped: the videos left out.
+    """
+
+    features: NDArray[np.float32]
+    kept: NDArray[np.int64]
+    skipped: tuple[Skipped, ...]
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or len(self.features) != len(self.kept):
+            raise ValueError(f"{self.features.shape} features for {len(self.kept)} videos")
+
+    def __str__(self) -> str:
+        return f"{len(self.kept)} videos x {self.features.shape[1]} features, {len(self.skipped)} skipped"
+
+
+@torch.no_grad()
+def video_features(
+    network: FeatureNetwork,
+    source: FrameSource,
+    videos: Sequence[Video],
+    *,
+    frames: int = 16,
+    stride: int = 2,
+    size: int,
+    clips: int = 10,
+    layer: Literal["max", "mean"] = "max",
+    batch_size: int = 40,
+    device: torch.device | str = "cpu",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    autocast_dtype: torch.dtype | None = None,
+    numbers: Sequence[int] | None = None,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> VideoFeatures:
+    """Embed videos with a frozen network in eval mode (restored afterwards); a ``VideoError`` skips its video.
+
+    Args:
+        network: has ``forward_features``; already on ``device``.
+        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
+        frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
+        size: side of the centre crop in pixels, at most the source's height and width.
+        clips: clips a video, evenly spaced.
+        layer: see :func:`pool_map`.
+        batch_size: clips in one forward pass.
+        mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
+        autocast_dtype: mixed precision of the forward pass; pooling and averaging are float32 always.
+        threads: decoding threads, which read ahead.
+        progress: called with the number of videos read.
+
+    Raises:
+        UserError: if ``size`` exceeds the frames, or no video could be read.
+    """
+    rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
+
+    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
+        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips)
+        return read_clips(own, number, plan_NT)
+
+    def pixels() -> Iterator[NDArray[np.uint8]]:
+        for position, clips_NTHWC in read_videos(
+            source, videos, read, skipped=skipped, numbers=numbers, threads=threads, progress=progress
+        ):
+            kept.append(position)
+            yield clips_NTHWC
+
+    def embed(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
+        x_NCTHW = centre_crop(torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std)
+        with _autocast(torch.device(device), autocast_dtype):
+            map_NDTHW = network.forward_features(x_NCTHW)
+        return pool_map(map_NDTHW, layer)
+
+    with _evaluating(network):
+        for vectors_ND in _in_batches(pixels(), embed, batch_size):
+            rows.append(vectors_ND.mean(dim=0).cpu().numpy())
+    return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
+
+
+def _in_batches(
+    videos: Iterator[NDArray[np.uint8]], embed: Callable[[NDArray[np.uint8]], Tensor], batch_size: int
+) -> Iterator[Tensor]:
+    """Vectors ``[N, D]`` of each video, computed ``batch_size`` clips at a time across video boundaries."""
+    sizes: list[int] = []  # clips of the videos not yet handed out, oldest first
+    pixels: list[NDArray[np.uint8]] = []  # their clips not yet embedded
+    vectors: list[Tensor] = []  # their vectors so far
+    for clips_NTHWC in videos:
+        sizes.append(len(clips_NTHWC))
+        pixels.append(clips_NTHWC)
+        while sum(map(len, pixels)) >= batch_size:
+            waiting = np.concatenate(pixels)
+            vectors.append(embed(waiting[:batch_size]))
+            pixels = [waiting[batch_size:]]
+        done = sum(map(len, vectors))
+        while sizes and sizes[0] <= done:
+            together = torch.cat(vectors)
+            yield together[: sizes[0]]
+            vectors, done = [together[sizes[0] :]], done - sizes.pop(0)
+    if any(map(len, pixels)):
+        vectors.append(embed(np.concatenate(pixels)))
+    if sizes:
+        ends = np.cumsum(sizes).tolist()
+        yield from torch.cat(vectors).tensor_split(ends[:-1])
+
+
+@contextmanager
+def _evaluating(network: FeatureNetwork) -> Iterator[None]:
+    was_training = network.training
+    network.train(False)
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

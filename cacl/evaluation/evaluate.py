@@ -1,0 +1,172 @@
+"""``evaluate``: the paper's retrieval protocol on a run, always beside chance and what needs no learning.
+
+Section 4.3: ten clips a video, the last convolution max-pooled, averaged over the clips; each test video queries the
+training videos by cosine similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cacl.data.augment import centre_crop
+from cacl.data.clips import training_clip
+from cacl.data.dataset import Dataset
+from cacl.data.randomness import generator
+from cacl.errors import UserError
+from cacl.evaluation.baselines import bn_statistics, video_baselines
+from cacl.evaluation.embed import video_features
+from cacl.evaluation.neighbours import neighbour_rows, pick_queries
+from cacl.evaluation.retrieval import chance, nearest, recall_at_k
+from cacl.evaluation.tiles import TileRow
+from cacl.models.encoder import Encoder
+
+STATISTICS_CLIPS = 256  # training clips for the untrained network's BatchNorm statistics
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Recall@k in percent of each row, the picture of some queries, and what could not be read.
+
+    Attributes:
+        recalls: row name -> {"R@1": …}.
+        neighbours: queries of the last network with their nearest training videos.
+        queries, gallery: how many videos.
+    """
+
+    recalls: dict[str, dict[str, float]]
+    neighbours: list[TileRow]
+    queries: int
+    gallery: int
+    skipped: list[str] = field(default_factory=list)
+
+
+def evaluate_retrieval(
+    encoders: dict[str, Encoder],
+    untrained: Encoder | None,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    clips: int = 10,
+    device: str = "cpu",
+    autocast_dtype: torch.dtype | None = None,
+    ks: Sequence[int] = (1, 5, 10, 20, 50),
+    say: Callable[[str], None] = lambda text: None,
+) -> Retrieval:
+    """Recall@k of chance, colour histogram, thumbnail, the untrained network (twice) and of each encoder.
+
+    Args:
+        encoders: name -> trained encoder; the last one's neighbours are drawn.
+        untrained: the same network with its initial weights: once with BatchNorm as initialised, once with the
+            statistics of training clips.
+        data: videos with labels and a train and a test part.
+        seed: chooses the clips for the statistics.
+        clips: clips a video.
+        autocast_dtype: mixed precision of the forward passes.
+
+    Raises:
+        UserError: no labels, or no test part.
+    """
+    if not data.has_test or any(video.label is None for video in data.catalog.videos):
+        raise UserError(
+            f"{data.catalog.root}: retrieval needs labelled videos with a train and a test part "
+            "(train/CLASS and test/CLASS folders, videos.csv with label and split, or --lists DIR --split N)."
+        )
+    train, test = data.numbers("train"), data.numbers("test")
+    say(f"Retrieval: {len(test)} test videos query {len(train)} training videos.")
+    recalls: dict[str, dict[str, float]] = {}
+    labels = np.array([video.label for video in data.catalog.videos])
+    recalls["chance"] = chance(labels[test], labels[train], ks=ks)
+    query = video_baselines(data.source, data.videos(test), numbers=test)
+    gallery = video_baselines(data.source, data.videos(train), numbers=train)
+    q_labels, g_labels = labels[np.array(test)[query.kept]], labels[np.array(train)[gallery.kept]]
+    recalls["colour histogram"] = recall_at_k(query.histogram, gallery.histogram, q_labels, g_labels, ks=ks)
+    recalls["thumbnail"] = recall_at_k(query.thumbnail, gallery.thumbnail, q_labels, g_labels, ks=ks)
+    rows: list[tuple[str, Encoder]] = []
+    if untrained is not None:
+        rows.append(("untrained", untrained))
+        rows.append(("untrained, batch statistics", _with_statistics(untrained, data, train, seed, device)))
+    rows += list(encoders.items())
+    skipped: list[str] = []
+    neighbours: list[TileRow] = []
+    for name, encoder in rows:
+        say(f"Features of {len(train) + len(test)} videos, {name} …")
+        features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
+        (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
+        recalls[name] = recall_at_k(q, g, labels[q_numbers], labels[g_numbers], ks=ks)
+        skipped = q_bad + g_bad
+        if name == rows[-1][0]:
+            neighbours = _neighbours(q, g, q_numbers, g_numbers, data)
+    return Retrieval(recalls, neighbours, len(test), len(train), skipped)
+
+
+def _features(
+    encoder: Encoder, data: Dataset, numbers: list[int], clips: int, device: str, autocast_dtype: torch.dtype | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
+    """(features, the videos' numbers, what was skipped)."""
+    spec = encoder.clip
+    found = video_features(
+        encoder.network.to(device),
+        data.source,
+        data.videos(numbers),
+        numbers=numbers,
+        frames=spec.frames,
+        stride=spec.stride,
+        size=spec.size,
+        clips=clips,
+        layer=spec.layer,
+        device=device,
+        mean=spec.pixel_mean,
+        std=spec.pixel_std,
+        autocast_dtype=autocast_dtype,
+    )
+    bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
+    return found.features, np.array(numbers)[found.kept], bad
+
+
+def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: int, device: str) -> Encoder:
+    """A copy whose BatchNorm has the statistics of centre-cropped training clips."""
+    import copy
+
+    encoder, spec = copy.deepcopy(untrained), untrained.clip
+    rng = generator(seed, "statistics")
+    numbers = rng.choice(train, size=min(STATISTICS_CLIPS, len(train)), replace=False).tolist()
+
+    def batches() -> Any:
+        for start in range(0, len(numbers), 32):
+            clips = []
+            for number in numbers[start : start + 32]:
+                plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
+                clips.append(data.source.read(number, plan[0]))
+            x = centre_crop(torch.from_numpy(np.stack(clips)), spec.size, mean=spec.pixel_mean, std=spec.pixel_std)
+            yield x.to(device)
+
+    bn_statistics(encoder.network.to(device), batches())
+    return encoder
+
+
+def _neighbours(
+    q: NDArray[np.float32],
+    g: NDArray[np.float32],
+    q_numbers: NDArray[np.int64],
+    g_numbers: NDArray[np.int64],
+    data: Dataset,
+) -> list[TileRow]:
+    queries = data.videos(q_numbers.tolist())
+    picked = pick_queries([video.label for video in queries])
+    indices, similarities = nearest(q[picked], g, 5)
+    return neighbour_rows(
+        [queries[i] for i in picked],
+        data.videos(g_numbers.tolist()),
+        indices,
+        similarities,
+        query_source=data.source,
+        gallery_source=data.source,
+        query_numbers=q_numbers[picked].tolist(),
+        gallery_numbers=g_numbers.tolist(),
+    )

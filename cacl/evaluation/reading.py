@@ -1,0 +1,107 @@
+"""Read frames of many videos in a few threads while the network runs, in the order asked for.
+
+Decoding releases the interpreter lock, so threads are enough. Open decoders are not to be shared, so each thread works
+on its own copy of the source, made as pickling would make it. A video that fails is handed over as its error, never
+raised.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cacl.data.catalog import Skipped, Video
+from cacl.data.store import FrameSource
+from cacl.errors import UserError, VideoError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_ahead(
+    source: FrameSource, items: Sequence[Item], read: Callable[[FrameSource, Item], Result], *, threads: int = 2
+) -> Iterator[tuple[Item, Result | VideoError]]:
+    """Yield ``(item, read(source, item))`` in the order of ``items``, with ``threads`` reading ahead.
+
+    Args:
+        source: the frames; every thread gets a copy of its own.
+        read: called in the threads; a ``VideoError`` it raises is yielded in place of the result, anything else is
+            raised here.
+        threads: at least 1; twice as many results wait at most.
+    """
+    local = threading.local()
+
+    def work(item: Item) -> Result | VideoError:
+        if not hasattr(local, "source"):
+            local.source = copy.deepcopy(source)
+        try:
+            return read(local.source, item)
+        except VideoError as error:
+            return error
+
+    waiting: deque[tuple[Item, Future[Result | VideoError]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > 2 * threads:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def read_clips(source: FrameSource, number: int, indices_NT: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Frames of N clips of one video, ``[N, T, H, W, 3]``; a frame in several clips is read once."""
+    unique, inverse = np.unique(indices_NT, return_inverse=True)
+    frames_UHWC = source.read(number, unique)
+    clips: NDArray[np.uint8] = frames_UHWC[inverse.reshape(indices_NT.shape)]
+    return clips
+
+
+def read_videos(
+    source: FrameSource,
+    videos: Sequence[Video],
+    read: Callable[[FrameSource, int, int], Result],
+    *,
+    skipped: list[Skipped],
+    numbers: Sequence[int] | None = None,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Yield ``(position, read(source, number, position))`` of every video that can be read, in order.
+
+    Args:
+        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
+        read: called in the threads with the thread's own source.
+        skipped: takes the videos that raise ``VideoError``.
+        progress: called with the number of videos finished.
+
+    Raises:
+        UserError: if not one video could be read.
+    """
+
+    def read_one(own_source: FrameSource, position: int) -> Result:
+        return read(own_source, position if numbers is None else int(numbers[position]), position)
+
+    for done, (position, result) in enumerate(read_ahead(source, range(len(videos)), read_one, threads=threads), 1):
+        if isinstance(result, VideoError):
+            skipped.append(Skipped(videos[position].path, result.reason))
+        else:
+            yield position, result
+        if progress is not None:
+            progress(done)
+    if len(skipped) == len(videos):
+        first = f"; the first, {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        raise UserError(f"None of {len(videos)} videos could be read{first}. Run `cacl check` on the folder.")

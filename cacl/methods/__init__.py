@@ -1,0 +1,1 @@
+"""What is learnt: the losses, the momentum copies with their queue, CACL, and MoCo on frames."""

@@ -1,0 +1,309 @@
+"""CACL and all of its ablations (paper section 3, Tables 1 and 2) as settings of one class.
+
+A clip x and its shuffled twin x~ go through the 3D CNN G, and their frames through the video transformer T. Momentum
+copies of both see the same clip and the same shuffle under another augmentation (view k). Pairs of the four embeddings
+are drawn together against a queue of keys; a second head tells the degree of the shuffle from G(x) and G(x~).
+
+Shapes: B batch, C channels, T frames, H W pixels, D features of G, F features of a frame, E = 128 embedding, K queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cacl.data.clips import ClipPlan, training_clip
+from cacl.data.shuffle import DegreeSampler, degree_class, shuffle_degree, subset_shuffle, uniform_permutation
+from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.methods.losses import contrastive_loss, degree_loss
+from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.models.cnn3d import CNN3D
+from cacl.models.heads import DegreeHead, contrast_head
+from cacl.models.transformer import VideoTransformer
+
+Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
+
+
+class VideoEncoder(nn.Module):
+    """G with its contrast head: what has a momentum copy (paper Fig. 1)."""
+
+    def __init__(self, network: CNN3D, *, twin: bool, projection: Literal["linear", "mlp"]) -> None:
+        super().__init__()
+        self.network = network
+        self.contrast = contrast_head(network.num_features * (2 if twin else 1), projection=projection)
+
+    def features(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> tuple[Tensor, ...]:
+        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32; two separate passes, as the authors' code."""
+        clips = (x_BCTHW,) if permutation_BT is None else (x_BCTHW, permute_frames(x_BCTHW, permutation_BT))
+        return tuple(self.network(clip).float() for clip in clips)
+
+    def embed(self, features: Sequence[Tensor]) -> Tensor:
+        """Unit embedding ``[B, E]`` of the concatenated features."""
+        with torch.autocast(features[0].device.type, enabled=False):
+            return F.normalize(self.contrast(torch.cat(list(features), dim=1)), dim=1)
+
+
+class CACL(nn.Module):
+    """``plan`` chooses frames and shuffle, ``forward`` computes the loss, ``after_step`` moves copies and queue."""
+
+    def __init__(
+        self,
+        network: CNN3D,
+        transformer: VideoTransformer | None,
+        frame_encoder: nn.Module | None,
+        *,
+        frames: int = 16,
+        stride: int = 2,
+        start_window: int | None = None,
+        moments: int = 1,
+        twin: bool = True,
+        pairs: Sequence[Pair] = ("gq_gk", "gq_tq", "gq_tk", "tq_tk"),
+        loss: Literal["inside", "outside"] = "inside",
+        degree_weight: float = 1.0,
+        degree_sampling: Literal["uniform", "permutation", "subset"] = "uniform",
+        temperature: float = 0.07,
+        momentum: float = 0.999,
+        momentum_schedule: Literal["constant", "cosine"] = "constant",
+        queue_size: int = 6400,
+        key_order: Literal["same", "swapped"] = "same",
+        mask_own_keys: bool = False,
+        batch_negatives: bool = False,
+        symmetric: bool = False,
+        projection: Literal["linear", "mlp"] = "linear",
+        degree_hidden: int = 512,
+        degree_dropout: float = 0.5,
+        degree_input: Literal["pair", "difference"] = "pair",
+    ) -> None:
+        """Put the parts together; every argument is the setting of the same name.
+
+        Args:
+            network: G, whose weights stay when training is over.
+            transformer: T, wanted when a pair names it.
+            frame_encoder: the frozen network below T, wanted with it; ``[N, 3, H, W]`` to ``[N, F]``.
+        """
+        super().__init__()
+        if any("t" in pair for pair in pairs) and (transformer is None or frame_encoder is None):
+            raise ValueError("pairs with T need a transformer and a frame encoder")
+        self.frames, self.stride, self.start_window, self.moments = frames, stride, start_window, moments
+        self.twin, self.pairs, self.loss = twin, tuple(pairs), loss
+        self.degree_weight, self.degree_sampling = degree_weight, degree_sampling
+        self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
+        self.swapped = key_order == "swapped"
+        self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
+        self.sampler = DegreeSampler(frames)
+
+        self.query = VideoEncoder(network, twin=twin, projection=projection)
+        self.degree = DegreeHead(
+            network.num_features,
+            hidden=degree_hidden,
+            dropout=degree_dropout,
+            classes=len(self.sampler.degrees),
+            input=degree_input,
+        )
+        self.transformer = transformer
+        self.frame_encoder = frame_encoder.requires_grad_(False) if frame_encoder is not None else None
+        self.key = momentum_copy(self.query) if pairs else None
+        self.key_transformer = momentum_copy(transformer) if self._uses("tk") and transformer is not None else None
+        self.queue = Queue(queue_size, 128) if pairs else None
+
+    # What the loop asks for ------------------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> CNN3D:
+        """The 3D CNN that stays."""
+        return self.query.network
+
+    @property
+    def views(self) -> int:
+        """Augmentation draws a sample: q alone for the degree task, q and k for the contrast."""
+        return 2 if self.pairs else 1
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers a sample that ``forward`` wants: the degree head's dropout, one set a direction."""
+        return self.degree.hidden * (2 if self.symmetric else 1)
+
+    def train(self, mode: bool = True) -> CACL:
+        """As usual, but the frozen frame encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frame_encoder is not None:
+            self.frame_encoder.eval()
+        return self
+
+    def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
+        """Frames of one sample, its shuffle and the class of its degree (sections 3.2 and 3.3)."""
+        frames_NT = training_clip(
+            n_frames,
+            rng,
+            frames=self.frames,
+            stride=self.stride,
+            start_window=self.start_window,
+            moments=self.moments,
+        )
+        if not self.twin:
+            return ClipPlan(frames_NT)
+        if self.degree_sampling == "uniform":
+            permutation, degree = self.sampler.draw(rng)
+        else:
+            draw = uniform_permutation if self.degree_sampling == "permutation" else subset_shuffle
+            permutation = draw(self.frames, rng)
+            degree = shuffle_degree(permutation)
+        return ClipPlan(frames_NT, {"permutation": permutation, "degree": np.array(degree_class(degree))})
+
+    def forward(self, batch: ViewBatch) -> StepOutput:
+        """Loss terms of one batch; nothing in the method changes (BatchNorm's running statistics aside)."""
+        frames: dict[int, Tensor] = {}
+        output = self._one_direction(batch, frames, batch.uniforms[:, : self.degree.hidden])
+        if not (self.symmetric and self.pairs):
+            return output
+        back = self._one_direction(batch, frames, batch.uniforms[:, self.degree.hidden :], q=1, k=0)
+        mean = {name: (output.terms[name] + back.terms[name]) / 2 for name in output.terms}
+        metrics = {name: (output.metrics[name] + back.metrics[name]) / 2 for name in output.metrics}
+        return StepOutput(mean, metrics, output.features, output.keys, output.key_videos)
+
+    @torch.no_grad()
+    def after_step(self, output: StepOutput, progress: float) -> None:
+        """After the optimiser's step: move the momentum copies, then put this step's keys into the queue.
+
+        Args:
+            output: of ``forward``.
+            progress: share of training done, in [0, 1].
+        """
+        if self.key is None or self.queue is None or output.keys is None or output.key_videos is None:
+            return
+        momentum = scheduled_momentum(self.momentum, self.momentum_schedule, progress)
+        momentum_update(self.key, self.query, momentum)
+        if self.key_transformer is not None and self.transformer is not None:
+            momentum_update(self.key_transformer, self.transformer, momentum)
+        self.queue.enqueue(output.keys, output.key_videos)
+
+    # The computation -------------------------------------------------------------------------------------------------
+
+    def _one_direction(
+        self, batch: ViewBatch, frames: dict[int, Tensor], uniforms: Tensor, *, q: int = 0, k: int = 1
+    ) -> StepOutput:
+        """The loss with view ``q`` as the query and view ``k`` as the key; ``frames`` keeps what is encoded already."""
+        permutation_BT = batch.targets["permutation"] if self.twin else None
+        features = self.query.features(batch.views[q], permutation_BT)  # G(x), G(x~)
+        pair_features = torch.stack(features)  # [1 or 2, B, D]: here each term's gradient is measured
+        features = tuple(pair_features)
+        terms: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        keys = None
+        if self.pairs:
+            embeddings = {"gq": self.query.embed(features)}
+            embeddings |= self._other_embeddings(batch, frames, permutation_BT, q, k)
+            keys = torch.cat([embeddings[name] for name in ("gk", "tk") if name in embeddings]).detach()
+            terms["nce"] = self._contrast(embeddings, batch.video, metrics)
+        if self.twin:
+            with torch.autocast(pair_features.device.type, enabled=False):
+                dropped = uniforms if self.training else None
+                logits_BM = self.degree(features[0], features[1], dropped)
+                terms["degree"] = degree_loss(logits_BM, batch.targets["degree"])  # Eq. 6
+            hits = logits_BM.detach().argmax(dim=1) == batch.targets["degree"]
+            metrics["degree_accuracy"] = hits.float().mean()
+        total = torch.zeros((), device=pair_features.device)
+        if "nce" in terms:
+            total = total + terms["nce"]
+        if "degree" in terms:
+            total = total + self.degree_weight * terms["degree"]  # L = L_nce + lambda * L_cls
+        videos = None if keys is None else batch.video.repeat(len(keys) // len(batch.video))
+        return StepOutput({**terms, "total": total}, metrics, pair_features, keys, videos)
+
+    def _other_embeddings(
+        self, batch: ViewBatch, frames: dict[int, Tensor], permutation_BT: Tensor | None, q: int, k: int
+    ) -> dict[str, Tensor]:
+        """Gk, Tq and Tk, each ``[B, E]``, as far as the pairs need them."""
+        found: dict[str, Tensor] = {}
+        assert self.key is not None
+        with torch.no_grad():
+            key_features = self.key.features(batch.views[k], permutation_BT)
+            found["gk"] = self.key.embed(key_features[::-1] if self.swapped else key_features)
+        if self._uses("tq") and self.transformer is not None:
+            features_BTF = self._frame_features(batch, frames, q)
+            found["tq"] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
+        if self.key_transformer is not None:
+            with torch.no_grad():
+                features_BTF = self._frame_features(batch, frames, k)
+                found["tk"] = self._transform(self.key_transformer, features_BTF, permutation_BT, swapped=self.swapped)
+        return found
+
+    @torch.no_grad()
+    def _frame_features(self, batch: ViewBatch, frames: dict[int, Tensor], view: int) -> Tensor:
+        """Features of a view's frames, ``[B, T, F]``; the frozen encoder sees each frame of a view once."""
+        assert self.frame_encoder is not None
+        if view not in frames:
+            B, _, T = batch.views[view].shape[:3]
+            frames_NCHW = batch.views[view].transpose(1, 2).flatten(0, 1)
+            frames[view] = self.frame_encoder(frames_NCHW).view(B, T, -1)
+        return frames[view]
+
+    def _transform(
+        self, transformer: VideoTransformer, features_BTF: Tensor, permutation_BT: Tensor | None, *, swapped: bool
+    ) -> Tensor:
+        """Unit T embedding ``[B, E]`` of clip and twin; the twin's tokens are the clip's, permuted."""
+        tokens_BTD = transformer.embed(features_BTF)
+        if permutation_BT is not None:
+            parts = [tokens_BTD, permute_tokens(tokens_BTD, permutation_BT)]
+            tokens_BTD = torch.cat(parts[::-1] if swapped else parts, dim=1)
+        return F.normalize(transformer(tokens_BTD).float(), dim=1)
+
+    def _contrast(self, embeddings: dict[str, Tensor], video_B: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        """Eq. 3 and 4 over the pairs asked for; all of the four similarities go to the metrics where they exist."""
+        assert self.queue is not None
+        with torch.autocast(video_B.device.type, enabled=False):
+            similarity = {}
+            for pair in ("gq_gk", "gq_tq", "gq_tk", "tq_tk"):
+                a, b = pair.split("_")
+                if a in embeddings and b in embeddings:
+                    similarity[pair] = (embeddings[a].float() * embeddings[b].float()).sum(dim=1)
+                    metrics[f"similarity_{pair}"] = similarity[pair].detach().mean()
+            query_BE = embeddings["gq"].float()
+            negatives_BK = query_BE @ self.queue.keys.T
+            metrics["similarity_negatives"] = negatives_BK.detach().mean()
+            if self.mask_own_keys:
+                negatives_BK = _without(negatives_BK, video_B[:, None] == self.queue.videos[None, :])
+            if self.batch_negatives:
+                same = video_B[:, None] == video_B[None, :]
+                for name in ("gk", "tk"):
+                    if name in embeddings:
+                        others_BB = _without(query_BE @ embeddings[name].float().T, same)
+                        negatives_BK = torch.cat([negatives_BK, others_BB], dim=1)
+            return contrastive_loss(
+                [similarity[pair] for pair in self.pairs],
+                negatives_BK,
+                temperature=self.temperature,
+                form=self.loss,
+            )
+
+    def _uses(self, embedding: str) -> bool:
+        return any(embedding in pair for pair in self.pairs)
+
+
+def permute_frames(x_BCTHW: Tensor, permutation_BT: Tensor) -> Tensor:
+    """The twin: frame t is frame ``permutation[t]`` of the clip, in the clip's memory format."""
+    rows_B1 = torch.arange(len(x_BCTHW), device=x_BCTHW.device)[:, None]
+    return (
+        x_BCTHW.transpose(1, 2)[rows_B1, permutation_BT]
+        .transpose(1, 2)
+        .contiguous(
+            memory_format=torch.channels_last_3d
+            if x_BCTHW.is_contiguous(memory_format=torch.channels_last_3d)
+            else torch.contiguous_format
+        )
+    )
+
+
+def permute_tokens(tokens_BTD: Tensor, permutation_BT: Tensor) -> Tensor:
+    """Row t is row ``permutation[t]``."""
+    rows_B1 = torch.arange(len(tokens_BTD), device=tokens_BTD.device)[:, None]
+    return tokens_BTD[rows_B1, permutation_BT]
+
+
+def _without(logits_BK: Tensor, excluded_BK: Tensor) -> Tensor:
+    return logits_BK.masked_fill(excluded_BK, -torch.inf)

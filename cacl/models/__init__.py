@@ -1,0 +1,1 @@
+"""The networks: 3D CNNs, frame encoder, video transformer, heads, and the encoder folder."""

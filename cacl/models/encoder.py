@@ -1,0 +1,248 @@
+"""The encoder: what remains of a training, and all that a user needs of it.
+
+A 3D CNN together with the description of the clips it was trained on, so that its weights never meet the wrong pixels:
+frame count, stride, size, pixel range and the layer that gives the feature travel with the weights in one folder.
+
+Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a clip, S segments of a video.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cacl.data.augment import centre_crop
+from cacl.errors import UserError
+from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
+from cacl.models.encoder_card import encoder_card
+from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
+from cacl.models.segments import Segments, frame_seconds, segment_windows
+
+Layer = Literal["max", "mean"]
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip is to an encoder. The defaults are the paper's (section 4.1).
+
+    Attributes:
+        frames: T, frames a clip.
+        stride: video frames from one clip frame to the next.
+        resize: height and width in pixels that whole frames are stretched to.
+        size: side of the square cut out of the middle, pixels.
+        pixel_mean, pixel_std: a number a colour, applied to pixels in [0, 1]; ``None`` for [0, 1] as it is.
+        layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
+            retrieval feature), or ``"mean"``, its global average (what the losses see).
+    """
+
+    frames: int = 16
+    stride: int = 2
+    resize: tuple[int, int] = (128, 171)
+    size: int = 112
+    pixel_mean: tuple[float, float, float] | None = None
+    pixel_std: tuple[float, float, float] | None = None
+    layer: Layer = "max"
+
+    def __post_init__(self) -> None:
+        numbers = (self.frames, self.stride, *self.resize, self.size)
+        if len(self.resize) != 2 or not all(type(n) is int and n >= 1 for n in numbers):
+            raise ValueError("frames, stride, resize (height, width) and size must be whole numbers above 0")
+        if self.size > min(self.resize):
+            raise ValueError(f"size {self.size} does not fit into frames of {self.resize[0]}x{self.resize[1]}")
+        if self.layer not in get_args(Layer):
+            raise ValueError(f"layer must be 'max' or 'mean', found {self.layer!r}")
+        for values in (self.pixel_mean, self.pixel_std):
+            if values is not None and (len(values) != 3 or not all(math.isfinite(v) for v in values)):
+                raise ValueError("pixel_mean and pixel_std are three finite numbers each")
+        if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
+            raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
+
+
+def pool_map(map_BDTHW: Tensor, layer: Layer) -> Tensor:
+    """One vector a clip from the last convolution's map, float32.
+
+    Args:
+        map_BDTHW: ``[B, D, T', H', W']`` from ``CNN3D.forward_features``.
+        layer: ``"max"``: max-pool (1, 2, 2) and flatten, 512 * 2 * 3 * 3 = 9216 at 16x112x112 (section 4.3); a side of
+            one pixel is left as it is. ``"mean"``: global average, ``[B, D]``.
+    """
+    map_BDTHW = map_BDTHW.float()
+    if layer == "mean":
+        return map_BDTHW.mean(dim=(2, 3, 4))
+    window = (1, min(2, map_BDTHW.shape[3]), min(2, map_BDTHW.shape[4]))
+    return F.max_pool3d(map_BDTHW, window).flatten(1)
+
+
+class Encoder(nn.Module):
+    """A 3D CNN and the clips it knows: clips in, one vector each out.
+
+    Args:
+        name: architecture, see ``build_cnn3d``.
+        width: its number of channels in the first stage.
+        clip: the clips it was, or is to be, trained on.
+        network: the trained network; ``None`` builds one with fresh weights.
+
+    Raises:
+        ValueError: ``network`` is no ``name`` of width ``width``.
+    """
+
+    def __init__(
+        self, name: CNN3DName, *, width: int = 64, clip: ClipSpec | None = None, network: CNN3D | None = None
+    ) -> None:
+        super().__init__()
+        self.name: CNN3DName = name
+        self.width = width
+        self.clip = ClipSpec() if clip is None else clip
+        with torch.device("meta"):  # shapes without memory
+            blueprint = build_cnn3d(name, width=width).eval()
+            x_BCTHW = torch.empty(1, 3, self.clip.frames, self.clip.size, self.clip.size)
+            self.num_features = pool_map(blueprint.forward_features(x_BCTHW), self.clip.layer).shape[1]
+        self.network = build_cnn3d(name, width=width) if network is None else network
+        if _shapes(self.network.state_dict()) != _shapes(blueprint.state_dict()):
+            raise ValueError(f"the network given is no {name} of width {width}")
+
+    def forward(self, clips: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Features of clips, differentiable. Call ``eval()`` first for anything but training (``load`` does).
+
+        Args:
+            clips: uint8 ``[B, T, H, W, 3]`` (RGB frames of any size, or already at ``clip.resize``): stretched and
+                centre-cropped here, exactly as in evaluation; or float ``[B, 3, T, h, w]`` in [0, 1], used as they are.
+                In both cases ``clip.pixel_mean`` and ``pixel_std`` are applied here.
+
+        Returns:
+            float32 ``[B, D]``, not normalised; D is ``num_features`` at ``clip.size``.
+
+        Raises:
+            ValueError: another shape, type or number of frames.
+        """
+        clips = torch.as_tensor(clips).to(next(self.network.parameters()).device)
+        x_BCTHW = self._from_frames(clips) if clips.dtype == torch.uint8 else self._from_pixels(clips)
+        return pool_map(self.network.forward_features(x_BCTHW), self.clip.layer)
+
+    def embed_video(self, path: str | Path, *, step: int | None = None, batch_size: int = 8) -> Segments:
+        """Features of a whole video of any length, in consecutive windows, without holding it in memory.
+
+        Args:
+            path: a video file.
+            step: frames from one window to the next; ``None``: one window after the other (``frames * stride``).
+            batch_size: windows computed together; changes speed and memory alone.
+
+        Raises:
+            VideoError: the file cannot be decoded.
+        """
+        from cacl.data.decode import VideoDecoder  # here, because decoding is not needed to use clips from elsewhere
+
+        height, width = self.clip.resize
+        was_training = self.training
+        self.eval()
+        vectors = []
+        try:
+            with VideoDecoder(path) as decoder, torch.inference_mode():
+                windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
+                seconds = frame_seconds(decoder.frames, decoder.info.fps, decoder.timeline.times)
+                for first in range(0, len(windows.frames), batch_size):
+                    wanted_BT = windows.frames[first : first + batch_size]
+                    frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
+                    vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
+        finally:
+            self.train(was_training)
+        return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
+
+    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+        """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.
+
+        Args:
+            folder: where; made when missing.
+            card: the model card; ``None`` writes what is known from the encoder alone (``encoder_card``).
+
+        Raises:
+            UserError: the folder holds something else, or cannot be written.
+        """
+        text = encoder_card(self.config) if card is None else card
+        write_encoder_folder(folder, self.config, self.network.state_dict(), text)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The encoder in an encoder folder or in a run folder, on the CPU, in eval mode. Runs no code from it.
+
+        Raises:
+            UserError: no encoder there, a damaged file, or a version that is not known.
+        """
+        folder, config, state = read_encoder_folder(path)
+        try:
+            network = dict(config["network"])
+            clip: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
+            }
+            encoder = cls(network.pop("name"), **network, clip=ClipSpec(**clip))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"{folder / 'config.json'} does not describe an encoder ({error!r}): take it from its source again."
+            ) from error
+        if _shapes(state) != _shapes(encoder.network.state_dict()):
+            raise UserError(
+                f"{folder / 'model.safetensors'} does not fit its config.json, which says {encoder.name} of width "
+                f"{encoder.width}: take both files from the same source."
+            )
+        encoder.network.load_state_dict(state)
+        return encoder.eval()
+
+    def __repr__(self) -> str:
+        clip = self.clip
+        return (
+            f"Encoder({self.name} of width {self.width}: {clip.frames} frames at stride {clip.stride}, "
+            f"{clip.size}x{clip.size} pixels, {self.num_features} features)"
+        )
+
+    def _from_frames(self, frames_BTHWC: Tensor) -> Tensor:
+        if frames_BTHWC.ndim != 5 or frames_BTHWC.shape[-1] != 3 or frames_BTHWC.shape[1] != self.clip.frames:
+            raise ValueError(f"uint8 clips must be [B, {self.clip.frames}, H, W, 3], found {list(frames_BTHWC.shape)}")
+        if tuple(frames_BTHWC.shape[2:4]) != self.clip.resize:
+            frames_BTHWC = _stretch(frames_BTHWC, self.clip.resize)
+        return centre_crop(frames_BTHWC, self.clip.size, mean=self.clip.pixel_mean, std=self.clip.pixel_std)
+
+    def _from_pixels(self, x_BCTHW: Tensor) -> Tensor:
+        if not x_BCTHW.is_floating_point() or x_BCTHW.ndim != 5 or x_BCTHW.shape[1:3] != (3, self.clip.frames):
+            raise ValueError(
+                f"clips must be uint8 [B, {self.clip.frames}, H, W, 3] or float [B, 3, {self.clip.frames}, h, w], "
+                f"found {x_BCTHW.dtype} {list(x_BCTHW.shape)}"
+            )
+        if self.clip.pixel_mean is None or self.clip.pixel_std is None:
+            return x_BCTHW
+        mean, std = (x_BCTHW.new_tensor(v).view(1, 3, 1, 1, 1) for v in (self.clip.pixel_mean, self.clip.pixel_std))
+        return (x_BCTHW - mean) / std
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` holds: version, network, clip and number of features."""
+        try:
+            release = version("cacl")
+        except PackageNotFoundError:
+            release = "unknown"
+        return {
+            "cacl": release,
+            "network": {"name": self.name, "width": self.width},
+            "clip": asdict(self.clip),
+            "num_features": self.num_features,
+        }
+
+
+def _stretch(frames_BTHWC: Tensor, resize: tuple[int, int]) -> Tensor:
+    """uint8 frames of any size to uint8 frames of another, bilinear, averaging where they shrink."""
+    B, T = frames_BTHWC.shape[:2]
+    x_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
+    x_NCHW = F.interpolate(x_NCHW, size=resize, mode="bilinear", antialias=True).round_().clamp_(0, 255)
+    return x_NCHW.to(torch.uint8).permute(0, 2, 3, 1).reshape(B, T, *resize, 3)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}

@@ -1,0 +1,164 @@
+"""The encoder folder on disk: ``config.json``, ``model.safetensors`` and a model card, replaced as one.
+
+A folder is written beside its place, forced to the disk and only then renamed, so that a kill or a full disk at any
+moment leaves the old encoder or the new one. Nothing in it can run code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from cacl.errors import UserError
+
+FORMAT = "cacl encoder"
+VERSION = 1
+
+
+def write_encoder_folder(folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str) -> None:
+    """Write the three files, replacing an encoder that is already there once the new one is complete.
+
+    Args:
+        folder: made with its parents when missing.
+        config: what ``config.json`` holds beside ``format`` and ``version``; plain JSON values.
+        state: the network's weights.
+        card: text of ``README.md``.
+
+    Raises:
+        UserError: ``folder`` holds something that is no encoder, or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    _recover(folder)
+    if folder.exists() and not _may_be_replaced(folder):
+        raise UserError(f"{folder} exists and is no encoder folder: choose another place, or move it away.")
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    files = {
+        "model.safetensors": save(weights, metadata={"format": "pt"}),
+        "README.md": card.encode(),
+        "config.json": (json.dumps({"format": FORMAT, "version": VERSION, **config}, indent=2) + "\n").encode(),
+    }
+    new, old = folder.with_name(f".{folder.name}.{os.getpid()}.new"), _backup(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        for name, content in files.items():
+            _write_synced(new / name, content)
+        _sync_folder(new)
+        # a folder that is not empty cannot be renamed over: between the two renames _recover finds the old one
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        _sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _recover(folder)
+        reason = error.strerror or error
+        raise UserError(f"{folder} could not be written ({reason}): make room, or choose another place.") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def read_encoder_folder(path: str | Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """The folder that holds the encoder, its ``config.json`` and its weights.
+
+    Args:
+        path: an encoder folder, or a run folder with one inside (``encoder/``).
+
+    Raises:
+        UserError: nothing there, another kind of folder, or a damaged file.
+    """
+    path = Path(path)
+    inside = path / "encoder"
+    # the backups last: they are there alone when a replacement was cut off between its two renames
+    for folder in (inside, path, _backup(inside), _backup(path.absolute())):
+        if (folder / "config.json").is_file():
+            break
+    else:
+        if not path.exists():
+            raise UserError(f"{path} does not exist: give a run folder or an encoder folder.")
+        raise UserError(
+            f"{path} holds no encoder (neither config.json nor encoder/config.json): "
+            "give an encoder folder, or a run folder whose training has saved one."
+        )
+    return folder, _read_config(folder / "config.json"), _read_weights(folder / "model.safetensors")
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{file} describes {found or 'something else'!r}, not a {FORMAT}: give an encoder folder.")
+    if config.get("version") != VERSION:
+        raise UserError(
+            f"{file} has format version {config.get('version')}, this cacl reads {VERSION}: install a cacl of its time."
+        )
+    return dict(config)
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise UserError(f"{file} is missing: take the folder from its source again.")
+    try:
+        return dict(load_file(file))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def _backup(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _recover(folder: Path) -> None:
+    """Finish or undo a replacement that was cut off."""
+    folder = folder.absolute()
+    old = _backup(folder)
+    if not old.is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.rename(folder)
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names in a folder durable; does nothing where folders cannot be opened (Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

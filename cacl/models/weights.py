@@ -1,0 +1,190 @@
+"""Frame-encoder weights to and from files: our folders, MoCo checkpoints, plain ResNet state dicts.
+
+Nothing is ever unpickled beyond tensors and plain containers (``weights_only=True``), so that a file somebody sent is
+safe to open. A file of another architecture is refused with a sentence that says what it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cacl.errors import UserError
+
+FORMAT = "cacl frame encoder"
+_KINDS = "a .safetensors file or one that torch.save wrote"
+# Where a ResNet lives in other people's checkpoints. MoCo v1 and v2: encoder_q; MoCo v3: base_encoder;
+# the authors' CACL: the frozen ResNet-50 inside the transformer.
+_PLACES = ("", "encoder_q.", "base_encoder.", "encoder_transformer.video_embed.extract_feature_net.", "backbone.")
+
+
+def save_frame_weights(folder: str | Path, model: nn.Module) -> None:
+    """Write a frame encoder as ``config.json`` and ``model.safetensors``.
+
+    Args:
+        folder: made when missing; the files in it are replaced, each in one step.
+        model: a ``ResNet``: its ``name``, ``width``, ``pixel_mean`` and ``pixel_std`` are written beside the weights.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"format": FORMAT, "version": 1, "name": model.name, "width": model.width}
+    for key in ("pixel_mean", "pixel_std"):
+        value = getattr(model, key)
+        config[key] = None if value is None else [float(v) for v in value.flatten()]
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors.part")
+    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
+    (folder / "config.json.part").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "config.json.part").replace(folder / "config.json")
+
+
+def load_frame_weights(path: str | Path, model: nn.Module) -> None:
+    """Copy the weights in ``path`` into ``model``, whatever kind of file it is.
+
+    Args:
+        path: a folder of ``save_frame_weights`` (or one that holds ``model.safetensors``), a ``.safetensors`` file, or
+            a file that ``torch.save`` wrote: a plain ResNet state dict, or a checkpoint with ``state_dict`` (MoCo v1
+            and v2: the query encoder is taken; MoCo v3; the authors' CACL: its frozen ResNet-50). Classifiers and
+            projections (``fc.*``) are dropped; prefixes of ``DataParallel`` are understood.
+        model: a ``ResNet`` from ``build_frame_encoder``. Left as it was when an error is raised. Its pixel
+            normalisation is not touched: ``pixel_normalisation(path)`` tells what a folder says about it.
+
+    Raises:
+        UserError: no such file, not readable, or another architecture or width than ``model``.
+    """
+    path = Path(path)
+    state = read_frame_state(path)
+    wanted = model.state_dict()
+    # BatchNorm's counter is of no use here, and old files lack it
+    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
+    if not needed <= state.keys() or any(state[name].shape != wanted[name].shape for name in needed):
+        expected = describe_frame_state(wanted) or type(model).__name__
+        found = describe_frame_state(state) or _first_difference(state, wanted, needed)
+        raise UserError(
+            f"{path} holds {found}, but the frame encoder is {expected}: "
+            "set the frame encoder's name and width to those of the file, or give another file."
+        )
+    unknown = [name for name in state if name not in wanted]
+    if unknown:
+        raise UserError(
+            f"{path} holds {describe_frame_state(state) or 'a network'} with layers that the frame encoder does not "
+            f"have ('{unknown[0]}' and {len(unknown) - 1} more): give the weights of a plain ResNet."
+        )
+    broken = next((name for name in needed if not bool(torch.isfinite(state[name]).all())), None)
+    if broken is not None:
+        raise UserError(f"{path} holds values that are not finite (in '{broken}'): give an undamaged file.")
+    model.load_state_dict({name: state.get(name, wanted[name]) for name in wanted})
+
+
+def read_frame_state(path: str | Path) -> dict[str, Tensor]:
+    """The ResNet in a file as a plain state dict: prefixes taken off, ``fc.*`` and everything else dropped.
+
+    Raises:
+        UserError: no such file, not readable, or no ResNet in it.
+    """
+    path = Path(path)
+    entries = _tensors(_read(path))
+    for place in (prefix + p for p in _PLACES for prefix in ("", "module.")):
+        stem = entries.get(f"{place}conv1.weight")
+        if stem is not None and stem.ndim == 4:
+            state = {name[len(place) :]: value for name, value in entries.items() if name.startswith(place)}
+            # the plain place "" would take everything: keep what looks like a ResNet's own
+            own = ("conv1.", "bn1.", "layer")
+            return {name: value for name, value in state.items() if name.startswith(own)}
+    names = ", ".join(f"'{name}'" for name in list(entries)[:3])
+    raise UserError(
+        f"{path} holds no ResNet for frames (no 2D 'conv1.weight'; {len(entries)} tensors in it: "
+        f"{names or 'none'}): give a plain ResNet state dict, a MoCo checkpoint or a frame encoder saved by cacl."
+    )
+
+
+def describe_frame_state(state: Mapping[str, Tensor]) -> str | None:
+    """``"resnet18 of width 64"`` for a ResNet's state dict, ``None`` when it is none that is known here."""
+    identified = identify_frame_state(state)
+    return None if identified is None else f"{identified[0]} of width {identified[1]}"
+
+
+def identify_frame_state(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """Name and width of a ResNet from its blocks a stage, its kind of block and its stem.
+
+    Any of ResNet-18, 34, 50, 101 and 152 is named, so that a refusal can say what was found.
+    """
+    if "conv1.weight" not in state:
+        return None
+    counts = []
+    for stage in range(1, 5):
+        blocks = {name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}
+        counts.append(len(blocks))
+    kind = "bottleneck" if "layer1.0.conv3.weight" in state else "basic"
+    known: dict[tuple[str, tuple[int, ...]], str] = {
+        ("basic", (2, 2, 2, 2)): "resnet18",
+        ("basic", (3, 4, 6, 3)): "resnet34",
+        ("bottleneck", (3, 4, 6, 3)): "resnet50",
+        ("bottleneck", (3, 4, 23, 3)): "resnet101",
+        ("bottleneck", (3, 8, 36, 3)): "resnet152",
+    }
+    name = known.get((kind, tuple(counts)))
+    return None if name is None else (name, int(state["conv1.weight"].shape[0]))
+
+
+def pixel_normalisation(path: str | Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Pixel mean and standard deviation that a folder of ours gives for its weights; ``None`` for [0, 1] pixels."""
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        mean, std = config.get("pixel_mean"), config.get("pixel_std")
+        return None if mean is None else (tuple(map(float, mean)), tuple(map(float, std)))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}): save the frame encoder again.") from error
+
+
+def _read(path: Path) -> object:
+    """The content of a weights file, of whatever kind, without running code from it."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        what = "has no model.safetensors" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {what}: give a frame encoder's folder, or a weights file.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{file} could not be read as tensors alone: it is damaged, no weights file, or holds other Python "
+            f"objects, which are never loaded because they can run code. Give {_KINDS}, with nothing but a state dict."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{file} is no weights file or is damaged ({reason}): give {_KINDS}.") from error
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    """Named tensors of a state dict, looked for one level down too (``state_dict``, ``model``)."""
+    if not isinstance(content, Mapping):
+        return {}
+    inner = (content.get(key) for key in ("state_dict", "model", "model_state_dict"))
+    entries = next((entry for entry in inner if isinstance(entry, Mapping)), content)
+    return {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}
+
+
+def _first_difference(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], needed: set[str]) -> str:
+    """Words for a file that is no known ResNet: its first missing or differing entry."""
+    return next(_differences(state, wanted, needed), "another network")
+
+
+def _differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], needed: set[str]) -> Iterator[str]:
+    for name in wanted:
+        if name in needed and name not in state:
+            yield f"a network without '{name}'"
+        elif name in needed and state[name].shape != wanted[name].shape:
+            yield f"a network whose '{name}' has shape {list(state[name].shape)} (not {list(wanted[name].shape)})"

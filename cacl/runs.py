@@ -1,0 +1,178 @@
+"""The run folder: one named folder a run, guarded by a lock that dies with its process.
+
+``config.yaml`` (resolved settings with their origins), ``data.json`` (where the videos are), ``videos.csv``,
+``environment.json``, ``log.txt``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``, ``curves.png``, ``encoder/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from cacl.config import Resolved, load_resolved
+from cacl.errors import UserError
+
+_LOCKS: set[TextIO] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    """In a forked child: its copy of a lock would outlive the run's process."""
+    for lock in _LOCKS:
+        os.close(lock.fileno())
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
+class RunFolder:
+    """A run on disk, opened for writing by one process at a time; use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: TextIO | None = None
+
+    @classmethod
+    def create(cls, path: Path, resolved: Resolved, data: Mapping[str, Any]) -> RunFolder:
+        """A new run folder. Raises UserError when the folder holds something already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if (path / "config.yaml").exists():
+                raise UserError(
+                    f"{path} holds a run already; choose another --out, or continue it: cacl pretrain --resume {path}"
+                )
+            raise UserError(f"{path} exists and is not empty; choose another --out.")
+        run = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            run.write("data.json", json.dumps(dict(data), indent=2) + "\n")
+            run.write("environment.json", json.dumps(environment(), indent=2) + "\n")
+            run.write("config.yaml", resolved.to_yaml())  # last: it makes the folder a run
+        except OSError as error:
+            raise UserError(f"{path}: the run folder cannot be written ({error}); choose another --out.") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run. Raises UserError when there is none."""
+        if not (path / "config.yaml").is_file():
+            raise UserError(f"{path} is not a run folder (no config.yaml in it); name a folder made by cacl pretrain.")
+        return cls(path)
+
+    def __enter__(self) -> RunFolder:
+        try:
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise UserError(f"{self.path}: the run folder cannot be written ({error}).") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise UserError(f"{self.path} is in use by {holder}; wait for it, or choose another --out.") from error
+        except OSError as error:
+            lock.close()
+            raise UserError(f"{self.path}: its disk has no file locks ({error}); choose another --out.") from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}")
+        lock.flush()
+        self._lock = lock
+        _LOCKS.add(lock)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            _LOCKS.discard(self._lock)
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def resolved(self) -> Resolved:
+        """The settings as last written."""
+        return load_resolved(self.path / "config.yaml")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Where the videos are: ``videos``, ``lists``, ``split``."""
+        content: dict[str, Any] = json.loads((self.path / "data.json").read_text())
+        return content
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file whole or not at all."""
+        target = self.path / name
+        partial = target.with_name(f".{target.name}.partial")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+
+    def log(self, text: str) -> None:
+        """A line for the user (stderr) and for ``log.txt``."""
+        print(text, file=sys.stderr, flush=True)
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
+
+
+class Metrics:
+    """Rows of ``metrics.jsonl``. After a resume it goes on behind the checkpoint's step: no row twice, none missing."""
+
+    def __init__(self, path: Path, *, kind: str, step: int) -> None:
+        """Open for rows of one kind; rows of that kind beyond ``step`` are from after the checkpoint and go."""
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _keep(line, kind, step)]
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(line + "\n" for line in kept))
+            partial.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._kind = kind
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One row; written at ``flush``."""
+        self._file.write(json.dumps({"kind": self._kind, **row}) + "\n")
+
+    def flush(self) -> None:
+        """Bring the rows to disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for ``environment.json``."""
+    import numpy
+    import torch
+
+    return {
+        "cacl": version("cacl"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+    }
+
+
+def _keep(line: str, kind: str, step: int) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False  # torn by a crash
+    return bool(row.get("kind") != kind or row.get("step", 0) <= step)

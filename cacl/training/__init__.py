@@ -1,0 +1,1 @@
+"""How it is learnt: precision, optimiser, checkpoint, the loop, and the stages put together."""

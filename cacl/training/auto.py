@@ -1,0 +1,75 @@
+"""What ``auto`` means: each value is worked out once, and written into the run with its reason."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+
+from cacl.config import Settings
+
+STEPS = 3000  # of CACL, preset small: see docs/recipes.md
+FRAME_STEPS = 600  # of MoCo on frames
+SMALLEST_QUEUE = 64
+
+
+def device_auto() -> tuple[str, str]:
+    """The best device of this machine, and why."""
+    if torch.cuda.is_available():
+        return "cuda", f"{torch.cuda.get_device_name()} found"
+    if torch.backends.mps.is_available():
+        return "mps", "Apple GPU found"
+    return "cpu", "no GPU found"
+
+
+def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:
+    """Every ``auto`` that can be told from the machine and the number of training videos.
+
+    Args:
+        settings: as given.
+        videos: training videos.
+
+    Returns:
+        Dotted key -> (value, reason).
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    if settings.run.device == "auto":
+        values["run.device"] = device_auto()
+    if settings.run.threads == "auto":
+        values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
+    if settings.data.workers == "auto":
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
+    optim = settings.optim
+    if optim.epochs == "auto":
+        passes = samples_per_video(videos, optim.batch_size)
+        steps = max(1, videos * passes // optim.batch_size)
+        values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
+    if settings.method.queue_size == "auto":
+        keys = 2 if any("tk" in pair for pair in settings.method.pairs) else 1
+        size = max(SMALLEST_QUEUE, min(6400, keys * videos // 2))
+        values["method.queue_size"] = (size, f"at most half an epoch of keys, {keys} a clip of {videos} videos")
+    return values
+
+
+def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any, str]]:
+    """The same for the frame stage, from the number of sampled frames."""
+    values: dict[str, tuple[Any, str]] = {}
+    optim = settings.frames.optim
+    if optim.epochs == "auto":
+        steps = max(1, frames * samples_per_video(frames, optim.batch_size) // optim.batch_size)
+        values["frames.optim.epochs"] = (
+            math.ceil(FRAME_STEPS / steps),
+            f"about {FRAME_STEPS} steps of {steps} an epoch",
+        )
+    if settings.frames.queue_size == "auto":
+        size = max(SMALLEST_QUEUE, min(65536, frames // 2))
+        values["frames.queue_size"] = (size, f"at most half of {frames} sampled frames")
+    return values
+
+
+def samples_per_video(videos: int, batch_size: int) -> int:
+    """Passes an epoch: one, or as many as fill one batch when there are fewer videos than that."""
+    return max(1, math.ceil(batch_size / max(1, videos)))

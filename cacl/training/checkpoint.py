@@ -1,0 +1,115 @@
+"""Checkpoints that no crash can tear: written beside, synced, manifest last, renamed; the older one goes last.
+
+A checkpoint is a folder ``step-00000420`` (``step-00000420-1`` where that one is there already) with ``state.pt`` (tensors and plain values only, read with
+``weights_only=True``) and ``manifest.json`` (step, size and CRC of the state). One that is not complete is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cacl.errors import UserError
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write the state after ``step`` steps; older checkpoints are removed when this one is complete.
+
+    Args:
+        folder: ``checkpoints/`` of one stage; made when absent.
+        step: steps done.
+        state: nested dicts and lists of tensors, numbers and strings.
+
+    Raises:
+        UserError: it cannot be written (disk full, no permission); older checkpoints stay as they were.
+    """
+    final = _free(folder, f"step-{step:08d}")
+    partial = folder / f"partial-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir()
+        with (partial / "state.pt").open("wb") as file:
+            torch.save(state, file)
+            _sync(file.fileno())
+        content = (partial / "state.pt").read_bytes()
+        manifest = {"format": 1, "step": step, "bytes": len(content), "crc32": zlib.crc32(content)}
+        with (partial / "manifest.json").open("w") as text:
+            json.dump(manifest, text)
+            text.flush()
+            _sync(text.fileno())
+        partial.rename(final)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(
+            f"{folder}: the checkpoint of step {step} could not be written ({error}); "
+            "make room or check the folder, then resume: the last complete checkpoint is untouched."
+        ) from error
+    for older in folder.glob("step-*"):
+        if older != final:
+            shutil.rmtree(older, ignore_errors=True)
+    return final
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None."""
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
+        if _complete(candidate):
+            return candidate
+    return None
+
+
+def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
+    """(steps done, state) of a complete checkpoint; nothing in the file is executed.
+
+    Raises:
+        UserError: it is not whole, or holds more than tensors and plain values.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        step = int(manifest["step"])
+        state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path / 'state.pt'} holds more than tensors and plain values, so it is not one of our checkpoints and "
+            "was not opened; remove it."
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise UserError(f"{path}: the checkpoint cannot be read ({error}); remove it to use an older one.") from error
+    return step, state
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A name that is not taken: what is there stays whole until its successor is."""
+    tries = (folder / (name + (f"-{i}" if i else "")) for i in range(len(list(folder.glob(f"{name}*"))) + 1))
+    return next(path for path in tries if not path.exists())
+
+
+def _complete(path: Path) -> bool:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        content = (path / "state.pt").read_bytes()
+        return bool(len(content) == manifest["bytes"] and zlib.crc32(content) == manifest["crc32"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

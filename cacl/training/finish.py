@@ -1,0 +1,148 @@
+"""What a run leaves behind: the first batch drawn, curves, the degree test, warnings, and the encoder folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cacl.config import Settings
+from cacl.data.dataset import Dataset
+from cacl.data.loader import ClipBatch, ClipLoader
+from cacl.evaluation.curves import draw_curves, read_metrics
+from cacl.evaluation.degree_baseline import degree_baseline, draw_pairs
+from cacl.evaluation.health import warnings_from
+from cacl.evaluation.samples import draw_samples, samples_from
+from cacl.methods.batch import ViewBatch
+from cacl.methods.cacl import CACL
+from cacl.models.encoder import Encoder
+from cacl.models.encoder_card import encoder_card
+from cacl.runs import RunFolder
+from cacl.training.wiring import clip_spec
+
+TRAIN_DRAWS, TEST_DRAWS = 4, 3
+MOST_DEGREE_VIDEOS = 2000
+
+
+def draw_first_batch(
+    run: RunFolder, loader: ClipLoader, make_views: Callable[[ClipBatch], ViewBatch], names: Sequence[str]
+) -> None:
+    """``samples/first-batch.png``: clip, twin with its degree, both views, as the method will see them."""
+    batch = next(iter(loader.epoch(0)))
+    device = run.resolved.settings.run.device
+    views = make_views(batch.to(device))
+    mean, std = run.resolved.settings.augment.mean, run.resolved.settings.augment.std
+    shown = {f"view {name}": _pixels(view, mean, std) for name, view in zip("qk", views.views, strict=False)}
+    permutations = batch.targets.get("permutation")
+    classes = batch.targets.get("degree")
+    samples = samples_from(
+        batch.frames[:, 0],
+        shown,
+        permutations_BT=permutations,
+        degrees=None if classes is None else [c + 1 if c else 0 for c in classes.tolist()],
+        names=[names[i] for i in batch.video.tolist()],
+    )
+    folder = run.path / "samples"
+    folder.mkdir(exist_ok=True)
+    draw_samples(samples, folder / "first-batch.png")
+
+
+def finish(run: RunFolder, data: Dataset, train_numbers: list[int], method: CACL) -> None:
+    """Write the encoder folder, the curves and ``finished.json``; print what the user should know."""
+    settings = run.resolved.settings
+    rows = read_metrics(run.path / "metrics.jsonl")
+    draw_curves([row for row in rows if row["kind"] == "train"], run.path / "curves.png")
+    found: dict[str, Any] = {"steps": rows[-1]["step"] if rows else 0}
+    warnings = warnings_from(rows)
+    if settings.method.twin and settings.method.degree_weight > 0:
+        found["degree"] = degree_test(settings, data, train_numbers, method)
+        degree = found["degree"]
+        run.log(
+            f"Shuffle degree on {degree['tested on']}: {degree['accuracy']:.1f} % right "
+            f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)."
+        )
+        if degree["accuracy"] <= degree["frame-difference baseline"]:
+            warnings.append(
+                "The degree head knows no more than plain frame differences do; train longer, or raise degree_weight."
+            )
+    found["warnings"] = warnings
+    for warning in warnings:
+        run.log(f"Warning: {warning}")
+    spec = clip_spec(settings)
+    encoder = Encoder(
+        settings.model.network, width=settings.model.width, clip=spec, network=method.encoder.float().cpu()
+    )
+    measured = "" if "degree" not in found else f"Shuffle degrees told: {found['degree']['accuracy']:.1f} %."
+    trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
+    encoder.save(run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=measured))
+    run.write("finished.json", json.dumps(found, indent=2) + "\n")
+    run.log(f"{data.catalog.summary()}. Encoder: {run.path / 'encoder'}")
+    run.log(f"How good is it? cacl evaluate {run.path}")
+
+
+def degree_test(settings: Settings, data: Dataset, train_numbers: list[int], method: CACL) -> dict[str, Any]:
+    """Degree accuracy in percent on clips of the test videos (the training videos where there are none)."""
+    test_numbers = data.numbers("test") if data.has_test else train_numbers
+    train_numbers, test_numbers = _thinned(train_numbers), _thinned(test_numbers)
+    device = next(method.parameters()).device
+    common: dict[str, Any] = {
+        "seed": settings.run.seed,
+        "frames": settings.data.frames,
+        "stride": settings.data.stride,
+        "size": settings.augment.size,
+    }
+
+    def scores(clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
+        clip, twin = (method.encoder(x).float() for x in (clip_BCTHW, twin_BCTHW))
+        logits: Tensor = method.degree(clip, twin)
+        return logits
+
+    was_training = method.training
+    method.eval()
+    train_pairs = draw_pairs(
+        data.source,
+        data.videos(train_numbers),
+        numbers=train_numbers,
+        purpose="train",
+        draws=TRAIN_DRAWS,
+        **common,
+    )
+    test_pairs = draw_pairs(
+        data.source,
+        data.videos(test_numbers),
+        numbers=test_numbers,
+        purpose="test",
+        draws=TEST_DRAWS,
+        network=scores,
+        device=device,
+        mean=settings.augment.mean,
+        std=settings.augment.std,
+        **common,
+    )
+    method.train(was_training)
+    own, baseline = test_pairs.network_result(), degree_baseline(train_pairs, test_pairs, seed=settings.run.seed)
+    where = "unseen videos" if data.has_test else "new clips of the training videos"
+    return {
+        "accuracy": own.accuracy,
+        "cross entropy": own.cross_entropy,
+        "mean error": own.mean_error,
+        "chance": 100 / 16,
+        "frame-difference baseline": baseline.accuracy,
+        "pairs": own.pairs,
+        "tested on": where,
+    }
+
+
+def _thinned(numbers: list[int]) -> list[int]:
+    step = -(-len(numbers) // MOST_DEGREE_VIDEOS)
+    return numbers[:: max(1, step)]
+
+
+def _pixels(view: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor:
+    if mean is None or std is None:
+        return view
+    shape = (1, 3, 1, 1, 1)
+    return view * torch.tensor(std, device=view.device).view(shape) + torch.tensor(mean, device=view.device).view(shape)

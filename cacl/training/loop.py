@@ -1,0 +1,192 @@
+"""The training loop: one step that can be read without scrolling, ruled off from logging and saving.
+
+It serves every method and stage. All randomness is a function of (seed, epoch, sample), so that the state to restore is
+weights, optimiser, momentum copies, queue and the number of steps done.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cacl.data.loader import ClipBatch, ClipLoader, Failure
+from cacl.errors import UserError
+from cacl.evaluation.health import feature_health
+from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.runs import Metrics
+from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from cacl.training.progress import Progress
+from cacl.training.stop import StopRequest
+
+
+class Method(Protocol):
+    """What the loop wants of a method (an ``nn.Module``)."""
+
+    views: int
+    uniforms: int
+
+    def after_step(self, output: StepOutput, progress: float) -> None:
+        """Momentum copies and queue, after the optimiser's step."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything a training needs, put together by ``pretrain``.
+
+    Attributes:
+        name: of the stage, the ``kind`` of its metrics rows.
+        method: the module to train; ``method(views)`` gives a ``StepOutput``.
+        loader: its batches.
+        make_views: augmentation: a batch on the device to what the method sees.
+        video_names: for messages, by the batch's video numbers.
+        learning_rate: of a step, counted from 0.
+        checkpoints: folder of this stage.
+        metrics: ``metrics.jsonl``.
+        autocast: bfloat16/float16, or None for float32.
+    """
+
+    name: str
+    method: nn.Module
+    loader: ClipLoader
+    optimizer: torch.optim.Optimizer
+    make_views: Callable[[ClipBatch], ViewBatch]
+    video_names: Sequence[str]
+    learning_rate: Callable[[int], float]
+    epochs: int
+    checkpoints: Path
+    metrics: Path
+    device: torch.device
+    autocast: torch.dtype | None
+    clip_gradient: float | None
+    log_every: int
+    save_minutes: float
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole stage."""
+        return self.epochs * self.loader.steps_per_epoch
+
+
+def train(stage: Stage, stop: StopRequest) -> None:
+    """Run a stage to its end, from its newest checkpoint when there is one.
+
+    Raises:
+        UserError: the loss is not finite (the batch's videos are named), or a checkpoint cannot be written.
+        Stopped: SIGTERM or Ctrl-C asked for it; the step was finished and saved.
+    """
+    scaler = torch.amp.GradScaler(stage.device.type, enabled=stage.autocast == torch.float16)
+    done = _restore(stage, scaler)
+    metrics = Metrics(stage.metrics, kind=stage.name, step=done)
+    per_epoch, saved_at = stage.loader.steps_per_epoch, time.monotonic()
+    stage.method.train()
+    try:
+        with Progress(stage.name, total=stage.steps, done=done) as progress:
+            for epoch in range(done // per_epoch, stage.epochs):
+                for raw in stage.loader.epoch(epoch, start_step=done % per_epoch if epoch == done // per_epoch else 0):
+                    # ---- one step --------------------------------------------------------------------------------
+                    lr = _set_learning_rate(stage, done)
+                    batch = stage.make_views(raw.to(stage.device))
+                    with _autocast(stage):
+                        output: StepOutput = stage.method(batch)
+                    row = _row(stage, output, done, epoch, lr)
+                    stage.optimizer.zero_grad(set_to_none=True)
+                    scaler.scale(output.terms["total"]).backward()  # type: ignore[no-untyped-call]
+                    _clip(stage, scaler)
+                    scaler.step(stage.optimizer)
+                    scaler.update()
+                    stage.method.after_step(output, progress=(done + 1) / stage.steps)  # type: ignore[operator]
+                    done += 1
+                    # ---- logging and saving ------------------------------------------------------------------------
+                    _check_finite(stage, row, batch)
+                    metrics.add({**row, "clips_per_second": round(progress.rate * stage.loader.batch_size, 2)})
+                    progress.advance(row)
+                    due = time.monotonic() - saved_at > 60 * stage.save_minutes
+                    if due or stop.requested or done == stage.steps:
+                        metrics.flush()
+                        save_checkpoint(stage.checkpoints, done, _state(stage, scaler))
+                        saved_at = time.monotonic()
+                    stop.raise_if_requested()
+    finally:
+        metrics.close()
+
+
+def _set_learning_rate(stage: Stage, step: int) -> float:
+    lr = stage.learning_rate(step)
+    for group in stage.optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def _autocast(stage: Stage) -> Any:
+    return nullcontext() if stage.autocast is None else torch.autocast(stage.device.type, dtype=stage.autocast)
+
+
+def _clip(stage: Stage, scaler: torch.amp.GradScaler) -> None:
+    if stage.clip_gradient is not None:
+        scaler.unscale_(stage.optimizer)
+        nn.utils.clip_grad_norm_(stage.method.parameters(), stage.clip_gradient)
+
+
+def _row(stage: Stage, output: StepOutput, step: int, epoch: int, lr: float) -> dict[str, Any]:
+    """This step's numbers; every ``log_every`` steps also what each term does to G, and the state of the features."""
+    names = {"nce": "nce", "degree": "degree_loss", "total": "loss"}
+    row: dict[str, Any] = {"step": step + 1, "epoch": epoch, "lr": lr}
+    row |= {names[name]: value.item() for name, value in output.terms.items()}
+    row |= {name: value.item() for name, value in output.metrics.items()}
+    if step % stage.log_every == 0:
+        for name, term in output.terms.items():
+            if name != "total":
+                (gradient,) = torch.autograd.grad(term, output.features, retain_graph=True)
+                row[f"grad_{name}"] = gradient.float().norm().item()
+        health = feature_health(_clip_features(output.features))
+        row |= {"feature_std": health["std"], "feature_rank": health["effective_rank"]}
+    return row
+
+
+def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """G(x) of a batch, ``[B, D]``: the first of clip and twin where there are two."""
+    first = features[0] if features.ndim == 3 else features
+    return first.detach().float().cpu().numpy()
+
+
+def _check_finite(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
+    if math.isfinite(row["loss"]):
+        return
+    names = sorted({stage.video_names[i] for i in batch.video.tolist()})
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise UserError(
+        f"The loss of {stage.name} is {row['loss']} at step {row['step']}. The last good checkpoint is kept. "
+        f"Lower optim.lr or use run.precision float32. Videos of the batch: {shown}."
+    )
+
+
+def _state(stage: Stage, scaler: torch.amp.GradScaler) -> dict[str, Any]:
+    failures = [[f.video, f.epoch, f.reason] for f in stage.loader.failures]
+    return {
+        "method": stage.method.state_dict(),
+        "optimizer": stage.optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "failures": failures,
+    }
+
+
+def _restore(stage: Stage, scaler: torch.amp.GradScaler) -> int:
+    """Load the newest complete checkpoint; the number of steps done, 0 without one."""
+    path = newest_checkpoint(stage.checkpoints)
+    if path is None:
+        return 0
+    done, state = load_checkpoint(path)
+    stage.method.load_state_dict(state["method"])
+    stage.optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
+    stage.loader.leave_out([Failure(*failure) for failure in state["failures"]])
+    return done

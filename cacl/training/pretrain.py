@@ -1,0 +1,191 @@
+"""``pretrain``: from a folder of videos to an encoder, in one run folder, to its end or to where it was stopped.
+
+The stages, each skipped when it is done: find the videos (and keep decoded frames), train the frame encoder when T
+needs one, train CACL, write the encoder and what a user should know of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cacl.config import Resolved, differences, resolve
+from cacl.errors import UserError, did_you_mean
+from cacl.models.weights import read_frame_state
+from cacl.presets import ABLATIONS, PRESETS
+from cacl.runs import RunFolder
+from cacl.training.auto import auto_values
+from cacl.training.finish import finish
+from cacl.training.precision import choose_precision
+from cacl.training.run import Run
+from cacl.training.stages import frame_encoder_stage, video_stage
+from cacl.training.stop import StopRequest
+from cacl.training.videos import open_run_data, training_numbers
+from cacl.training.wiring import build_frames_network, channels_last_, initial_network
+
+
+def resolve_settings(
+    *,
+    preset: str = "small",
+    method: str | None = None,
+    config: str | Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems."""
+    if preset not in PRESETS:
+        raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
+    if method is not None and method not in ABLATIONS:
+        raise UserError(f"{method} is not a method; there are {', '.join(ABLATIONS)}.{did_you_mean(method, ABLATIONS)}")
+    return resolve(
+        PRESETS[preset],
+        file=None if config is None else Path(config),
+        ablation=None if method is None else ABLATIONS[method],
+        assignments=tuple(assignments),
+        flags=flags,
+    )
+
+
+def pretrain(
+    videos: str | Path,
+    *,
+    out: str | Path,
+    preset: str = "small",
+    method: str | None = None,
+    lists: str | Path | None = None,
+    split: int = 1,
+    config: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Run:
+    """Learn an encoder from a folder of videos.
+
+    Args:
+        videos: a folder (any tree), a list file, ``videos.csv``, or a store made by ``cacl prepare``.
+        out: the run folder, new or empty.
+        preset: ``small``, ``paper`` or ``released``.
+        method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
+            ``pairs3`` (Tables 1 and 2).
+        lists: folder of the data set's split lists; only the train list is trained on.
+        split: which split of them.
+        config: a YAML file of settings.
+        settings: dotted settings, e.g. ``{"optim.epochs": 50}``.
+        assignments: the same as text, ``"optim.epochs=50"``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: something that the user can mend, in one sentence.
+        Stopped: SIGTERM or Ctrl-C; ``resume`` continues.
+    """
+    resolved = resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=settings)
+    if not Path(videos).exists():
+        raise UserError(f"{videos}: there is no such file or folder.")
+    if lists is not None and not Path(lists).is_dir():
+        raise UserError(f"{lists}: there is no such folder of lists.")
+    if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
+        _check_frame_weights(resolved)
+    data = {
+        "videos": str(Path(videos).resolve()),
+        "lists": None if lists is None else str(Path(lists).resolve()),
+        "split": split,
+    }
+    return _train(RunFolder.create(Path(out), resolved, data))
+
+
+def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()) -> Run:
+    """Continue a run where it stopped; everything comes from its folder.
+
+    Args:
+        run: the run folder.
+        settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
+            (``data.workers``, ``run.log_every``, ``run.save_minutes``).
+        assignments: the same as text.
+
+    Raises:
+        UserError: no run there, or a setting that would change the result.
+    """
+    folder = RunFolder.open(Path(run))
+    old = folder.resolved
+    given = dict(settings or {})
+    if given or assignments:
+        tree = old.settings.model_dump(mode="json")
+        new = resolve(tree, assignments=tuple(assignments), flags=given)
+        _check_changes(folder, old, new)
+        changed = differences(old.settings, new.settings)
+        origins = {**old.origins, **dict.fromkeys(changed, "resume")}
+        with folder:
+            folder.write("config.yaml", Resolved(new.settings, origins).to_yaml())
+        if "optim.epochs" in changed and (folder.path / "finished.json").exists():
+            (folder.path / "finished.json").unlink()
+            folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
+    return _train(folder)
+
+
+_MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes"}
+
+
+def _check_changes(folder: RunFolder, old: Resolved, new: Resolved) -> None:
+    problems = []
+    for key, (before, after) in differences(old.settings, new.settings).items():
+        if key not in _MAY_CHANGE:
+            problems.append(f"{key} was {before}, you asked for {after}")
+        elif key == "optim.epochs" and before != "auto" and (after == "auto" or after < before):
+            problems.append(f"optim.epochs was {before}, {after} is fewer")
+    if problems:
+        raise UserError(
+            f"{folder.path} cannot be resumed with other settings: {'; '.join(problems)}. "
+            "Start a new run with another --out, or resume without them."
+        )
+
+
+def _check_frame_weights(resolved: Resolved) -> None:
+    """Wrong frame-encoder weights are found before anything is made."""
+    model = resolved.settings.model
+    path = Path(str(model.frame_weights))
+    read_frame_state(path)
+    build_frames_network(resolved.settings, weights=path)
+
+
+def _train(run: RunFolder) -> Run:
+    with run, StopRequest() as stop:
+        if (run.path / "finished.json").exists():
+            run.log(f"{run.path} is finished already; a longer training: cacl pretrain --resume {run.path} --epochs N")
+            return Run(run.path)
+        data = open_run_data(run, say=run.log)
+        train_numbers = training_numbers(run.resolved.settings, data)
+        resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
+        resolved = _with_precision(resolved)
+        run.write("config.yaml", resolved.to_yaml())
+        torch.set_num_threads(int(resolved.settings.run.threads))
+        torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
+        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        frame_encoder = None
+        if resolved.settings.uses_transformer:
+            frame_encoder = frame_encoder_stage(run, data, train_numbers, stop)
+        method = video_stage(run, data, train_numbers, frame_encoder, stop)
+        finish(run, data, train_numbers, method)
+    return Run(run.path)
+
+
+def _with_precision(resolved: Resolved) -> Resolved:
+    settings = resolved.settings
+    if settings.run.precision != "auto":
+        return resolved
+    size, frames = settings.augment.size, settings.data.frames
+    network = initial_network(settings).to(settings.run.device)
+    if settings.run.channels_last:
+        channels_last_(network)
+    models: list[tuple[torch.nn.Module, Sequence[int]]] = [
+        (network, (settings.optim.batch_size, 3, frames, size, size))
+    ]
+    if settings.uses_transformer:
+        frame_network = build_frames_network(settings, weights=None).to(settings.run.device)
+        models.append((frame_network, (settings.frames.optim.batch_size, 3, size, size)))
+    choice = choose_precision("auto", models, device=settings.run.device)
+    name = "float32" if choice.dtype is None else str(choice.dtype).removeprefix("torch.")
+    return resolved.with_auto({"run.precision": (name, choice.why)})

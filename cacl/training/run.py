@@ -1,0 +1,56 @@
+"""A run as the Python API gives it: its encoder, settings, metrics and results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cacl.config import Settings
+from cacl.evaluation.curves import read_metrics
+from cacl.models.encoder import Encoder
+from cacl.runs import RunFolder
+
+
+class Run:
+    """A run folder made by ``pretrain``.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a run. Raises UserError when ``path`` is none."""
+        self.path = RunFolder.open(Path(path)).path
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings, every ``auto`` worked out."""
+        return RunFolder(self.path).resolved.settings
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of ``metrics.jsonl``: ``kind`` is the stage (``frames``, ``train``), one row a step."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    @property
+    def encoder(self) -> Encoder:
+        """The trained 3D CNN. Raises UserError before the run is finished."""
+        return Encoder.load(self.path / "encoder")
+
+    @property
+    def untrained(self) -> Encoder:
+        """The same network with the run's own initial weights."""
+        return Encoder.load(self.path / "initial")
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What the end of the run found: degree accuracy beside its baseline, health of the features, warnings."""
+        file = self.path / "finished.json"
+        if not file.exists():
+            return None
+        content: dict[str, Any] = json.loads(file.read_text())
+        return content
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {'finished' if self.finished is not None else 'not finished'})"

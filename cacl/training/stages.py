@@ -1,0 +1,155 @@
+"""The two trainings of a run, put together from its settings: MoCo on frames, then CACL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cacl.config import Optim
+from cacl.data.dataset import Dataset
+from cacl.data.frames import SampledFrames
+from cacl.data.loader import ClipBatch, ClipLoader, Failure, Frames
+from cacl.methods.batch import ViewBatch
+from cacl.methods.cacl import CACL
+from cacl.methods.frame_moco import FrameMoCo
+from cacl.models.encoder import Encoder
+from cacl.models.frame_encoder import ResNet
+from cacl.models.weights import save_frame_weights
+from cacl.runs import RunFolder
+from cacl.training.auto import frame_auto_values, samples_per_video
+from cacl.training.finish import draw_first_batch
+from cacl.training.loop import Stage, train
+from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.stop import StopRequest
+from cacl.training.wiring import (
+    build_frame_moco,
+    build_frames_network,
+    build_method,
+    channels_last_,
+    clip_spec,
+    initial_network,
+    views_maker,
+)
+
+
+def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest) -> ResNet:
+    """The frozen network below T: from a file, from this run's own frame stage, or trained now."""
+    settings = run.resolved.settings
+    own = run.path / "frame_encoder"
+    if settings.model.frame_weights is not None:
+        return build_frames_network(settings, weights=Path(settings.model.frame_weights))
+    if own.exists():
+        return build_frames_network(settings, weights=own)
+    source = SampledFrames(
+        data.source, numbers, [data.catalog.videos[i].frames for i in numbers], every=settings.frames.every
+    )
+    resolved = run.resolved.with_auto(frame_auto_values(settings, frames=len(source)))
+    run.write("config.yaml", resolved.to_yaml())
+    settings, optim = resolved.settings, resolved.settings.frames.optim
+    run.log(f"MoCo on {len(source)} frames for the frame encoder, {optim.epochs} epochs.")
+    assert settings.frames.queue_size != "auto"
+    method = build_frame_moco(
+        settings, build_frames_network(settings, weights=None), queue_size=settings.frames.queue_size
+    ).to(settings.run.device)
+    loader = _loader(run, source, [1] * len(source), method, batch_size=optim.batch_size, kind="frames")
+    make_views = views_maker(settings, method=method, video_of=torch.from_numpy(source.video))
+    names = [data.catalog.videos[i].path for i in source.video.tolist()]
+    train(_stage(run, "frames", method, loader, make_views, names, optim), stop)
+    save_frame_weights(own, method.encoder)
+    return build_frames_network(settings, weights=own)
+
+
+def video_stage(
+    run: RunFolder, data: Dataset, numbers: list[int], frame_encoder: ResNet | None, stop: StopRequest
+) -> CACL:
+    """Train CACL (or the ablation that the settings describe) to its end."""
+    settings = run.resolved.settings
+    network = initial_network(settings)
+    if not (run.path / "initial").exists():
+        spec = clip_spec(settings)
+        initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
+        initial.save(run.path / "initial")
+    method = build_method(settings, network=network, frame_encoder=frame_encoder).to(settings.run.device)
+    if settings.run.channels_last:
+        channels_last_(method)
+    if settings.run.compile:
+        method.compile()
+    frames = [data.catalog.videos[i].frames for i in numbers]
+    loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, kind="videos")
+    make_views = views_maker(settings, method=method)
+    names = [data.catalog.videos[i].path for i in numbers]
+    if not (run.path / "samples").exists():
+        draw_first_batch(run, loader, make_views, names)
+    train(_stage(run, "train", method, loader, make_views, names, settings.optim), stop)
+    return method
+
+
+def _loader(
+    run: RunFolder, source: Frames, frames: list[int], method: CACL | FrameMoCo, *, batch_size: int, kind: str
+) -> ClipLoader:
+    settings = run.resolved.settings
+    assert settings.data.workers != "auto"
+
+    def note(failure: Failure) -> None:
+        run.log(
+            f"{kind} {failure.video} of epoch {failure.epoch} could not be read: {failure.reason}. Left out from now."
+        )
+
+    return ClipLoader(
+        source,
+        frames,
+        method.plan,
+        seed=settings.run.seed,
+        batch_size=batch_size,
+        workers=settings.data.workers,
+        samples_per_video=samples_per_video(len(frames), batch_size),
+        pin_memory=settings.run.device.startswith("cuda"),
+        on_failure=note,
+    )
+
+
+def _stage(
+    run: RunFolder,
+    name: str,
+    method: CACL | FrameMoCo,
+    loader: ClipLoader,
+    make_views: Callable[[ClipBatch], ViewBatch],
+    names: list[str],
+    optim: Optim,
+) -> Stage:
+    settings = run.resolved.settings
+    assert optim.epochs != "auto"
+    epochs = optim.epochs
+    precision = settings.run.precision
+
+    def rate(step: int) -> float:
+        return learning_rate(
+            step,
+            lr=optim.lr,
+            schedule=optim.schedule,
+            schedule_per=optim.schedule_per,
+            milestones=optim.milestones,
+            warmup_epochs=optim.warmup_epochs,
+            steps_per_epoch=loader.steps_per_epoch,
+            epochs=epochs,
+        )
+
+    return Stage(
+        name=name,
+        method=method,
+        loader=loader,
+        optimizer=build_optimizer(method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay),
+        make_views=make_views,
+        video_names=names,
+        learning_rate=rate,
+        epochs=epochs,
+        checkpoints=run.path / "checkpoints" / name,
+        metrics=run.path / "metrics.jsonl",
+        device=torch.device(settings.run.device),
+        autocast=None if precision == "float32" else getattr(torch, precision),
+        clip_gradient=optim.clip_gradient,
+        log_every=settings.run.log_every,
+        save_minutes=settings.run.save_minutes,
+    )

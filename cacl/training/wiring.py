@@ -1,0 +1,166 @@
+"""From settings to networks, methods and views: one of the few places that reads settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cacl.config import Settings
+from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
+from cacl.data.loader import ClipBatch
+from cacl.data.randomness import uniform
+from cacl.methods.batch import ViewBatch
+from cacl.methods.cacl import CACL
+from cacl.methods.frame_moco import FrameMoCo
+from cacl.models.cnn3d import CNN3D, build_cnn3d
+from cacl.models.encoder import ClipSpec
+from cacl.models.frame_encoder import ResNet, build_frame_encoder
+from cacl.models.transformer import VideoTransformer
+from cacl.models.weights import load_frame_weights
+
+
+def initial_network(settings: Settings) -> CNN3D:
+    """G with the run's own initial weights: a function of the seed."""
+    torch.manual_seed(settings.run.seed)
+    return build_cnn3d(settings.model.network, width=settings.model.width)
+
+
+def clip_spec(settings: Settings) -> ClipSpec:
+    """What a clip is to the encoder of this run."""
+    return ClipSpec(
+        frames=settings.data.frames,
+        stride=settings.data.stride,
+        resize=settings.data.resize,
+        size=settings.augment.size,
+        pixel_mean=settings.augment.mean,
+        pixel_std=settings.augment.std,
+    )
+
+
+def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:
+    """The frame encoder, with weights from a file where one is given."""
+    torch.manual_seed(settings.run.seed + 1)
+    model = build_frame_encoder(
+        settings.model.frame_encoder,
+        width=settings.model.frame_width,
+        pixel_mean=settings.model.frame_mean,
+        pixel_std=settings.model.frame_std,
+    )
+    if weights is not None:
+        load_frame_weights(weights, model)
+    return model
+
+
+def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | None) -> CACL:
+    """CACL or the ablation that the settings describe; ``queue_size`` is resolved by now."""
+    model, method = settings.model, settings.method
+    torch.manual_seed(settings.run.seed + 2)
+    transformer = None
+    if settings.uses_transformer:
+        assert frame_encoder is not None
+        transformer = VideoTransformer(
+            frame_encoder.num_features,
+            frames=settings.data.frames,
+            clips=2 if method.twin else 1,
+            width=model.token_width,
+            depth=model.depth,
+            heads=model.heads,
+        )
+    assert method.queue_size != "auto"
+    return CACL(
+        network,
+        transformer,
+        frame_encoder,
+        frames=settings.data.frames,
+        stride=settings.data.stride,
+        start_window=settings.data.start_window,
+        moments=settings.data.moments,
+        twin=method.twin,
+        pairs=method.pairs,
+        loss=method.loss,
+        degree_weight=method.degree_weight,
+        degree_sampling=method.degree_sampling,
+        temperature=method.temperature,
+        momentum=method.momentum,
+        momentum_schedule=method.momentum_schedule,
+        queue_size=method.queue_size,
+        key_order=method.key_order,
+        mask_own_keys=method.mask_own_keys,
+        batch_negatives=method.batch_negatives,
+        symmetric=method.symmetric,
+        projection=model.projection,
+        degree_hidden=model.degree_hidden,
+        degree_dropout=model.degree_dropout,
+        degree_input=model.degree_input,
+    )
+
+
+def build_frame_moco(settings: Settings, frame_encoder: ResNet, *, queue_size: int) -> FrameMoCo:
+    """MoCo on frames, as the settings describe it."""
+    return FrameMoCo(
+        frame_encoder,
+        temperature=settings.frames.temperature,
+        momentum=settings.frames.momentum,
+        queue_size=queue_size,
+        mask_own_keys=settings.method.mask_own_keys,
+        projection=settings.model.projection,
+    )
+
+
+def views_maker(
+    settings: Settings, *, method: CACL | FrameMoCo, video_of: torch.Tensor | None = None
+) -> Callable[[ClipBatch], ViewBatch]:
+    """How a batch becomes views: one independent draw a view and sample, a function of (seed, epoch, sample).
+
+    Args:
+        method: says how many views and numbers it wants.
+        video_of: int64, for sources whose "videos" are frames: which video each belongs to.
+    """
+    frames_stage = isinstance(method, FrameMoCo)
+    crop = settings.frames.crop if frames_stage else settings.augment.crop
+    area = settings.frames.area if frames_stage else settings.augment.area
+    a, seed = settings.augment, settings.run.seed
+    purpose = "frame" if frames_stage else "clip"
+
+    def make(batch: ClipBatch) -> ViewBatch:
+        samples = batch.sample.cpu().numpy()
+        _, moments, _, height, width, _ = batch.frames.shape
+        views = []
+        for view in range(method.views):
+            draw = draw_augmentation(
+                uniform(seed, f"{purpose} view {view}", batch.epoch, samples, AUGMENT_DRAWS),
+                height=height,
+                width=width,
+                size=a.size,
+                crop=crop,
+                area=area,
+                flip=a.flip,
+                jitter=a.jitter,
+                jitter_p=a.jitter_p,
+                gray_p=a.gray_p,
+                blur_sigma=a.blur_sigma,
+                blur_p=a.blur_p,
+            )
+            frames_BTHWC = batch.frames[:, min(view, moments - 1)]
+            x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std)
+            if settings.run.channels_last:
+                x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+            views.append(x_BCTHW)
+        numbers = uniform(seed, f"{purpose} method", batch.epoch, samples, method.uniforms)
+        uniforms = torch.from_numpy(numbers).float().to(batch.frames.device)
+        video = batch.video if video_of is None else video_of.to(batch.video.device)[batch.video]
+        return ViewBatch(tuple(views), batch.targets, video, uniforms)
+
+    return make
+
+
+def channels_last_(module: nn.Module) -> None:
+    """Lay out every convolution's weight channels last, 2D and 3D alike, in place."""
+    for parameter in module.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+        elif parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

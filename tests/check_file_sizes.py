@@ -1,0 +1,20 @@
+"""House rule: at most 350 lines a file, at most 60 a function. Exit status 1 and a list where it is broken."""
+
+import ast
+import sys
+from pathlib import Path
+
+problems = []
+for file in sorted(Path(__file__).parent.parent.glob("cacl/**/*.py")):
+    text = file.read_text()
+    if (lines := text.count("\n")) > 350:
+        problems.append(f"{file}: {lines} lines")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+            start = node.body[0].lineno
+            if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant) and len(node.body) > 1:
+                start = node.body[1].lineno  # the docstring does not count
+            if node.end_lineno - start + 1 > 60:
+                problems.append(f"{file}:{node.lineno}: {node.name} has {node.end_lineno - start + 1} lines")
+print("\n".join(problems) or "all files and functions are short enough")
+sys.exit(bool(problems))
