@@ -37,6 +37,7 @@ PAPER: dict[str, Any] = {
         "blur_p": 0.5,
         "mean": None,
         "std": None,
+        "standardise": "none",
     },
     "model": {
         "network": "c3d",
@@ -157,6 +158,7 @@ SMALL = _with(
     augment__hue="yiq",
     augment__gray_p=0.2,
     augment__blur_p=0.0,
+    augment__standardise="clip",
     model__network="r3d10",
     model__width=16,
     model__frame_encoder="resnet18",

@@ -27,7 +27,7 @@ _LOCKS: set[TextIO] = set()
 def _leave_locks_to_the_parent() -> None:
     """In a forked child: its copy of a lock would outlive the run's process."""
     for lock in _LOCKS:
-        os.close(lock.fileno())
+        lock.close()
     _LOCKS.clear()
 
 

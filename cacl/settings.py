@@ -68,6 +68,7 @@ class Augment(Section):
     blur_p: Unit
     mean: Mean | None
     std: Std | None
+    standardise: Literal["none", "clip", "channel"]  # each clip (or each of its colours) to mean 0, deviation 1
 
     @model_validator(mode="after")
     def _ranges(self) -> Augment:

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
@@ -265,8 +266,10 @@ def _named(
 def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:
     """Labels and splits from folders where no list gave any, and short ids where they stay distinct."""
     folders = [v.path.split("/")[:-1] for v in videos]
-    shared = os.path.commonprefix(folders) if len({tuple(f) for f in folders}) > 1 else []
-    inner = [f[len(shared) :] for f in folders]
+    # Folders above all of them are no classes; of a single folder nobody knows, so it is taken for one.
+    common = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    shared = len(list(common)) if len({tuple(f) for f in folders}) > 1 else 0
+    inner = [f[shared:] for f in folders]
     splits = [split_of_name(f[0]) if f else None for f in inner]
     levels = [f[1:] if split else f for f, split in zip(inner, splits, strict=True)]
     levels = [f[:1] if len(f) == 2 and f[0] == f[1] else f for f in levels]

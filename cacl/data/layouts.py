@@ -162,7 +162,7 @@ def kinetics_lists(files: Iterable[Path]) -> Listing:
 
 
 def plain_lists(files: Iterable[Path]) -> Listing:
-    """Lists with one file a line, optionally with a comma or blank and a label after it; ``train.txt`` names the split."""
+    """Lists with one file a line, with or without a label after a comma or blank; ``train.txt`` names the split."""
     entries: list[Entry] = []
     used = sorted(files)
     for path in used:

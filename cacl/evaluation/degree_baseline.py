@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.augment import centre_crop
+from cacl.data.augment import Standardise, centre_crop
 from cacl.data.catalog import Skipped, Video
 from cacl.data.clips import training_clip
 from cacl.data.randomness import generator
@@ -119,6 +119,7 @@ def draw_pairs(
     device: torch.device | str = "cpu",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    standardise: Standardise = "none",
     threads: int = 2,
 ) -> DegreePairs:
     """Draw clips at random places of every video with a twin of random degree, as evaluation sees them (centre crop).
@@ -133,7 +134,7 @@ def draw_pairs(
         frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
         size: side of the centre crop in pixels.
         network: ``(clip_BCTHW, twin_BCTHW) -> logits [B, classes]`` of pixels in [0, 1], normalised with ``mean`` and
-            ``std`` where given; the caller puts it into eval mode.
+            ``std`` and ``standardise`` where given; the caller puts it into eval mode.
 
     Raises:
         UserError: if no video could be read.
@@ -158,7 +159,7 @@ def draw_pairs(
         features.extend(drawn.features)
         classes.extend(drawn.classes)
         if network is not None:
-            clip_BCTHW = centre_crop(drawn.clips.to(device), size, mean=mean, std=std)
+            clip_BCTHW = centre_crop(drawn.clips.to(device), size, mean=mean, std=std, standardise=standardise)
             with torch.no_grad():
                 scores = network(clip_BCTHW, _twins(clip_BCTHW, drawn.permutations))
             logits.append(scores.float().cpu().numpy())

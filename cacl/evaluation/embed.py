@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.augment import centre_crop
+from cacl.data.augment import Standardise, centre_crop
 from cacl.data.catalog import Skipped, Video
 from cacl.data.clips import evaluation_clips
 from cacl.data.store import FrameSource
@@ -75,6 +75,7 @@ def video_features(
     device: torch.device | str = "cpu",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    standardise: Standardise = "none",
     autocast_dtype: torch.dtype | None = None,
     numbers: Sequence[int] | None = None,
     threads: int = 2,
@@ -91,6 +92,7 @@ def video_features(
         layer: see :func:`pool_map`.
         batch_size: clips in one forward pass.
         mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
+        standardise: of each clip, see ``cacl.data.augment.normalise_``.
         autocast_dtype: mixed precision of the forward pass; pooling and averaging are float32 always.
         threads: decoding threads, which read ahead.
         progress: called with the number of videos read.
@@ -112,7 +114,9 @@ def video_features(
             yield clips_NTHWC
 
     def embed(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
-        x_NCTHW = centre_crop(torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std)
+        x_NCTHW = centre_crop(
+            torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std, standardise=standardise
+        )
         with _autocast(torch.device(device), autocast_dtype):
             map_NDTHW = network.forward_features(x_NCTHW)
         return pool_map(map_NDTHW, layer)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.data.augment import centre_crop
 from cacl.data.clips import training_clip
 from cacl.data.dataset import Dataset
 from cacl.data.randomness import generator
@@ -123,6 +122,7 @@ def _features(
         device=device,
         mean=spec.pixel_mean,
         std=spec.pixel_std,
+        standardise=spec.standardise,
         autocast_dtype=autocast_dtype,
     )
     bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
@@ -143,8 +143,7 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
             for number in numbers[start : start + 32]:
                 plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
                 clips.append(data.source.read(number, plan[0]))
-            x = centre_crop(torch.from_numpy(np.stack(clips)), spec.size, mean=spec.pixel_mean, std=spec.pixel_std)
-            yield x.to(device)
+            yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))
 
     bn_statistics(encoder.network.to(device), batches())
     return encoder

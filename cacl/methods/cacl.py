@@ -106,7 +106,7 @@ class CACL(nn.Module):
             input=degree_input,
         )
         self.transformer = transformer
-        self.frame_encoder = frame_encoder.requires_grad_(False) if frame_encoder is not None else None
+        self.frame_encoder = frame_encoder.requires_grad_(False).eval() if frame_encoder is not None else None
         self.key = momentum_copy(self.query) if pairs else None
         self.key_transformer = momentum_copy(transformer) if self._uses("tk") and transformer is not None else None
         self.queue = Queue(queue_size, 128) if pairs else None

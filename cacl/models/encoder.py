@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.augment import centre_crop
+from cacl.data.augment import Standardise, centre_crop, normalise_
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
@@ -40,6 +40,7 @@ class ClipSpec:
         resize: height and width in pixels that whole frames are stretched to.
         size: side of the square cut out of the middle, pixels.
         pixel_mean, pixel_std: a number a colour, applied to pixels in [0, 1]; ``None`` for [0, 1] as it is.
+        standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
     """
@@ -50,6 +51,7 @@ class ClipSpec:
     size: int = 112
     pixel_mean: tuple[float, float, float] | None = None
     pixel_std: tuple[float, float, float] | None = None
+    standardise: Standardise = "none"
     layer: Layer = "max"
 
     def __post_init__(self) -> None:
@@ -65,6 +67,14 @@ class ClipSpec:
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")
         if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
             raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
+        if self.standardise not in get_args(Standardise):
+            raise ValueError(f"standardise must be 'none', 'clip' or 'channel', found {self.standardise!r}")
+
+    def pixels(self, frames_BTHWC: Tensor) -> Tensor:
+        """uint8 frames ``[B, T, H, W, 3]`` at ``resize`` to what the network sees, ``[B, 3, T, S, S]``."""
+        return centre_crop(
+            frames_BTHWC, self.size, mean=self.pixel_mean, std=self.pixel_std, standardise=self.standardise
+        )
 
 
 def pool_map(map_BDTHW: Tensor, layer: Layer) -> Tensor:
@@ -208,7 +218,7 @@ class Encoder(nn.Module):
             raise ValueError(f"uint8 clips must be [B, {self.clip.frames}, H, W, 3], found {list(frames_BTHWC.shape)}")
         if tuple(frames_BTHWC.shape[2:4]) != self.clip.resize:
             frames_BTHWC = _stretch(frames_BTHWC, self.clip.resize)
-        return centre_crop(frames_BTHWC, self.clip.size, mean=self.clip.pixel_mean, std=self.clip.pixel_std)
+        return self.clip.pixels(frames_BTHWC)
 
     def _from_pixels(self, x_BCTHW: Tensor) -> Tensor:
         if not x_BCTHW.is_floating_point() or x_BCTHW.ndim != 5 or x_BCTHW.shape[1:3] != (3, self.clip.frames):
@@ -216,10 +226,8 @@ class Encoder(nn.Module):
                 f"clips must be uint8 [B, {self.clip.frames}, H, W, 3] or float [B, 3, {self.clip.frames}, h, w], "
                 f"found {x_BCTHW.dtype} {list(x_BCTHW.shape)}"
             )
-        if self.clip.pixel_mean is None or self.clip.pixel_std is None:
-            return x_BCTHW
-        mean, std = (x_BCTHW.new_tensor(v).view(1, 3, 1, 1, 1) for v in (self.clip.pixel_mean, self.clip.pixel_std))
-        return (x_BCTHW - mean) / std
+        clip = self.clip
+        return normalise_(x_BCTHW.clone(), mean=clip.pixel_mean, std=clip.pixel_std, standardise=clip.standardise)
 
     @property
     def config(self) -> dict[str, Any]:

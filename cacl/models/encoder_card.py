@@ -28,6 +28,8 @@ def encoder_card(config: Mapping[str, Any], *, trained_on: str = "", measured: s
     pixels = "[0, 1]"
     if clip["pixel_mean"] is not None:
         pixels += f", then minus {list(clip['pixel_mean'])}, divided by {list(clip['pixel_std'])}"
+    if clip["standardise"] != "none":
+        pixels += f", then each {clip['standardise']} to mean 0 and standard deviation near 1"
     layer = {
         "max": "last convolution, max-pooled over 2x2 pixels, flattened",
         "mean": "last convolution, averaged over time and space",

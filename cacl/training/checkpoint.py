@@ -1,7 +1,8 @@
 """Checkpoints that no crash can tear: written beside, synced, manifest last, renamed; the older one goes last.
 
-A checkpoint is a folder ``step-00000420`` (``step-00000420-1`` where that one is there already) with ``state.pt`` (tensors and plain values only, read with
-``weights_only=True``) and ``manifest.json`` (step, size and CRC of the state). One that is not complete is ignored.
+A checkpoint is a folder ``step-00000420`` (``step-00000420-1`` where that one is there already) with ``state.pt``
+(tensors and plain values only, read with ``weights_only=True``) and ``manifest.json`` (step, size and CRC of the
+state). One that is not complete is ignored.
 """
 
 from __future__ import annotations
@@ -90,8 +91,11 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
 
 def _free(folder: Path, name: str) -> Path:
     """A name that is not taken: what is there stays whole until its successor is."""
-    tries = (folder / (name + (f"-{i}" if i else "")) for i in range(len(list(folder.glob(f"{name}*"))) + 1))
-    return next(path for path in tries if not path.exists())
+    path, again = folder / name, 0
+    while path.exists():
+        again += 1
+        path = folder / f"{name}-{again}"
+    return path
 
 
 def _complete(path: Path) -> bool:

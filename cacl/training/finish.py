@@ -34,8 +34,8 @@ def draw_first_batch(
     batch = next(iter(loader.epoch(0)))
     device = run.resolved.settings.run.device
     views = make_views(batch.to(device))
-    mean, std = run.resolved.settings.augment.mean, run.resolved.settings.augment.std
-    shown = {f"view {name}": _pixels(view, mean, std) for name, view in zip("qk", views.views, strict=False)}
+    settings = run.resolved.settings
+    shown = {f"view {name}": _pixels(view, settings) for name, view in zip("qk", views.views, strict=False)}
     permutations = batch.targets.get("permutation")
     classes = batch.targets.get("degree")
     samples = samples_from(
@@ -120,6 +120,7 @@ def degree_test(settings: Settings, data: Dataset, train_numbers: list[int], met
         device=device,
         mean=settings.augment.mean,
         std=settings.augment.std,
+        standardise=settings.augment.standardise,
         **common,
     )
     method.train(was_training)
@@ -141,7 +142,11 @@ def _thinned(numbers: list[int]) -> list[int]:
     return numbers[:: max(1, step)]
 
 
-def _pixels(view: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor:
+def _pixels(view: Tensor, settings: Settings) -> Tensor:
+    """A view back in [0, 1] for a picture; the contrast of a standardised clip is gone, so a usual one is put in."""
+    if settings.augment.standardise != "none":
+        return view.float() * 0.22 + 0.45
+    mean, std = settings.augment.mean, settings.augment.std
     if mean is None or std is None:
         return view
     shape = (1, 3, 1, 1, 1)

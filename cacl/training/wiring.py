@@ -37,6 +37,7 @@ def clip_spec(settings: Settings) -> ClipSpec:
         size=settings.augment.size,
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
+        standardise=settings.augment.standardise,
     )
 
 
@@ -145,7 +146,7 @@ def views_maker(
                 blur_p=a.blur_p,
             )
             frames_BTHWC = batch.frames[:, min(view, moments - 1)]
-            x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std)
+            x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std, standardise=a.standardise)
             if settings.run.channels_last:
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
             views.append(x_BCTHW)

@@ -1,0 +1,75 @@
+"""``cacl demo``: generated videos, MoCo on frames, CACL with V-MoCo beside it, retrieval, and a page that shows it.
+
+The seed makes the videos, too, so that another seed is another data set.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cacl.data.synthetic import make_videos
+from cacl.errors import UserError
+from cacl.evaluation.report import write_report
+from cacl.evaluation.results import merge_seeds, write_results
+from cacl.experiments.evaluate import evaluate
+from cacl.training.pretrain import pretrain
+from cacl.training.run import Run
+
+SETTINGS: dict[str, Any] = {}
+
+
+def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, Any]:
+    """Run the demo; ``report.html`` and ``results.json`` go into ``out``.
+
+    Args:
+        out: a folder, new or empty.
+        first_seed: of everything random, the videos included.
+        seeds: so many demos, ``first_seed`` and on; the results are their mean and standard deviation.
+
+    Returns:
+        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": …}``, for several seeds with ``"standard deviation"``.
+
+    Raises:
+        UserError: ``out`` holds something.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not empty; remove it or choose another --out.")
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
+    each = {}
+    for seed in range(first_seed, first_seed + seeds):
+        folder = out if seeds == 1 else out / f"seed-{seed}"
+        each[str(seed)] = _one(folder, seed)
+    if seeds == 1:
+        return each[str(first_seed)]
+    merged = merge_seeds(each)
+    write_results(out / "results.json", merged)
+    write_report(
+        out / "report.html",
+        merged,
+        title=f"cacl demo, {seeds} seeds",
+        lead="Generated videos, mean and standard deviation over seeds; each seed makes its own videos.",
+        command=f"cacl demo --seed {first_seed} --seeds {seeds}",
+    )
+    return merged
+
+
+def _one(folder: Path, seed: int) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"Demo, seed {seed}: making videos …", file=sys.stderr, flush=True)
+    videos = make_videos(folder / "videos", seed=seed)
+    settings = {**SETTINGS, "run.seed": seed}
+    cacl = pretrain(videos, out=folder / "cacl", settings=settings)
+    v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings=settings)
+    results = evaluate(cacl.path, beside=[v_moco.path])
+    _publish(cacl, folder)
+    return results
+
+
+def _publish(run: Run, folder: Path) -> None:
+    """The run's report and numbers, where the demo's user looks first."""
+    for name in ("report.html", "results.json", "neighbours.png", "curves.png"):
+        (folder / name).write_bytes((run.path / name).read_bytes())

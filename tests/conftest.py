@@ -1,0 +1,125 @@
+"""Shared by all tests: the folder of real videos, if there is one, and a folder of small encoded videos made here."""
+
+from __future__ import annotations
+
+import os
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cacl.data.encode import write_video
+
+FRAMES = 60
+HEIGHT, WIDTH = 96, 128
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", default=None, help="folder of real videos, for the tests marked 'real' (or CACL_DATA)")
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    place = request.config.getoption("--data") or os.environ.get("CACL_DATA")
+    if not place:
+        pytest.skip("needs the real videos: make test-real DATA=<folder>, or set CACL_DATA")
+    folder = Path(place).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"needs the real videos; {folder} is no folder")
+    return folder
+
+
+def blocks(count: int = FRAMES, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArray[np.uint8]:
+    """Frames that cannot be mistaken for one another: big blocks of random colour, new in each frame."""
+    small = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
+    large = small.repeat(-(-height // 6), axis=1).repeat(-(-width // 8), axis=2)
+    return np.ascontiguousarray(large[:, :height, :width])
+
+
+def copy_packets(source: Path, target: Path, *, skip: int = 0, twins: bool = False) -> None:
+    """Copy a stream without the first ``skip`` packets, or with packets 2n and 2n + 1 at the same time."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = old.streams.video[0]
+        out = new.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in old.demux(stream) if p.size):
+            if number >= skip:
+                if twins:
+                    packet.pts = packet.dts = packet.pts - packet.pts % (2 * packet.duration)
+                packet.stream = out
+                new.mux(packet)
+
+
+def damage(source: Path, target: Path, packet_number: int) -> None:
+    """Copy a file, but overwrite the data of one packet with zeros."""
+    with av.open(str(source)) as container:
+        packet = [p for p in container.demux(video=0) if p.size][packet_number]
+        position, size = packet.pos, packet.size
+    data = bytearray(source.read_bytes())
+    data[position : position + size] = bytes(size)
+    target.write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small videos of every kind that decodes, all different in container, codec or oddity."""
+    folder = tmp_path_factory.mktemp("media")
+    frames = blocks()
+    b_frames = {"g": "12", "bf": "3", "preset": "veryfast"}
+    write_video(folder / "h264.mp4", frames, options=b_frames)
+    write_video(folder / "h264.mkv", frames, options=b_frames)
+    write_video(folder / "open_gop.mp4", frames, options={**b_frames, "x264-params": "open-gop=1"})
+    write_video(folder / "open_gop.ts", frames, options={**b_frames, "x264-params": "open-gop=1"})
+    write_video(folder / "made_up_times.avi", frames, options=b_frames)
+    write_video(folder / "no_times.h264", frames, options=b_frames)
+    write_video(folder / "refresh.ts", frames, options={"g": "12", "bf": "0", "x264-params": "intra-refresh=1"})
+    write_video(folder / "no_b_frames.mp4", frames, options={"g": "12", "bf": "0"})
+    write_video(folder / "mpeg4.avi", frames, codec="mpeg4", options={"g": "12", "bf": "2"})
+    write_video(folder / "odd_size.avi", frames[:, :-1, :-5], codec="mpeg4")
+    write_video(folder / "vp9.webm", frames, codec="libvpx-vp9", options={"g": "20", "deadline": "realtime"})
+    write_video(folder / "ten_bit.mp4", frames, pixel_format="yuv420p10le", options=b_frames)
+    write_video(folder / "mpeg2.mpg", frames, codec="mpeg2video", options={"g": "12", "bf": "2"})
+    write_video(folder / "animated.gif", frames[:20], codec="gif", pixel_format="rgb8")
+    write_video(folder / "one_frame.mp4", frames[:1])
+    write_video(folder / "Upper Case ü.MP4", frames[:20])
+    uneven = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.3, FRAMES)) - 0.01
+    write_video(folder / "uneven_rate.mp4", frames, timestamps=uneven.tolist(), options=b_frames)
+    for turn in (90, 180, 270):
+        write_video(folder / f"rotated_{turn}.mp4", frames[:20], rotation=turn)
+    write_video(
+        folder / "hevc.mkv", frames, codec="libx265", options={"x265-params": "log-level=0:keyint=12:bframes=3"}
+    )
+    copy_packets(folder / "hevc.mkv", folder / "begins_late.mkv", skip=key_packets(folder / "hevc.mkv")[1])
+    write_video(folder / "lossless.mkv", frames, codec="ffv1")
+    copy_packets(folder / "lossless.mkv", folder / "same_times.mkv", twins=True)
+    return folder
+
+
+def key_packets(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [i for i, p in enumerate(p for p in container.demux(video=0) if p.size) if p.is_keyframe]
+
+
+@pytest.fixture(scope="session")
+def bad_media(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Path:
+    """A folder of files that are no video, or break."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "text.mp4").write_text("This is no video.\n" * 50, encoding="utf-8")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes())
+    with wave.open(str(folder / "audio.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    whole = (media / "h264.mp4").read_bytes()
+    (folder / "no_index.mp4").write_bytes(whole[: len(whole) // 2])
+    damage(media / "h264.mkv", folder / "breaks_late.mkv", 50)
+    damage(media / "h264.mkv", folder / "breaks_early.mkv", 20)
+    still = av.VideoFrame.from_ndarray(blocks(1)[0], format="rgb24").reformat(format="yuvj420p")
+    still.time_base = Fraction(1, 25)
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = WIDTH, HEIGHT, "yuvj420p", Fraction(1, 25)
+    (folder / "photo.jpg").write_bytes(b"".join(bytes(p) for p in [*encoder.encode(still), *encoder.encode(None)]))
+    return folder

@@ -1,0 +1,397 @@
+"""CACL's step against a slow literal transcription, and what forward must and must not do.
+
+The transcription works in float64 on the method's own layers, but puts them together by itself: it builds the twin frame
+by frame, encodes all 2T frames of clip and twin, and sums over pairs and keys in loops.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cacl.data.randomness import generator
+from cacl.data.shuffle import degree_class, shuffle_degree
+from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.methods.cacl import permute_frames, permute_tokens
+
+ALL = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
+
+
+def unit(v):
+    return v / torch.sqrt((v * v).sum())
+
+
+def literal_twin(x, permutation):
+    return torch.stack(
+        [torch.stack([x[b, :, permutation[b, t]] for t in range(x.shape[2])], 1) for b in range(len(x))]
+    )
+
+
+def literal_head(head, rows):
+    if isinstance(head, torch.nn.Linear):
+        return torch.stack([unit(head.weight @ row + head.bias) for row in rows])
+    return torch.stack([unit(row) for row in head(torch.stack(rows))])  # BatchNorm needs them all
+
+
+def literal_g(encoder, x, permutation, *, swapped):
+    """Gq or Gk: clip and twin through G, side by side through the head."""
+    if permutation is None:
+        rows = list(encoder.network(x))
+        return literal_head(encoder.contrast, rows), (rows,)
+    clip = encoder.network(x)
+    twin = encoder.network(literal_twin(x, permutation))
+    sides = (twin, clip) if swapped else (clip, twin)
+    return literal_head(encoder.contrast, [torch.cat([a, b]) for a, b in zip(*sides, strict=True)]), (clip, twin)
+
+
+def literal_t(transformer, frame_encoder, x, permutation, *, swapped):
+    """Tq or Tk: every frame of clip and of twin encoded for itself."""
+    twin = literal_twin(x, permutation)
+    out = []
+    for b in range(len(x)):
+        frames = [*twin[b].unbind(1), *x[b].unbind(1)] if swapped else [*x[b].unbind(1), *twin[b].unbind(1)]
+        with torch.no_grad():
+            features = frame_encoder(torch.stack(frames))
+        out.append(unit(transformer(transformer.frame_embed(features)[None])[0]))
+    return torch.stack(out)
+
+
+def literal_degree(head, clip, twin, uniforms, degrees):
+    """Eq. 6 with its head, dropout from the numbers given."""
+    rows = torch.cat([clip, twin], 1)
+    if head.input == "difference":
+        rows = torch.cat([clip, twin - clip], 1)
+        rows = (rows - rows.mean(0)) / torch.sqrt(((rows - rows.mean(0)) ** 2).mean(0) + 1e-5)
+    loss = 0.0
+    for b in range(len(rows)):
+        hidden = head.fc7.weight @ rows[b] + head.fc7.bias
+        hidden = torch.where(hidden > 0, hidden, 0 * hidden)
+        keep = [0.0 if u < head.dropout else 1 / (1 - head.dropout) for u in uniforms[b].tolist()]
+        h = head.fc8.weight @ (hidden * torch.tensor(keep, dtype=hidden.dtype)) + head.fc8.bias
+        loss = loss - torch.log(torch.exp(h[degrees[b]]) / torch.exp(h).sum())
+    return loss / len(rows)
+
+
+def literal_nce(method, e, videos):
+    """Eq. 3 and 4, or the mean of logarithms, with the negatives that the settings leave in."""
+    loss, tau = 0.0, method.temperature
+    for b in range(len(videos)):
+        negatives = []
+        for key, video in zip(method.queue.keys, method.queue.videos.tolist(), strict=True):
+            if not (method.mask_own_keys and video == videos[b]):
+                negatives.append(torch.dot(e["gq"][b], key))
+        if method.batch_negatives:
+            for other in range(len(videos)):
+                for name in ("gk", "tk"):
+                    if videos[other] != videos[b] and name in e:
+                        negatives.append(torch.dot(e["gq"][b], e[name][other]))
+        below = sum(torch.exp(n / tau) for n in negatives)
+        above = [torch.exp(torch.dot(e[p[:2]][b], e[p[3:]][b]) / tau) for p in method.pairs]
+        if method.loss == "inside":
+            loss = loss - torch.log(sum(above) / (sum(above) + below))
+        else:
+            loss = loss - sum(torch.log(a / (a + below)) for a in above) / len(above)
+    return loss / len(videos)
+
+
+def literal_step(method, batch, *, q=0, k=1, half=0):
+    permutation = batch.targets["permutation"] if method.twin else None
+    videos = batch.video.tolist()
+    swapped = method.swapped
+    e, terms = {}, {}
+    e["gq"], features = literal_g(method.query, batch.views[q], permutation, swapped=False)
+    if method.pairs:
+        with torch.no_grad():
+            e["gk"], _ = literal_g(method.key, batch.views[k], permutation, swapped=swapped)
+        if any("tq" in p for p in method.pairs):
+            e["tq"] = literal_t(method.transformer, method.frame_encoder, batch.views[q], permutation, swapped=False)
+        if any("tk" in p for p in method.pairs):
+            with torch.no_grad():
+                e["tk"] = literal_t(
+                    method.key_transformer, method.frame_encoder, batch.views[k], permutation, swapped=swapped
+                )
+        terms["nce"] = literal_nce(method, e, videos)
+    if method.twin:
+        hidden = method.degree.hidden
+        uniforms = batch.uniforms[:, half * hidden : (half + 1) * hidden]
+        terms["degree"] = literal_degree(method.degree, *features, uniforms, batch.targets["degree"])
+    terms["total"] = terms.get("nce", 0.0) + method.degree_weight * terms.get("degree", 0.0)
+    return terms
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Everything in float64: what is brought to float32 against 16-bit rounding stays as it is."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+    def convert(method, batch):
+        views = tuple(view.double() for view in batch.views)
+        return method.double(), ViewBatch(views, batch.targets, batch.video, batch.uniforms)
+
+    return convert
+
+
+CASES = {
+    "cacl": {},
+    "released": {"loss": "outside", "key_order": "swapped", "degree_weight": 0.0},
+    "swapped": {"key_order": "swapped"},
+    "outside": {"loss": "outside"},
+    "lambda": {"degree_weight": 0.3, "temperature": 0.2},
+    "pairs 1": {"pairs": ALL[:1]},
+    "pairs 2": {"pairs": ALL[:2]},
+    "pairs 2 swapped": {"pairs": ALL[:2], "key_order": "swapped"},
+    "pairs 3": {"pairs": ALL[:3]},
+    "pairs 3 outside": {"pairs": ALL[:3], "loss": "outside"},
+    "degree only": {"pairs": ()},
+    "v-moco": {"twin": False, "pairs": ALL[:1], "degree_weight": 0.0},
+    "no degree loss": {"degree_weight": 0.0},
+    "own keys masked": {"mask_own_keys": True},
+    "batch negatives": {"batch_negatives": True},
+    "both": {"mask_own_keys": True, "batch_negatives": True, "loss": "outside"},
+    "both, no T": {"mask_own_keys": True, "batch_negatives": True, "twin": False, "pairs": ALL[:1], "degree_weight": 0},
+    "difference": {"degree_input": "difference", "degree_dropout": 0.0},
+    "mlp": {"projection": "mlp"},
+    "symmetric": {"symmetric": True, "mask_own_keys": True},
+    "symmetric pairs 2 swapped": {"symmetric": True, "pairs": ALL[:2], "key_order": "swapped", "loss": "outside"},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_step_is_its_literal_transcription(name, double, make_method, make_batch):
+    method = make_method(queue_videos=[0, 2, 2, 7, 5, 0], **CASES[name])
+    method, batch = double(method, make_batch(videos=[5, 2, 5, 0]))
+    output = method(batch)
+    expected = literal_step(method, batch)
+    if method.symmetric:
+        back = literal_step(method, batch, q=1, k=0, half=1)
+        expected = {term: (expected[term] + back[term]) / 2 for term in expected}
+    assert set(output.terms) == set(expected)
+    for term in expected:
+        assert output.terms[term].item() == pytest.approx(expected[term].item(), abs=1e-9)
+    wanted = [p for p in method.parameters() if p.requires_grad]
+    found = torch.autograd.grad(output.terms["total"], wanted, allow_unused=True)
+    right = torch.autograd.grad(expected["total"], wanted, allow_unused=True)
+    for pair in zip(found, right, strict=True):
+        a, b = (torch.zeros(1) if g is None else g for g in pair)
+        assert (a - b).abs().max() <= 1e-6 * max(1.0, b.abs().max().item())
+
+
+def test_all_that_is_logged(make_method, make_batch):
+    method, batch = make_method(), make_batch()
+    output = method(batch)
+    assert set(output.terms) == {"nce", "degree", "total"}
+    similarities = {f"similarity_{pair}" for pair in (*ALL, "negatives")}
+    assert set(output.metrics) == {"degree_accuracy", *similarities}
+    assert not any(value.requires_grad for value in output.metrics.values())
+    embedding = method.query.embed(tuple(output.features))
+    own = (embedding * output.keys[:4]).sum(1).mean()
+    torch.testing.assert_close(output.metrics["similarity_gq_gk"], own.detach())
+    assert output.features.shape == (2, 4, 32)
+
+
+def test_each_term_has_a_gradient_at_the_features(make_method, make_batch):
+    output = make_method()(make_batch())
+    for term in ("nce", "degree"):
+        (gradient,) = torch.autograd.grad(output.terms[term], output.features, retain_graph=True)
+        assert gradient.norm() > 0
+
+
+def test_keys_are_gk_then_tk_unit_and_without_gradient(make_method, make_batch):
+    method, batch = make_method(key_order="swapped"), make_batch(videos=[3, 1, 3, 9])
+    output = method(batch)
+    assert output.keys.shape == (8, 128)
+    assert not output.keys.requires_grad
+    torch.testing.assert_close(output.keys.norm(dim=1), torch.ones(8))
+    assert output.key_videos.tolist() == [3, 1, 3, 9, 3, 1, 3, 9]
+    gk, _ = literal_g(method.key, batch.views[1], batch.targets["permutation"], swapped=True)
+    tk = literal_t(
+        method.key_transformer, method.frame_encoder, batch.views[1], batch.targets["permutation"], swapped=True
+    )
+    torch.testing.assert_close(output.keys, torch.cat([gk, tk]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [ALL[:1], ALL[:2]])
+def test_without_tk_only_gk_is_queued(pairs, make_method, make_batch):
+    output = make_method(pairs=pairs)(make_batch())
+    assert len(output.keys) == len(output.key_videos) == 4
+
+
+def test_tokens_of_the_twin_are_the_clips_permuted(make_method, make_batch):
+    method, batch = make_method(), make_batch()
+    method.train()
+    x, permutation = batch.views[0], batch.targets["permutation"]
+    own = method.transformer.embed(method.frame_encoder(x.transpose(1, 2).flatten(0, 1)).view(4, 16, -1))
+    frames = literal_twin(x, permutation).transpose(1, 2).flatten(0, 1)
+    encoded = method.transformer.embed(method.frame_encoder(frames).view(4, 16, -1))
+    torch.testing.assert_close(permute_tokens(own, permutation), encoded, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_the_twin_is_the_clip_frame_by_frame_in_its_own_layout(memory_format, make_batch):
+    batch = make_batch()
+    x = batch.views[0].contiguous(memory_format=memory_format)
+    twin = permute_frames(x, batch.targets["permutation"])
+    assert torch.equal(twin, literal_twin(x, batch.targets["permutation"]))
+    assert twin.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize(
+    ("settings", "views"),
+    [
+        ({}, 2),
+        ({"pairs": ALL[:2]}, 1),  # Tq alone: view k's frames are not needed
+        ({"pairs": ALL[:3]}, 2),
+        ({"symmetric": True}, 2),
+        ({"symmetric": True, "pairs": ALL[:2]}, 2),
+    ],
+)
+def test_the_frame_encoder_runs_once_a_frame_and_view(settings, views, make_method, make_batch):
+    method, batch, seen = make_method(**settings), make_batch(), []
+    method.frame_encoder.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    method(batch)
+    frames = torch.cat(seen)
+    assert len(frames) == views * 4 * 16
+    assert len(torch.unique(frames.flatten(1), dim=0)) == len(frames)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_forward_changes_nothing_but_running_statistics(symmetric, make_method, make_batch):
+    method, batch = make_method(symmetric=symmetric), make_batch()
+    method.train()
+    before = copy.deepcopy(method.state_dict())
+    state = torch.get_rng_state()
+    method(batch).terms["total"].backward()
+    assert torch.equal(torch.get_rng_state(), state)
+    changed = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert changed
+    assert all(name.endswith(statistics) and name.startswith(("query.", "key.")) for name in changed)
+
+
+def test_no_gradient_reaches_copies_and_frame_encoder(make_method, make_batch):
+    method = make_method()
+    method(make_batch()).terms["total"].backward()
+    for part in (method.key, method.key_transformer, method.frame_encoder):
+        assert all(p.grad is None and not p.requires_grad for p in part.parameters())
+    for part in (method.query, method.transformer, method.degree):
+        assert all(p.grad is not None for p in part.parameters())
+
+
+def test_the_frame_encoder_stays_in_evaluation_mode(make_method):
+    method = make_method()
+    for mode in (True, False, True):
+        method.train(mode)
+        assert method.query.network.training is mode
+        assert not any(module.training for module in method.frame_encoder.modules())
+
+
+def test_dropout_is_a_function_of_the_uniforms_in_training_only(make_method, make_batch):
+    method, batch = make_method(), make_batch()
+    method.train()
+    torch.manual_seed(1)
+    first = method(batch).terms["degree"]
+    torch.manual_seed(2)
+    assert torch.equal(method(batch).terms["degree"], first)
+    other = ViewBatch(batch.views, batch.targets, batch.video, 1 - batch.uniforms)
+    assert not torch.equal(method(other).terms["degree"], first)
+    method.eval()
+    assert torch.equal(method(batch).terms["degree"], method(other).terms["degree"])
+
+
+def test_samples_in_another_order_give_the_same_loss(make_method, make_batch):
+    """Nothing depends on the place of a sample in its batch."""
+    method, batch = make_method(batch_negatives=True), make_batch(videos=[5, 2, 5, 0])
+    order = torch.tensor([2, 0, 3, 1])
+    other = ViewBatch(
+        tuple(view[order] for view in batch.views),
+        {name: target[order] for name, target in batch.targets.items()},
+        batch.video[order],
+        batch.uniforms[order],
+    )
+    torch.testing.assert_close(method(other).terms["total"], method(batch).terms["total"], rtol=1e-4, atol=1e-4)
+
+
+def test_after_step_moves_both_copies_then_queues(make_method, make_batch):
+    method = make_method(momentum=0.9, momentum_schedule="cosine")
+    output = method(make_batch(videos=[4, 5, 6, 7]))
+    momentum = 1 - 0.1 * (math.cos(math.pi * 0.25) + 1) / 2
+    parts = [(method.key, method.query), (method.key_transformer, method.transformer)]
+    expected = [
+        [momentum * a.detach() + (1 - momentum) * b.detach() for a, b in zip(k.parameters(), q.parameters())]
+        for k, q in parts
+    ]
+    method.after_step(output, 0.25)
+    for (key, _), wanted in zip(parts, expected, strict=True):
+        for found, right in zip(key.parameters(), wanted, strict=True):
+            torch.testing.assert_close(found, right)
+    assert torch.equal(method.queue.keys[:8], output.keys)
+    assert method.queue.videos[:8].tolist() == [4, 5, 6, 7, 4, 5, 6, 7]
+    assert method.queue.pointer.item() == 8
+
+
+def test_the_degree_task_alone_has_neither_copies_nor_queue(make_method, make_batch):
+    method = make_method(pairs=())
+    assert method.key is None
+    assert method.key_transformer is None
+    assert method.queue is None
+    assert method.views == 1
+    batch = make_batch()
+    output = method(ViewBatch(batch.views[:1], batch.targets, batch.video, batch.uniforms))
+    assert set(output.terms) == {"degree", "total"}
+    assert output.keys is None
+    before = copy.deepcopy(method.state_dict())
+    method.after_step(output, 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+def test_pairs_with_t_want_its_parts(make_method):
+    network = make_method(pairs=()).encoder
+    with pytest.raises(ValueError, match="transformer"):
+        type(make_method(pairs=()))(network, None, None, pairs=ALL)
+
+
+@pytest.mark.parametrize(("sampling", "degrees"), [("uniform", 16), ("permutation", 4), ("subset", 8)])
+def test_plan(sampling, degrees, make_method):
+    """Frames in the video, a permutation, and the class of its own degree."""
+    method, seen = make_method(pairs=(), degree_sampling=sampling), set()
+    for i in range(120):
+        plan = method.plan(50, generator(0, "test", i))
+        permutation = plan.targets["permutation"]
+        degree = int(plan.targets["degree"])
+        assert degree == degree_class(shuffle_degree(permutation))
+        assert np.all(np.diff(plan.frames[0]) == 2)
+        assert plan.frames.max() < 50
+        seen.add(degree)
+    assert len(seen) >= degrees
+    same = [method.plan(50, generator(0, "test", 7)).targets["permutation"].tolist() for _ in range(2)]
+    assert same[0] == same[1]
+
+
+def test_plan_of_two_moments_and_of_no_twin(make_method):
+    plan = make_method(moments=2).plan(200, generator(0, "test", 1))
+    assert plan.frames.shape == (2, 16)
+    assert plan.frames[0, 0] != plan.frames[1, 0]
+    assert make_method(twin=False, pairs=ALL[:1], degree_weight=0).plan(40, generator(0, "test", 1)).targets == {}
+
+
+def test_start_window_leaves_out_late_starts(make_method):
+    method = make_method(pairs=(), twin=False, start_window=46)
+    starts = {int(method.plan(48, generator(0, "test", i)).frames[0, 0]) for i in range(40)}
+    assert starts == {0, 1, 2}
+
+
+def test_a_batch_checks_its_lengths(make_batch):
+    batch = make_batch()
+    with pytest.raises(ValueError, match="equally long"):
+        ViewBatch(batch.views, batch.targets, batch.video[:3], batch.uniforms)
+
+
+def test_a_step_output_is_frozen(make_method, make_batch):
+    output = make_method()(make_batch())
+    assert isinstance(output, StepOutput)
+    with pytest.raises(AttributeError):
+        output.keys = None

@@ -1,0 +1,130 @@
+"""Golden losses: 20 steps of each preset's tiny variant, so that a change that should not alter results is seen.
+
+``golden.json`` beside this file names the versions and the machine that its numbers come from. Where results are meant
+to change: ``python tests/methods/test_golden.py`` writes it anew; say in the commit why.
+
+The tolerance is for other CPUs and PyTorch versions: sums in another order, amplified by twenty steps of training.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cacl.config import Settings, resolve
+from cacl.data.loader import ClipBatch
+from cacl.data.randomness import generator
+from cacl.presets import PRESETS
+from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.wiring import (
+    build_frame_moco,
+    build_frames_network,
+    build_method,
+    channels_last_,
+    initial_network,
+    views_maker,
+)
+
+FILE = Path(__file__).with_name("golden.json")
+STEPS, EPOCHS, BATCH = 20, 5, 8
+FIRST = 1e-5  # relative tolerance of the first step's loss
+LAST = 1e-2  # and of the twentieth's, with a straight line in the logarithm between them
+TINY = """
+data.resize=[36, 40] augment.size=32 model.width=4 model.frame_width=4 model.frame_encoder=resnet18
+model.token_width=12 model.heads=3 model.depth=2 model.degree_hidden=16 method.queue_size=30 run.precision=float32
+""".replace(", ", ",").split()
+
+
+def tiny_settings(preset: str) -> Settings:
+    return resolve(PRESETS[preset], assignments=tuple(TINY)).settings
+
+
+def make_batch(method, epoch: int, step: int, *, moments: int, frames: int) -> ClipBatch:
+    """Drifting coloured noise: a function of the step alone."""
+    rng = np.random.default_rng([epoch, step])
+    clips, targets = [], []
+    for i in range(BATCH):
+        plan = method.plan(120, generator(5, "golden", step, i))
+        base = rng.integers(0, 150, (36, 40, 3)) + rng.integers(0, 105, 3)
+        times = rng.integers(0, 40, (moments, 1)) + np.arange(frames)
+        clips.append([[np.roll(base, (i + 1) * t // 4, axis=1) for t in row] for row in times.tolist()])
+        targets.append(plan.targets)
+    numbers = torch.arange(BATCH) + BATCH * step
+    return ClipBatch(
+        torch.from_numpy(np.array(clips, dtype=np.uint8)),
+        {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]},
+        numbers % 11,
+        numbers,
+        epoch,
+    )
+
+
+def train(settings: Settings, method, optim, *, moments: int, frames: int) -> list[float]:
+    """As the loop does it."""
+    if settings.run.channels_last:
+        channels_last_(method)
+    method.train()
+    optimizer = build_optimizer(method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay)
+    make_views, losses = views_maker(settings, method=method), []
+    for step in range(STEPS):
+        epoch, within = divmod(step, STEPS // EPOCHS)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                step,
+                lr=optim.lr,
+                schedule=optim.schedule,
+                schedule_per=optim.schedule_per,
+                milestones=optim.milestones,
+                warmup_epochs=optim.warmup_epochs,
+                steps_per_epoch=STEPS // EPOCHS,
+                epochs=EPOCHS,
+            )
+        output = method(make_views(make_batch(method, epoch, within, moments=moments, frames=frames)))
+        optimizer.zero_grad(set_to_none=True)
+        output.terms["total"].backward()
+        optimizer.step()
+        method.after_step(output, progress=(step + 1) / STEPS)
+        losses.append(output.terms["total"].item())
+    return losses
+
+
+def golden(preset: str) -> dict[str, list[float]]:
+    settings, threads = tiny_settings(preset), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        moco = build_frame_moco(settings, build_frames_network(settings, weights=None), queue_size=30)
+        frames = train(settings, moco, settings.frames.optim, moments=1, frames=1)
+        method = build_method(settings, network=initial_network(settings), frame_encoder=moco.encoder)
+        clips = train(settings, method, settings.optim, moments=settings.data.moments, frames=16)
+    finally:
+        torch.set_num_threads(threads)
+    return {"frames": frames, "clips": clips}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_losses_are_the_stored_ones(preset):
+    stored = json.loads(FILE.read_text())
+    tolerance = np.geomspace(FIRST, LAST, STEPS)
+    for stage, losses in golden(preset).items():
+        wanted = np.array(stored[preset][stage])
+        error = np.abs(np.array(losses) - wanted) / np.abs(wanted)
+        assert (error <= tolerance).all(), (
+            f"{preset}, {stage}: off by {error.max():.1e} at step {int((error / tolerance).argmax())}; stored with torch "
+            f"{stored['torch']} on {stored['cpu']}. Meant? Then run: python {Path(__file__).name}"
+        )
+
+
+def cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+if __name__ == "__main__":
+    content = {"torch": torch.__version__, "cpu": cpu(), "threads": 1, "dtype": "float32"}
+    FILE.write_text(json.dumps(content | {preset: golden(preset) for preset in PRESETS}, indent=1) + "\n")

@@ -1,0 +1,164 @@
+"""The losses against the equations written out in loops, in float64, values and gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cacl.methods.losses import contrastive_loss, degree_loss
+
+FORMS = ["inside", "outside"]
+
+
+def literal(positives, negatives, tau, form):
+    """Eq. 3 and 4, and the authors' mean of logarithms, one sample, pair and negative at a time."""
+    total = 0.0
+    samples, keys = negatives.shape
+    for i in range(samples):
+        below = 0.0
+        for j in range(keys):
+            below = below + torch.exp(negatives[i, j] / tau)
+        if form == "inside":
+            above = 0.0
+            for positive in positives:
+                above = above + torch.exp(positive[i] / tau)
+            total = total - torch.log(above / (above + below))
+        else:
+            logs = 0.0
+            for positive in positives:
+                above = torch.exp(positive[i] / tau)
+                logs = logs - torch.log(above / (above + below))
+            total = total + logs / len(positives)
+    return total / samples
+
+
+def cosines(*shape, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1).requires_grad_(True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tau", [0.07, 0.1, 1.0])
+@pytest.mark.parametrize("pairs", [1, 2, 3, 4])
+def test_contrastive_loss_is_the_equation(form, tau, pairs):
+    positives, negatives = [cosines(5, seed=p) for p in range(pairs)], cosines(5, 13, seed=9)
+    inputs = [*positives, negatives]
+    loss, expected = (
+        contrastive_loss(positives, negatives, temperature=tau, form=form),
+        literal(positives, negatives, tau, form),
+    )
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+    gradients, wanted = torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs)
+    for gradient, right in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_float32_is_within_1e_6_of_float64(form):
+    positives, negatives = [cosines(8, seed=p).detach() for p in range(4)], cosines(8, 6400, seed=9).detach()
+    exact = contrastive_loss(positives, negatives, temperature=0.07, form=form).item()
+    rounded = contrastive_loss([p.float() for p in positives], negatives.float(), temperature=0.07, form=form).item()
+    assert rounded == pytest.approx(exact, rel=1e-6)
+
+
+def test_hand_worked_example():
+    """Two pairs of similarity 0 and one negative of 0: 2/3 inside, 1/2 each outside."""
+    zero = torch.zeros(1)
+    assert contrastive_loss([zero, zero], zero[:, None], temperature=0.5, form="inside").item() == pytest.approx(
+        -math.log(2 / 3)
+    )
+    assert contrastive_loss([zero, zero], zero[:, None], temperature=0.5, form="outside").item() == pytest.approx(
+        -math.log(1 / 2)
+    )
+
+
+def test_one_pair_is_info_nce_in_both_forms():
+    positive, negatives = cosines(6, seed=0), cosines(6, 20, seed=1)
+    logits = torch.cat([positive[:, None], negatives], dim=1) / 0.07
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(6, dtype=torch.int64))
+    for form in FORMS:
+        loss = contrastive_loss([positive], negatives, temperature=0.07, form=form)
+        torch.testing.assert_close(loss, expected)
+
+
+def test_one_good_pair_satisfies_the_sum_inside_the_logarithm_but_not_the_mean_outside():
+    """The warning of docs/fidelity.md: with one pair at similarity 1 the others get next to no gradient."""
+    bad, good = cosines(6, seed=0), torch.ones(6, dtype=torch.float64)
+    negatives = cosines(6, 1024, seed=2).detach() * 0.3
+    shares = {}
+    for form in FORMS:
+        alone = contrastive_loss([bad], negatives, temperature=0.07, form=form)
+        both = contrastive_loss([bad, good], negatives, temperature=0.07, form=form)
+        shares[form] = (
+            (torch.autograd.grad(both, bad)[0].norm() / torch.autograd.grad(alone, bad)[0].norm()).item(),
+            both.item(),
+        )
+    assert shares["inside"][0] < 1e-3
+    assert shares["inside"][1] < 0.1
+    assert shares["outside"][0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_left_out_negatives_count_for_nothing(form):
+    positives, negatives = [cosines(3, seed=0), cosines(3, seed=1)], cosines(3, 7, seed=2)
+    out = torch.zeros(3, 7, dtype=torch.bool)
+    out[0, 2:5] = out[1, 0] = True
+    loss = contrastive_loss(positives, negatives.masked_fill(out, -torch.inf), temperature=0.1, form=form)
+    expected = torch.stack(
+        [literal([p[i : i + 1] for p in positives], negatives[i, ~out[i]][None], 0.1, form) for i in range(3)]
+    ).mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+    torch.testing.assert_close(torch.autograd.grad(loss, negatives)[0], torch.autograd.grad(expected, negatives)[0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_negative_at_all_is_no_nan(form):
+    """A folder of one video whose own keys are masked."""
+    positive, negatives = cosines(3, seed=0), cosines(3, 7, seed=2)
+    nothing = negatives.masked_fill(torch.ones(3, 7, dtype=torch.bool), -torch.inf)
+    loss = contrastive_loss([positive], nothing, temperature=0.1, form=form)
+    assert loss.item() == 0
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, [positive, negatives]))
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from(FORMS),
+    st.floats(0.05, 2),
+    st.integers(0, 1000),
+)
+def test_laws(pairs, keys, form, tau, seed):
+    """Order of pairs and of negatives is nothing; more negatives never lower the loss; better pairs do."""
+    positives, negatives = [cosines(3, seed=seed + p).detach() for p in range(pairs)], cosines(3, keys, seed=1).detach()
+    loss = contrastive_loss(positives, negatives, temperature=tau, form=form).item()
+    again = contrastive_loss(positives[::-1], negatives.flip(1), temperature=tau, form=form).item()
+    assert again == pytest.approx(loss, abs=1e-12)
+    more = torch.cat([negatives, negatives[:, :1]], dim=1)
+    assert contrastive_loss(positives, more, temperature=tau, form=form).item() >= loss - 1e-12
+    assert contrastive_loss([p + 0.1 for p in positives], negatives, temperature=tau, form=form).item() <= loss + 1e-12
+
+
+def test_degree_loss_is_eq_6():
+    logits = (4 * cosines(5, 16, seed=3)).detach().requires_grad_(True)
+    degrees = torch.tensor([0, 15, 3, 3, 7])
+    expected = 0.0
+    for i in range(5):
+        below = 0.0
+        for m in range(16):
+            below = below + torch.exp(logits[i, m])
+        for m in range(16):
+            y = 1.0 if m == degrees[i] else 0.0
+            expected = expected - y * torch.log(torch.exp(logits[i, m]) / below)
+    expected = expected / 5
+    loss = degree_loss(logits, degrees)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+    torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], torch.autograd.grad(expected, logits)[0])
+
+
+def test_degree_loss_of_a_head_that_knows_nothing_is_ln_16():
+    assert degree_loss(torch.zeros(3, 16), torch.tensor([0, 5, 15])).item() == pytest.approx(math.log(16))
