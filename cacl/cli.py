@@ -1,18 +1,24 @@
-"""The command line: parse, call, print. Results go to stdout, progress and notes to stderr; a UserError exits with 2."""
+"""The command line: parse, call, print. Results go to stdout, progress and notes to stderr; UserError exits with 2."""
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from cacl.errors import UserError, did_you_mean
+
+# Some versions of typer use click, others carry a copy of it, whose errors are other classes.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "config")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,8 +49,10 @@ def check(
     Example: cacl check videos/ --deep
     """
     from cacl.data.catalog import scan
+    from cacl.training.progress import VideoProgress
 
-    catalog = scan(videos, lists=lists, split=split, deep=deep)
+    with VideoProgress() as progress:
+        catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
     for skipped in catalog.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}")
     for video in catalog.videos:
@@ -74,17 +82,30 @@ def prepare(
     from cacl.data.catalog import scan
     from cacl.data.store import build_store
     from cacl.training.pretrain import resolve_settings
+    from cacl.training.progress import VideoProgress
 
     if kind not in ("jpeg", "raw"):
         raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")
     height, width = size or resolve_settings(preset=preset).settings.data.resize
-    catalog = scan(videos, lists=lists, split=split)
-    store = build_store(catalog, out, height=height, width=width, kind=kind, workers=workers)  # type: ignore[arg-type]
+    if min(height, width) < 1:
+        raise UserError(f"--size is {height} {width}; height and width are 1 pixel or more.")
+    with VideoProgress() as progress:
+        catalog = scan(videos, lists=lists, split=split, progress=progress.of("files looked at"))
+        store = build_store(
+            catalog,
+            out,
+            height=height,
+            width=width,
+            kind=kind,  # type: ignore[arg-type]
+            workers=workers,
+            progress=progress.of("videos decoded"),
+        )
     print(f"{store.catalog.summary()}. {out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
 
 
 @app.command()
 def pretrain(
+    context: typer.Context,
     videos: Annotated[
         Path | None, typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.")
     ] = None,
@@ -120,17 +141,17 @@ def pretrain(
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     assignments = tuple(sets or ())
-    if print_config and resume is None:
-        resolved = training.resolve_settings(
-            preset=preset, method=method, config=config, assignments=assignments, flags=flags
+    if resume is not None:
+        _check_resume(context, resume)
+    if print_config:
+        resolved = (
+            training.resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
+            if resume is None
+            else training.resume_settings(resume, settings=flags, assignments=assignments)
         )
         print(resolved.to_yaml(), end="")
         return
     if resume is not None:
-        if videos is not None or out is not None or method is not None or config is not None or lists is not None:
-            raise UserError(
-                "--resume takes everything from the run folder; leave out VIDEOS, --out, --method, --config."
-            )
         run = training.resume(resume, settings=flags, assignments=assignments)
     elif videos is None:
         raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
@@ -211,8 +232,20 @@ def show_results(results: dict[str, Any]) -> None:
         )
 
 
+def _check_resume(context: typer.Context, run: Path) -> None:
+    """Raise UserError for what is given beside --resume and would not be heeded."""
+    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
+    wrong = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if wrong:
+        names = ", ".join("VIDEOS" if name == "videos" else f"--{name}" for name in wrong)
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")
+
+
 def main() -> None:
     """Entry point: UserError is a sentence and status 2; a stop asked for is saved and says how to go on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     command = typer.main.get_command(app)
     try:
         status = command(standalone_mode=False)
@@ -220,16 +253,10 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except click.UsageError as error:
-        error.show()
-        names: list[str] = list(command.commands) if isinstance(command, click.Group) else []
-        verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        if verb not in names and did_you_mean(verb, names):
-            print(did_you_mean(verb, names).strip(), file=sys.stderr)
+    except _UsageError as error:
+        _show_usage_error(cast(typer.BadParameter, error), list(getattr(command, "commands", [])))
         sys.exit(2)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -239,17 +266,21 @@ def main() -> None:
 
         if not isinstance(error, Stopped):
             raise
-        print(f"Stopped, everything is saved. Go on: {_resume_command()}", file=sys.stderr)
+        command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}"
+        print(f"Stopped, everything is saved. Go on: {command_line}", file=sys.stderr)
         sys.exit(error.code)
 
 
-def _resume_command() -> str:
-    words = sys.argv[1:]
-    if "--resume" in words:
-        return "cacl " + " ".join(words)
-    if "--out" in words:
-        return f"cacl pretrain --resume {words[words.index('--out') + 1]}"
-    return "cacl pretrain --resume runs/NAME"
+def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
+    """What is wrong with the command line, with the nearest right word and where to read on."""
+    message = error.format_message().strip()
+    if not message or "\n" in message:  # no word at all was given: this is the help
+        print(message, end="\n" * bool(message), file=sys.stderr)
+        return
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
+    path = "cacl" if error.ctx is None else error.ctx.command_path
+    print(f"{message.rstrip('.')}.{hint} See: {path} --help", file=sys.stderr)
 
 
 if __name__ == "__main__":

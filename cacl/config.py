@@ -61,7 +61,9 @@ class Resolved:
                     lines.append("  " * depth + f"{name}:")
             section = path[:-1]
             line = f"{'  ' * (len(path) - 1)}{path[-1]}: {_one_line(value)}"
-            origin = " ".join(self.origins.get(".".join(path), "").split())  # one line, and never two blanks in it
+            origin = self.origins.get(".".join(path), "")
+            # one line that YAML can read, and never two blanks in it
+            origin = " ".join("".join(c if c.isprintable() else " " for c in origin).split())
             lines.append(f"{line.ljust(46)}  # {origin}".rstrip())
         return "\n".join(lines) + "\n"
 

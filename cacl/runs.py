@@ -2,10 +2,12 @@
 
 ``config.yaml`` (resolved settings with their origins), ``data.json`` (where the videos are), ``videos.csv``,
 ``environment.json``, ``log.txt``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``, ``curves.png``, ``encoder/``.
+``config.yaml`` is written last when a run begins: without it, what is there is of a run that never began.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,6 +23,8 @@ from typing import Any, TextIO
 from cacl.config import Resolved, load_resolved
 from cacl.errors import UserError
 
+_LOCK = ".lock"
+_BEGINNING = ("data.json", "environment.json", "config.yaml")  # in this order
 _LOCKS: set[TextIO] = set()
 
 
@@ -43,22 +47,31 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, resolved: Resolved, data: Mapping[str, Any]) -> RunFolder:
-        """A new run folder. Raises UserError when the folder holds something already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if (path / "config.yaml").exists():
-                raise UserError(
-                    f"{path} holds a run already; choose another --out, or continue it: cacl pretrain --resume {path}"
-                )
-            raise UserError(f"{path} exists and is not empty; choose another --out.")
-        run = cls(path)
+        """A new run folder. Raises UserError when the folder holds something already.
+
+        What a process left that died before its run began is written over.
+        """
+        run, texts = cls(path), (json.dumps(dict(data), indent=2), json.dumps(environment(), indent=2))
         try:
+            _check_free(path, videos=data.get("videos", "VIDEOS"))
             path.mkdir(parents=True, exist_ok=True)
-            run.write("data.json", json.dumps(dict(data), indent=2) + "\n")
-            run.write("environment.json", json.dumps(environment(), indent=2) + "\n")
-            run.write("config.yaml", resolved.to_yaml())  # last: it makes the folder a run
+            with run:
+                _check_free(path, videos=data.get("videos", "VIDEOS"))  # nobody was faster
+                for name, text in zip(_BEGINNING, (*(f"{text}\n" for text in texts), resolved.to_yaml()), strict=True):
+                    run.write(name, text)
         except OSError as error:
             raise UserError(f"{path}: the run folder cannot be written ({error}); choose another --out.") from error
         return run
+
+    def discard(self) -> None:
+        """Take a run that never began away again, so that the same command can be given once more.
+
+        Only what ``create`` and the search for videos write is removed.
+        """
+        for name in (*_BEGINNING, "videos.csv", "log.txt", _LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in it
+            self.path.rmdir()
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -69,7 +82,7 @@ class RunFolder:
 
     def __enter__(self) -> RunFolder:
         try:
-            lock = (self.path / ".lock").open("a+")
+            lock = (self.path / _LOCK).open("a+")
         except OSError as error:
             raise UserError(f"{self.path}: the run folder cannot be written ({error}).") from error
         try:
@@ -111,7 +124,7 @@ class RunFolder:
     def write(self, name: str, text: str) -> None:
         """Write a small text file whole or not at all."""
         target = self.path / name
-        partial = target.with_name(f".{target.name}.partial")
+        partial = target.with_name(_partial(target.name))
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -121,7 +134,7 @@ class RunFolder:
     def log(self, text: str) -> None:
         """A line for the user (stderr) and for ``log.txt``."""
         print(text, file=sys.stderr, flush=True)
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
 
 
@@ -168,6 +181,27 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": sys.argv,
     }
+
+
+def _check_free(path: Path, *, videos: str) -> None:
+    """Raise UserError where a folder holds more than what a process left that died before its run began."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; choose another --out.")
+    names = {file.name for file in path.iterdir()}
+    if "config.yaml" in names:
+        raise UserError(
+            f"{path} holds a run already. Continue it: cacl pretrain --resume {path}; "
+            f"or choose another --out for a new one: cacl pretrain {videos} --out {path}-2"
+        )
+    left = {_LOCK, *_BEGINNING, *map(_partial, _BEGINNING)}
+    if names and (_LOCK not in names or not names <= left):
+        raise UserError(f"{path} exists and is not empty; choose another --out.")
+
+
+def _partial(name: str) -> str:
+    return f".{name}.partial"
 
 
 def _keep(line: str, kind: str, step: int) -> bool:

@@ -139,10 +139,10 @@ def scan(
     deep: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Catalog:
-    """Look at every file below a folder (or at one video file).
+    """Look at every file below a folder, or at one video file.
 
     Args:
-        root: the folder. Links are followed, but never in a circle.
+        root: the folder; or a list file or ``videos.csv`` in it. Links are followed, but never in a circle.
         lists: folder with split lists, or one list file; files that they do not name are skipped. Without it, lists
             that lie in ``root`` or one folder below give labels and splits.
         split: which of the official splits, from 1.
@@ -159,9 +159,10 @@ def scan(
     root = Path(root)
     if not root.exists():
         raise UserError(f"{root}: no such folder. Name the folder that holds the videos.")
+    if root.is_file() and why_no_video(root) == "not a video (text file)":
+        root, lists = root.parent, root
     if root.is_file():
-        root, files, out = root.parent, [root.name], []
-        listing = None
+        root, files, out, listing = root.parent, [root.name], [], None
     else:
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
@@ -232,13 +233,18 @@ def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> lis
 
 
 def _own_lists(root: Path, split: int) -> Listing | None:
-    """Lists that lie with the videos: in their folder, or in a folder of lists beside them."""
+    """Lists that lie with the videos: a ``videos.csv`` in their folder, official lists there or in a folder below it.
+
+    Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
+    """
+    if (root / "videos.csv").is_file():
+        return read_lists(root / "videos.csv", split=split)
     for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))]:
         try:
             listing = find_lists(folder, split=split)
-        except OSError:
+        except (OSError, UserError):
             continue
-        if listing is not None:
+        if listing is not None and listing.files[0].name.lower() != "videos.csv":
             return listing
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,11 @@ class Dataset:
     def part(self, numbers: Sequence[int]) -> FrameSource:
         """Some of the videos as a source of their own: its video i is ``numbers[i]`` here."""
         return _Part(self.source, tuple(numbers))
+
+    @property
+    def has_train(self) -> bool:
+        """Whether some videos are set apart for training."""
+        return any(video.split == "train" for video in self.catalog.videos)
 
     @property
     def has_test(self) -> bool:
@@ -82,7 +88,7 @@ def open_dataset(
     store_folder: Path | None = None,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
     """Find the videos and open a source of their frames at ``height`` x ``width``.
 
@@ -95,6 +101,7 @@ def open_dataset(
         store_folder: where ``auto`` puts them.
         workers: processes that decode for the store.
         say: told what is done and why.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
         UserError: no usable video, or a store of another frame size.
@@ -109,12 +116,17 @@ def open_dataset(
         if lists is not None:
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
         return Dataset(frames.catalog, frames)
-    catalog = scan(videos, lists=lists, split=split)
+    catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
     target = _store_target(catalog, store, store_folder, height * width, say)
     if target is None:
         return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
-    built = build_store(catalog, target, height=height, width=width, workers=workers, progress=progress)
+    watch = _named(progress, "videos decoded")
+    built = build_store(catalog, target, height=height, width=width, workers=workers, progress=watch)
     return Dataset(built.catalog, built)
+
+
+def _named(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, what)
 
 
 def _store_target(

@@ -203,9 +203,8 @@ def match(listing: Listing, paths: Iterable[str]) -> tuple[list[tuple[Entry, str
     pairs: list[tuple[Entry, str]] = []
     missing: list[Entry] = []
     for entry in listing.entries:
-        candidates = next((c for c in (by_stem.get(k) for k in _keys(entry)) if c), [])
-        if not listing.unique_names:
-            candidates = [path for path in candidates if _same_folder(entry.name, path)]
+        found = (_fitting(listing, entry, by_stem.get(key, [])) for key in _keys(entry))
+        candidates = next((paths_found for paths_found in found if paths_found), [])
         if candidates:
             pairs.append((entry, max(candidates, key=partial(_agreement, entry.name))))
         else:
@@ -226,6 +225,10 @@ def _keys(entry: Entry) -> Iterator[str]:
         if last:
             yield last
             yield last.rpartition(".")[0] or last
+
+
+def _fitting(listing: Listing, entry: Entry, paths: list[str]) -> list[str]:
+    return paths if listing.unique_names else [path for path in paths if _same_folder(entry.name, path)]
 
 
 def _same_folder(name: str, path: str) -> bool:
@@ -277,7 +280,7 @@ def _is_kinetics(path: Path) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
+        if line.strip() and not line.startswith("# "):  # HMDB51 has names such as #20_Rhythm_clap_u_nm_np1_fr_goo_0
             yield number, line.strip()
 
 

@@ -1,10 +1,12 @@
 """From a decoded frame to upright RGB pixels of one size.
 
-One scaler serves the whole process: making one for each frame costs more than the scaling of small video.
+One scaler serves a whole thread: making one for each frame costs more than the scaling of small video, and two threads
+in one scaler crash the process.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-_scaler: VideoReformatter | None = None
+_own = threading.local()  # .scaler of this thread
 
 
 class Orientation(NamedTuple):
@@ -50,16 +52,16 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 def rgb(frame: VideoFrame, orientation: Orientation, *, height: int, width: int) -> NDArray[np.uint8]:
     """One frame as uint8 RGB ``[height, width, 3]``, stretched (bilinear, every source pixel counts) and upright."""
-    global _scaler
-    if _scaler is None:
+    scaler: VideoReformatter | None = getattr(_own, "scaler", None)
+    if scaler is None:
         from av.video.reformatter import VideoReformatter
 
-        _scaler = VideoReformatter()
+        scaler = _own.scaler = VideoReformatter()
     rows, columns = (width, height) if orientation.transpose else (height, width)
     # At its own size nothing is interpolated, whatever the number of bits; FFmpeg by itself would smooth the colours of
     # 10-bit video but not those of 8-bit video.
     kernel = "POINT" if (rows, columns) == (frame.height, frame.width) else "BILINEAR"
-    scaled = _scaler.reformat(frame, columns, rows, "rgb24", interpolation=kernel, threads=1)
+    scaled = scaler.reformat(frame, columns, rows, "rgb24", interpolation=kernel, threads=1)
     pixels = cast("NDArray[np.uint8]", scaled.to_ndarray())
     if orientation.transpose:
         pixels = pixels.transpose(1, 0, 2)

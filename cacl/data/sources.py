@@ -1,14 +1,17 @@
 """Where frames come from: the video files themselves, or a store in which they lie ready.
 
-Both say the same: ``read(video, indices)`` gives frames of one size. Both can be pickled and forked: files are opened
-in the process that reads.
+Both say the same: ``read(video, indices)`` gives frames of one size, to several threads at once. Both can be pickled
+and forked: files are opened in the process that reads.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -67,33 +70,43 @@ class DecodedVideos:
     def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Frames of one video, uint8 RGB ``[T, height, width, 3]``; a VideoError where they cannot be decoded."""
         entry = self.catalog.videos[video]
-        decoder = self._decoder(entry.path)
-        if entry.first_frame + entry.frames > decoder.frames:
-            found = f"{decoder.frames} frames, {entry.first_frame + entry.frames} when it was looked at first"
-            raise VideoError(entry.path, f"has {found}")
-        if len(indices) and not (indices.min() >= 0 and indices.max() < entry.frames):
-            raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
-        return decoder.read(indices + entry.first_frame, height=self.height, width=self.width)
+        with self._borrowed(entry.path) as decoder:
+            if entry.first_frame + entry.frames > decoder.frames:
+                found = f"{decoder.frames} frames, {entry.first_frame + entry.frames} when it was looked at first"
+                raise VideoError(entry.path, f"has {found}")
+            if len(indices) and not (indices.min() >= 0 and indices.max() < entry.frames):
+                raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
+            return decoder.read(indices + entry.first_frame, height=self.height, width=self.width)
 
-    def _decoder(self, path: str) -> VideoDecoder:
+    @contextmanager
+    def _borrowed(self, path: str) -> Iterator[VideoDecoder]:
+        """A decoder that no other thread has until it is given back."""
         if self._process != os.getpid():
             self._forget()  # after a fork: open files share their position with the parent's
-        decoder = self._open.pop(path, None)
+        with self._lock:
+            decoder, timeline = self._open.pop(path, None), self._timelines.get(path)
         if decoder is None:
             try:
-                decoder = VideoDecoder(self.catalog.root / path, timeline=self._timelines.get(path))
+                decoder = VideoDecoder(self.catalog.root / path, timeline=timeline)
             except VideoError as error:
                 raise VideoError(path, error.reason) from None
-            self._timelines[path] = decoder.timeline
-            if len(self._timelines) > _KEPT_TIMELINES:
-                self._timelines.popitem(last=False)
-        self._open[path] = decoder
-        if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
-        return decoder
+        try:
+            yield decoder
+        finally:
+            with self._lock:
+                surplus = self._open.pop(path, None)  # of a thread that read the same video meanwhile
+                self._open[path] = decoder
+                if len(self._open) > _OPEN_FILES:
+                    surplus = self._open.popitem(last=False)[1]
+                self._timelines[path] = decoder.timeline
+                if len(self._timelines) > _KEPT_TIMELINES:
+                    self._timelines.popitem(last=False)
+            if surplus is not None:
+                surplus.close()
 
     def _forget(self) -> None:
         self._process = os.getpid()
+        self._lock = threading.Lock()
         self._open: OrderedDict[str, VideoDecoder] = OrderedDict()
         self._timelines: OrderedDict[str, Timeline] = OrderedDict()
 

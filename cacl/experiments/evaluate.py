@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,8 +60,8 @@ def evaluate(
         data = open_dataset(
             Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
         )
-    encoders = {_name(Run(other)): Run(other).encoder for other in beside}
-    encoders = {**encoders, _name(main): main.encoder}
+    others = _distinct_names(main, [Run(other) for other in beside])
+    encoders = {name: other.encoder for name, other in others.items()} | {_name(main): main.encoder}
     precision = settings.run.precision
     retrieval = evaluate_retrieval(
         encoders,
@@ -74,18 +75,21 @@ def evaluate(
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
     if "degree" in main.finished:
         results["degree"] = main.finished["degree"]
+    if retrieval.skipped:
+        print(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}", file=sys.stderr)
     draw_neighbours(retrieval.neighbours, main.path / "neighbours.png")
-    write_run_report(main, results, retrieval, data, beside=[Run(other) for other in beside])
+    write_run_report(main, results, retrieval, data, beside=others)
     return results
 
 
 def write_run_report(
-    run: Run, results: dict[str, Any], retrieval: Retrieval, data: Dataset, *, beside: list[Run]
+    run: Run, results: dict[str, Any], retrieval: Retrieval, data: Dataset, *, beside: Mapping[str, Run]
 ) -> None:
-    """``report.html`` with ``results.json`` beside it, in the run folder."""
+    """``report.html`` with ``results.json`` beside it, in the run folder; ``beside``: name -> another run."""
     resolved = RunFolder(run.path).resolved
     settings = resolved.settings
-    metrics = {_name(other): [row for row in other.metrics if row["kind"] == "train"] for other in [run, *beside]}
+    runs = {_name(run): run, **beside}
+    metrics = {name: [row for row in each.metrics if row["kind"] == "train"] for name, each in runs.items()}
     finished = run.finished or {}
     write_report(
         run.path / "report.html",
@@ -116,6 +120,15 @@ def _settings(resolved: Resolved) -> list[Setting]:
             text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
             rows.append(Setting(key, text, resolved.origins.get(key, "")))
     return rows
+
+
+def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
+    """Row names of other runs: of two with the same method each has its folder's name too."""
+    taken = Counter(_name(run) for run in [main, *others])
+    names = [_name(run) if taken[_name(run)] == 1 else f"{_name(run)} ({run.path.name})" for run in others]
+    again = Counter(names)
+    pairs = zip(names, others, strict=True)
+    return {name if again[name] == 1 else f"{_name(run)} ({run.path})": run for name, run in pairs}
 
 
 def _name(run: Run) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cacl.config import Settings
+from cacl.errors import UserError
 
 STEPS = 3000  # of CACL, preset small: see docs/recipes.md
 FRAME_STEPS = 600  # of MoCo on frames
@@ -22,6 +23,16 @@ def device_auto() -> tuple[str, str]:
     if torch.backends.mps.is_available():
         return "mps", "Apple GPU found"
     return "cpu", "no GPU found"
+
+
+def check_device(device: str) -> None:
+    """Raise UserError where ``run.device`` names a device that is not there."""
+    kind, _, number = device.partition(":")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
+    if there and number:
+        there = int(number) < torch.cuda.device_count()
+    if not there:
+        raise UserError(f"run.device is {device}, but PyTorch finds none here; set run.device=auto or cpu.")
 
 
 def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:

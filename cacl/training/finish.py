@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,9 @@ def draw_first_batch(
     run: RunFolder, loader: ClipLoader, make_views: Callable[[ClipBatch], ViewBatch], names: Sequence[str]
 ) -> None:
     """``samples/first-batch.png``: clip, twin with its degree, both views, as the method will see them."""
+    target = run.path / "samples" / "first-batch.png"
+    if target.exists():
+        return
     batch = next(iter(loader.epoch(0)))
     device = run.resolved.settings.run.device
     views = make_views(batch.to(device))
@@ -45,20 +48,38 @@ def draw_first_batch(
         degrees=None if classes is None else [c + 1 if c else 0 for c in classes.tolist()],
         names=[names[i] for i in batch.video.tolist()],
     )
-    folder = run.path / "samples"
-    folder.mkdir(exist_ok=True)
-    draw_samples(samples, folder / "first-batch.png")
+    target.parent.mkdir(exist_ok=True)
+    partial = target.with_name(".first-batch.partial")
+    draw_samples(samples, partial)
+    partial.replace(target)
 
 
-def finish(run: RunFolder, data: Dataset, train_numbers: list[int], method: CACL) -> None:
-    """Write the encoder folder, the curves and ``finished.json``; print what the user should know."""
+def finish(
+    run: RunFolder,
+    data: Dataset,
+    train_numbers: list[int],
+    method: CACL,
+    *,
+    unreadable: Mapping[str, str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the encoder folder, the curves and ``finished.json``; print what the user should know.
+
+    Args:
+        run: the run, trained to its end.
+        data: its videos.
+        train_numbers: those that it was trained on.
+        method: what was trained.
+        unreadable: videos that failed while training, with the reason.
+        check: called now and then; raises when a stop was asked for (``resume`` then ends the run).
+    """
     settings = run.resolved.settings
     rows = read_metrics(run.path / "metrics.jsonl")
     draw_curves([row for row in rows if row["kind"] == "train"], run.path / "curves.png")
     found: dict[str, Any] = {"steps": rows[-1]["step"] if rows else 0}
     warnings = warnings_from(rows)
     if settings.method.twin and settings.method.degree_weight > 0:
-        found["degree"] = degree_test(settings, data, train_numbers, method)
+        found["degree"] = degree_test(settings, data, train_numbers, method, check=check)
         degree = found["degree"]
         run.log(
             f"Shuffle degree on {degree['tested on']}: {degree['accuracy']:.1f} % right "
@@ -78,12 +99,23 @@ def finish(run: RunFolder, data: Dataset, train_numbers: list[int], method: CACL
     measured = "" if "degree" not in found else f"Shuffle degrees told: {found['degree']['accuracy']:.1f} %."
     trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
     encoder.save(run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=measured))
+    summary = data.catalog.summary()
+    if unreadable:
+        found["unreadable"] = dict(unreadable)
+        summary += f"; {len(unreadable)} of those used broke while training ({', '.join(sorted(unreadable)[:8])})"
     run.write("finished.json", json.dumps(found, indent=2) + "\n")
-    run.log(f"{data.catalog.summary()}. Encoder: {run.path / 'encoder'}")
+    run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}")
     run.log(f"How good is it? cacl evaluate {run.path}")
 
 
-def degree_test(settings: Settings, data: Dataset, train_numbers: list[int], method: CACL) -> dict[str, Any]:
+def degree_test(
+    settings: Settings,
+    data: Dataset,
+    train_numbers: list[int],
+    method: CACL,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Degree accuracy in percent on clips of the test videos (the training videos where there are none)."""
     test_numbers = data.numbers("test") if data.has_test else train_numbers
     train_numbers, test_numbers = _thinned(train_numbers), _thinned(test_numbers)
@@ -110,6 +142,7 @@ def degree_test(settings: Settings, data: Dataset, train_numbers: list[int], met
         draws=TRAIN_DRAWS,
         **common,
     )
+    check()
     test_pairs = draw_pairs(
         data.source,
         data.videos(test_numbers),

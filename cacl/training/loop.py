@@ -47,7 +47,7 @@ class Stage:
         method: the module to train; ``method(views)`` gives a ``StepOutput``.
         loader: its batches.
         make_views: augmentation: a batch on the device to what the method sees.
-        video_names: for messages, by the batch's video numbers.
+        video_names: for messages, by the video numbers of what ``make_views`` gives.
         learning_rate: of a step, counted from 0.
         checkpoints: folder of this stage.
         metrics: ``metrics.jsonl``.
@@ -111,6 +111,7 @@ def train(stage: Stage, stop: StopRequest) -> None:
                     progress.advance(row)
                     due = time.monotonic() - saved_at > 60 * stage.save_minutes
                     if due or stop.requested or done == stage.steps:
+                        _check_weights(stage, row, batch)
                         metrics.flush()
                         save_checkpoint(stage.checkpoints, done, _state(stage, scaler))
                         saved_at = time.monotonic()
@@ -159,13 +160,24 @@ def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _check_finite(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
-    if math.isfinite(row["loss"]):
-        return
+    if not math.isfinite(row["loss"]):
+        raise _not_finite(stage, f"The loss of {stage.name} is {row['loss']}", row, batch)
+
+
+def _check_weights(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
+    """A finite loss can have a gradient that is not: such weights never take a good checkpoint's place."""
+    if not all(bool(parameter.isfinite().all()) for parameter in stage.method.parameters()):
+        raise _not_finite(stage, f"Weights of {stage.name} are no longer finite", row, batch)
+
+
+def _not_finite(stage: Stage, what: str, row: dict[str, Any], batch: ViewBatch) -> UserError:
     names = sorted({stage.video_names[i] for i in batch.video.tolist()})
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    raise UserError(
-        f"The loss of {stage.name} is {row['loss']} at step {row['step']}. The last good checkpoint is kept. "
-        f"Lower optim.lr or use run.precision float32. Videos of the batch: {shown}."
+    kept = newest_checkpoint(stage.checkpoints)
+    good = "No checkpoint was written yet" if kept is None else f"The last good checkpoint is kept ({kept})"
+    lr = "frames.optim.lr" if stage.name == "frames" else "optim.lr"
+    return UserError(
+        f"{what} at step {row['step']}. {good}. Lower {lr} or use run.precision float32. Videos of the batch: {shown}."
     )
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 
 from cacl.config import Resolved, differences, resolve
+from cacl.data.dataset import Dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values
+from cacl.training.auto import auto_values, check_device
 from cacl.training.finish import finish
 from cacl.training.precision import choose_precision
+from cacl.training.progress import VideoProgress
 from cacl.training.run import Run
 from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
@@ -87,6 +89,7 @@ def pretrain(
         raise UserError(f"{videos}: there is no such file or folder.")
     if lists is not None and not Path(lists).is_dir():
         raise UserError(f"{lists}: there is no such folder of lists.")
+    check_device(resolved.settings.run.device)
     if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
         _check_frame_weights(resolved)
     data = {
@@ -94,7 +97,7 @@ def pretrain(
         "lists": None if lists is None else str(Path(lists).resolve()),
         "split": split,
     }
-    return _train(RunFolder.create(Path(out), resolved, data))
+    return _train(RunFolder.create(Path(out), resolved, data), new=True)
 
 
 def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()) -> Run:
@@ -110,20 +113,29 @@ def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assign
         UserError: no run there, or a setting that would change the result.
     """
     folder = RunFolder.open(Path(run))
-    old = folder.resolved
-    given = dict(settings or {})
-    if given or assignments:
-        tree = old.settings.model_dump(mode="json")
-        new = resolve(tree, assignments=tuple(assignments), flags=given)
-        _check_changes(folder, old, new)
-        changed = differences(old.settings, new.settings)
-        origins = {**old.origins, **dict.fromkeys(changed, "resume")}
+    old, new = folder.resolved, resume_settings(run, settings=settings, assignments=assignments)
+    changed = differences(old.settings, new.settings)
+    if changed:
         with folder:
-            folder.write("config.yaml", Resolved(new.settings, origins).to_yaml())
-        if "optim.epochs" in changed and (folder.path / "finished.json").exists():
-            (folder.path / "finished.json").unlink()
-            folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
+            if "optim.epochs" in changed and (folder.path / "finished.json").exists():
+                (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
+                folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
+            folder.write("config.yaml", new.to_yaml())
+    check_device(new.settings.run.device)
     return _train(folder)
+
+
+def resume_settings(
+    run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+) -> Resolved:
+    """The settings with which ``resume`` would go on. Raises UserError for a change that it would refuse."""
+    folder = RunFolder.open(Path(run))
+    old = folder.resolved
+    tree = old.settings.model_dump(mode="json")
+    new = resolve(tree, assignments=tuple(assignments), flags=settings)
+    _check_changes(folder, old, new)
+    changed = differences(old.settings, new.settings)
+    return Resolved(new.settings, {**old.origins, **dict.fromkeys(changed, "resume")})
 
 
 _MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes"}
@@ -151,13 +163,12 @@ def _check_frame_weights(resolved: Resolved) -> None:
     build_frames_network(resolved.settings, weights=path)
 
 
-def _train(run: RunFolder) -> Run:
-    with run, StopRequest() as stop:
+def _train(run: RunFolder, *, new: bool = False) -> Run:
+    with run, StopRequest(run.path) as stop:
         if (run.path / "finished.json").exists():
             run.log(f"{run.path} is finished already; a longer training: cacl pretrain --resume {run.path} --epochs N")
             return Run(run.path)
-        data = open_run_data(run, say=run.log)
-        train_numbers = training_numbers(run.resolved.settings, data)
+        data, train_numbers = _find_videos(run, stop, new=new)
         resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
         resolved = _with_precision(resolved)
         run.write("config.yaml", resolved.to_yaml())
@@ -167,9 +178,24 @@ def _train(run: RunFolder) -> Run:
         frame_encoder = None
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop)
-        method = video_stage(run, data, train_numbers, frame_encoder, stop)
-        finish(run, data, train_numbers, method)
+        method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop)
+        finish(run, data, train_numbers, method, unreadable=unreadable, check=stop.raise_if_requested)
     return Run(run.path)
+
+
+def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, list[int]]:
+    """The videos, and the numbers of those to train on; where there are none, a new run is taken away again."""
+    try:
+        with VideoProgress(stop) as progress:
+            data = open_run_data(run, say=run.log, progress=progress)
+        return data, training_numbers(run.resolved.settings, data)
+    except UserError as error:
+        if not new:
+            raise
+        if not any(run.path.glob("store*")):
+            run.discard()
+            raise
+        raise UserError(f"{error} Go on: cacl pretrain --resume {run.path}") from error
 
 
 def _with_precision(resolved: Resolved) -> Resolved:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from cacl.training.stop import StopRequest
 
 _LINE_SECONDS = 30.0
 _SHOWN = {"loss": "loss", "nce": "contrast", "degree_loss": "degree", "degree_accuracy": "degree right"}
@@ -24,7 +28,9 @@ class Progress:
         rate: steps a second over the last fifty calls of ``advance``, 0 before the first.
     """
 
-    def __init__(self, name: str, *, total: int, done: int = 0, unit: str = "steps") -> None:
+    def __init__(self, name: str, *, total: int, done: int = 0, unit: str = "steps", last_line: bool = True) -> None:
+        """``last_line``: print one at the end too, where there is no terminal."""
+        self._last = last_line
         self._name, self._total, self._done, self._unit = name, total, done, unit
         self._times: deque[tuple[float, int]] = deque([(time.monotonic(), done)], maxlen=51)  # when, how many done
         self._last_line = time.monotonic()
@@ -60,7 +66,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and self._done:
+        elif kind is None and self._done and self._last:
             self._line()
 
     def advance(self, row: Mapping[str, Any] | None = None, count: int = 1) -> None:
@@ -88,3 +94,40 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
+
+
+class VideoProgress:
+    """Progress of what is done before a training, a bar a task; ends it where a stop is asked for."""
+
+    def __init__(self, stop: StopRequest | None = None) -> None:
+        self._stop = stop
+        self._what, self._done = "", 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> VideoProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` files or videos are ready. Raises Stopped."""
+        if what != self._what:
+            self._end()
+            self._what, self._done = what, 0
+            self._bar = Progress(what, total=total, unit=what.split()[0], last_line=False).__enter__()
+        if self._bar is not None:
+            self._bar.advance(count=done - self._done)
+        self._done = done
+        if self._stop is not None:
+            self._stop.raise_if_requested()
+
+    def of(self, what: str) -> Callable[[int, int], None]:
+        """The same for one task: called with what is done and the total."""
+        return partial(self, what)
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

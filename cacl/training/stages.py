@@ -35,13 +35,15 @@ from cacl.training.wiring import (
 
 
 def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest) -> ResNet:
-    """The frozen network below T: from a file, from this run's own frame stage, or trained now."""
+    """The frozen network below T: from a file (once, then the run has its own copy), or trained now."""
     settings = run.resolved.settings
     own = run.path / "frame_encoder"
-    if settings.model.frame_weights is not None:
-        return build_frames_network(settings, weights=Path(settings.model.frame_weights))
-    if own.exists():
+    if (own / "config.json").exists():  # written last
         return build_frames_network(settings, weights=own)
+    if settings.model.frame_weights is not None:
+        network = build_frames_network(settings, weights=Path(settings.model.frame_weights))
+        save_frame_weights(own, network)
+        return network
     source = SampledFrames(
         data.source, numbers, [data.catalog.videos[i].frames for i in numbers], every=settings.frames.every
     )
@@ -53,9 +55,10 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
     method = build_frame_moco(
         settings, build_frames_network(settings, weights=None), queue_size=settings.frames.queue_size
     ).to(settings.run.device)
-    loader = _loader(run, source, [1] * len(source), method, batch_size=optim.batch_size, kind="frames")
+    names = [video.path for video in data.catalog.videos]
+    of_frame = [names[i] for i in source.video.tolist()]
+    loader = _loader(run, source, [1] * len(source), method, batch_size=optim.batch_size, names=of_frame)
     make_views = views_maker(settings, method=method, video_of=torch.from_numpy(source.video))
-    names = [data.catalog.videos[i].path for i in source.video.tolist()]
     train(_stage(run, "frames", method, loader, make_views, names, optim), stop)
     save_frame_weights(own, method.encoder)
     return build_frames_network(settings, weights=own)
@@ -63,8 +66,8 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
 
 def video_stage(
     run: RunFolder, data: Dataset, numbers: list[int], frame_encoder: ResNet | None, stop: StopRequest
-) -> CACL:
-    """Train CACL (or the ablation that the settings describe) to its end."""
+) -> tuple[CACL, dict[str, str]]:
+    """Train CACL (or the ablation that the settings describe) to its end; which videos failed in it, and why."""
     settings = run.resolved.settings
     network = initial_network(settings)
     if not (run.path / "initial").exists():
@@ -77,25 +80,26 @@ def video_stage(
     if settings.run.compile:
         method.compile()
     frames = [data.catalog.videos[i].frames for i in numbers]
-    loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, kind="videos")
-    make_views = views_maker(settings, method=method)
     names = [data.catalog.videos[i].path for i in numbers]
-    if not (run.path / "samples").exists():
-        draw_first_batch(run, loader, make_views, names)
+    loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, names=names)
+    make_views = views_maker(settings, method=method)
+    draw_first_batch(run, loader, make_views, names)
     train(_stage(run, "train", method, loader, make_views, names, settings.optim), stop)
-    return method
+    return method, {names[failure.video]: failure.reason for failure in loader.failures}
 
 
 def _loader(
-    run: RunFolder, source: Frames, frames: list[int], method: CACL | FrameMoCo, *, batch_size: int, kind: str
+    run: RunFolder, source: Frames, frames: list[int], method: CACL | FrameMoCo, *, batch_size: int, names: list[str]
 ) -> ClipLoader:
     settings = run.resolved.settings
     assert settings.data.workers != "auto"
 
+    told = set[str]()
+
     def note(failure: Failure) -> None:
-        run.log(
-            f"{kind} {failure.video} of epoch {failure.epoch} could not be read: {failure.reason}. Left out from now."
-        )
+        if (name := names[failure.video]) not in told:
+            told.add(name)
+            run.log(f"{name} could not be read: {failure.reason}. Left out from the next epoch on.")
 
     return ClipLoader(
         source,

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from types import FrameType, TracebackType
 
 
 class Stopped(Exception):
-    """The training was asked to stop and has saved; ``code`` is the exit status, 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """The training was asked to stop and has saved.
 
-    def __init__(self, code: int) -> None:
+    Attributes:
+        code: the exit status, 130 (Ctrl-C) or 143 (SIGTERM).
+        run: the run folder, for the command that goes on with it; None where that is not known.
+    """
+
+    def __init__(self, code: int, run: Path | None = None) -> None:
         super().__init__(f"stopped by signal {code - 128}")
-        self.code = code
+        self.code, self.run = code, run
 
 
 class StopRequest:
     """While entered, the first SIGTERM or Ctrl-C is noted; a second one interrupts at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path | None = None) -> None:
+        """Prepare; ``run`` is the run folder that ``Stopped`` will name."""
+        self._run = run
         self._signal = 0
         self._previous: dict[int, object] = {}
 
@@ -29,7 +37,7 @@ class StopRequest:
     def raise_if_requested(self) -> None:
         """Raise ``Stopped`` when a signal came."""
         if self._signal:
-            raise Stopped(128 + self._signal)
+            raise Stopped(128 + self._signal, self._run)
 
     def __enter__(self) -> StopRequest:
         try:

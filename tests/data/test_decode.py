@@ -125,9 +125,9 @@ def test_orientation_names_all_quarter_turns() -> None:
 def test_shrinking_counts_every_pixel(media: Path) -> None:
     with VideoDecoder(media / "h264.mp4") as decoder:
         full = decoder.read([5], height=96, width=128)[0].astype(float)
-        small = decoder.read([5], height=6, width=8)[0].astype(float)
-    means = full.reshape(6, 16, 8, 16, 3).mean(axis=(1, 3))
-    assert np.abs(small - means).mean() < np.abs(small.mean() - means).mean() / 2
+        small = decoder.read([5], height=24, width=32)[0].astype(float)
+    means = full.reshape(24, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(small - means).mean() < np.abs(small.mean() - means).mean() / 4
 
 
 def test_a_known_timeline_saves_reading_the_packets(media: Path, references: dict[str, NDArray[np.uint8]]) -> None:
@@ -171,8 +171,8 @@ def test_what_is_no_video_gives_its_reason(
 def test_a_broken_video_is_good_up_to_the_break(
     bad_media: Path, references: dict[str, NDArray[np.uint8]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    whole = references["h264.mkv"]
-    with VideoDecoder(bad_media / "breaks_late.mkv") as decoder:
+    whole = references["h264.mp4"]
+    with VideoDecoder(bad_media / "breaks_late.mp4") as decoder:
         assert decoder.frames == 60  # the packets look whole
         with pytest.raises(VideoError, match="cannot be decoded"):
             decoder.read([59], height=96, width=128)

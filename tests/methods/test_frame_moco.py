@@ -80,7 +80,8 @@ def test_forward_changes_statistics_only_and_after_step_the_rest():
     output.terms["total"].backward()
     assert all(p.grad is None for p in method.key.parameters())
     assert all(p.grad is not None for p in method.query.parameters())
-    expected = [0.5 * k.detach() + 0.5 * q.detach() for k, q in zip(method.key.parameters(), method.query.parameters())]
+    pairs = zip(method.key.parameters(), method.query.parameters(), strict=True)
+    expected = [0.5 * k.detach() + 0.5 * q.detach() for k, q in pairs]
     method.after_step(output, 0.3)
     for found, right in zip(method.key.parameters(), expected, strict=True):
         torch.testing.assert_close(found, right)

@@ -3,7 +3,7 @@
 ``golden.json`` beside this file names the versions and the machine that its numbers come from. Where results are meant
 to change: ``python tests/methods/test_golden.py`` writes it anew; say in the commit why.
 
-The tolerance is for other CPUs and PyTorch versions: sums in another order, amplified by twenty steps of training.
+The tolerance is for other CPUs and PyTorch versions: sums in another order, amplified by the steps.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ from cacl.training.wiring import (
 )
 
 FILE = Path(__file__).with_name("golden.json")
-STEPS, EPOCHS, BATCH = 20, 5, 8
-FIRST = 1e-5  # relative tolerance of the first step's loss
-LAST = 1e-2  # and of the twentieth's, with a straight line in the logarithm between them
+STEPS, EPOCHS, BATCH = 20, 5, 5
+# Relative tolerance of the first and of the last loss, a straight line in the logarithm between them. Measured without
+# AVX and without oneDNN: 1e-5; 3e-3 at the end for ``released``, whose 34 layers of width 4 amplify rounding.
+TOLERANCE = {("released", "clips"): (1e-4, 1e-2)}
+OTHERS = (1e-4, 1e-4)
+# Own learning rates, since at the presets' networks this small amplify rounding a hundredfold within three steps.
 TINY = """
+optim.lr=2e-5 frames.optim.lr=3e-5
 data.resize=[36, 40] augment.size=32 model.width=4 model.frame_width=4 model.frame_encoder=resnet18
 model.token_width=12 model.heads=3 model.depth=2 model.degree_hidden=16 method.queue_size=30 run.precision=float32
 """.replace(", ", ",").split()
@@ -99,7 +103,8 @@ def golden(preset: str) -> dict[str, list[float]]:
     try:
         moco = build_frame_moco(settings, build_frames_network(settings, weights=None), queue_size=30)
         frames = train(settings, moco, settings.frames.optim, moments=1, frames=1)
-        method = build_method(settings, network=initial_network(settings), frame_encoder=moco.encoder)
+        frame_encoder = build_frames_network(settings, weights=None)
+        method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder)
         clips = train(settings, method, settings.optim, moments=settings.data.moments, frames=16)
     finally:
         torch.set_num_threads(threads)
@@ -109,13 +114,13 @@ def golden(preset: str) -> dict[str, list[float]]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_losses_are_the_stored_ones(preset):
     stored = json.loads(FILE.read_text())
-    tolerance = np.geomspace(FIRST, LAST, STEPS)
     for stage, losses in golden(preset).items():
         wanted = np.array(stored[preset][stage])
+        tolerance = np.geomspace(*TOLERANCE.get((preset, stage), OTHERS), STEPS)
         error = np.abs(np.array(losses) - wanted) / np.abs(wanted)
         assert (error <= tolerance).all(), (
-            f"{preset}, {stage}: off by {error.max():.1e} at step {int((error / tolerance).argmax())}; stored with torch "
-            f"{stored['torch']} on {stored['cpu']}. Meant? Then run: python {Path(__file__).name}"
+            f"{preset}, {stage}: off by {error.max():.1e} at step {int((error / tolerance).argmax())}; stored with "
+            f"torch {stored['torch']} on {stored['cpu']}. Meant? Then run: python {Path(__file__).name}"
         )
 
 

@@ -1,0 +1,339 @@
+"""The documentation holds: settings, links, commands, names and paths in it exist, its tutorial and the examples run.
+
+The settings tables of ``docs/reference.md`` list every setting with its type and its value in each preset.
+``python tests/test_docs.py`` writes these columns anew and keeps what was written by hand; new settings get empty cells.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+import yaml
+
+import cacl
+from cacl import cli
+from cacl.config import resolve
+from cacl.data.encode import write_video
+from cacl.presets import PRESETS
+from cacl.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference.md"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+HEAD = "| setting | type | meaning, unit | paper | released | small | source |\n|---|---|---|---|---|---|---|\n"
+TINY = """
+data: {resize: [36, 40], workers: 0}
+augment: {size: 32}
+model: {width: 4, frame_width: 4, token_width: 12, depth: 1, degree_hidden: 16}
+optim: {batch_size: 4, epochs: 2}
+frames: {optim: {batch_size: 8, epochs: 1}}
+run: {precision: float32, threads: 1, device: cpu}
+"""
+
+
+# The settings tables ---------------------------------------------------------------------------------------------------
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def schema_of(key: str) -> dict[str, Any]:
+    """JSON schema of one setting."""
+    whole = Settings.model_json_schema()
+    node: dict[str, Any] = whole
+    for name in key.split("."):
+        node = node["properties"][name]
+        if "$ref" in node:
+            node = whole["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return node
+
+
+def type_text(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in the words of the table."""
+    if "anyOf" in schema:
+        return " or ".join(type_text(part) for part in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema.get("enum", [schema.get("const")]))
+    if schema["type"] == "array":
+        parts = schema.get("prefixItems")
+        if parts is None:
+            return f"list of {type_text(schema['items'])}"
+        inner = " and ".join(dict.fromkeys(type_text(part) for part in parts))
+        return f"{len(parts)} × {inner}"
+    names = {"boolean": "`true`, `false`", "null": "`null`", "string": "text"}
+    if schema["type"] in names:
+        return "`auto`, `cpu`, `mps`, `cuda`, `cuda:N`" if "pattern" in schema else names[schema["type"]]
+    number = "whole number" if schema["type"] == "integer" else "number"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f"{number} {low:g} … {high:g}"
+    if "exclusiveMinimum" in schema:
+        return f"{number} above {schema['exclusiveMinimum']:g}"
+    if low is not None:
+        upper = f", below {schema['exclusiveMaximum']:g}" if schema.get("exclusiveMaximum") == 1 else ""
+        return f"{number} ≥ {low:g}{upper}"
+    return number
+
+
+def value_text(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
+    return f"`{text}`"
+
+
+def computed_cells() -> dict[str, tuple[str, str, str, str]]:
+    """Setting -> type and the values of the three presets, as the table has them."""
+    values = {name: dict(leaves(tree)) for name, tree in PRESETS.items()}
+    return {
+        key: (type_text(schema_of(key)), *(value_text(values[name][key]) for name in ("paper", "released", "small")))
+        for key in values["paper"]
+    }
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """Setting -> the cells of its row, for all tables with ``HEAD``."""
+    rows = {}
+    for block in text.split(HEAD)[1:]:
+        for line in block.splitlines():
+            if not line.startswith("|"):
+                break
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            rows[cells[0].strip("`")] = cells
+    return rows
+
+
+def updated_tables(text: str) -> str:
+    """The page with every settings table written anew: one below each ``### group`` heading of the settings."""
+    old, fresh = table_rows(text), computed_cells()
+    groups: dict[str, list[str]] = {}
+    for key, (kind, *values) in fresh.items():
+        _, _, meaning, *_, source = old.get(key, ["", "", "", ""])
+        group = key.rsplit(".", 1)[0] if "." in key else "preset"
+        groups.setdefault(group, []).append(" | ".join(["", f"`{key}`", kind, meaning, *values, source, ""]).strip())
+    for group, lines in groups.items():
+        pattern = rf"(### `{re.escape(group)}`\n.*?){re.escape(HEAD)}(?:\|[^\n]*\n)*"
+        table = HEAD + "\n".join(lines) + "\n"
+        text, count = re.subn(pattern, lambda found, table=table: found[1] + table, text, count=1, flags=re.DOTALL)
+        assert count == 1, f"{REFERENCE} has no table below ### `{group}`"
+    return text
+
+
+def test_the_settings_tables_are_those_of_the_presets():
+    rows = table_rows(REFERENCE.read_text(encoding="utf-8"))
+    found = {key: (cells[1], *cells[3:6]) for key, cells in rows.items()}
+    assert found == computed_cells(), "run: python tests/test_docs.py"
+
+
+def test_every_setting_is_explained():
+    rows = table_rows(REFERENCE.read_text(encoding="utf-8"))
+    assert not [key for key, cells in rows.items() if len(cells) != 7 or not cells[2] or not cells[6]]
+
+
+# Links, paths, commands, names -----------------------------------------------------------------------------------------
+
+
+def anchor(heading: str) -> str:
+    """How code hosts name a heading in links."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def prose(page: Path) -> str:
+    """A page without its code fences."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def fences(page: Path, *languages: str) -> list[str]:
+    """Code fences of a page in these languages (an empty one: none given)."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [body for language, body in found if language in languages]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_resolve(page: Path):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, fragment = target.partition("#")
+        place = (page.parent / name).resolve() if name else page
+        if not place.exists():
+            broken.append(target)
+        elif fragment and fragment not in {anchor(h) for h in re.findall(r"^#+ (.*)$", place.read_text("utf-8"), re.M)}:
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_that_are_named_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/.-])((?:cacl|tests|examples|benchmarks|docs)/[\w./-]*\w)", text))
+    missing = {name for name in named if not (ROOT / name).exists() and not name.startswith("docs/images/")}
+    assert not missing
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every ``cacl …`` line in the shell fences of a page, split into words, without comments."""
+    found = []
+    for body in fences(page, "", "sh", "bash", "shell", "console"):
+        for line in body.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+            if words and words[0] in ("cacl", ".venv/bin/cacl"):
+                found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page: Path):
+    tree: Any = typer.main.get_command(cli.app)
+    for words in commands(page):
+        if "--help" in words:
+            continue
+        assert words[0] in tree.commands, words
+        verb = tree.commands[words[0]]
+        try:
+            given = verb.make_context(f"cacl {words[0]}", list(words[1:])).params
+        except Exception as error:
+            pytest.fail(f"cacl {' '.join(words)}: {error}")
+        if words[0] == "pretrain":
+            preset = PRESETS[given["preset"]]
+            resolve(preset, assignments=tuple(given["sets"] or ()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_files_are_settings(page: Path, tmp_path: Path):
+    for number, body in enumerate(fences(page, "yaml")):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(body, encoding="utf-8")
+        resolve(PRESETS["small"], file=file)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_are_named_exist(page: Path):
+    known = set(computed_cells()) | {key.rsplit(".", 1)[0] for key in computed_cells() if "." in key}
+    sections = "data|augment|model|method|optim|frames|run"
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)?)(?:[=:][^`]*)?`", page.read_text("utf-8")))
+    files = {name for name in named if name.endswith((".py", ".json", ".md"))}
+    assert named - files <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_pages_is_python_and_its_names_exist(page: Path):
+    for body in fences(page, "python"):
+        tree = ast.parse(body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cacl":
+                assert hasattr(cacl, node.attr), f"cacl.{node.attr}"
+            elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("cacl"):
+                module = __import__(str(node.module), fromlist=["*"])
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+# The tutorial and the examples, run ------------------------------------------------------------------------------------
+
+
+def make_folder(folder: Path) -> None:
+    """Two classes of small videos, patterns that go left or right, in train/ and test/; and a file that is none."""
+    for split, count in (("train", 3), ("test", 2)):
+        for label, step in (("left", -2), ("right", 2)):
+            (folder / split / label).mkdir(parents=True)
+            for i in range(count):
+                small = np.random.default_rng([count, step + 2, i]).integers(0, 255, (8, 10, 3), np.uint8)
+                frame = small.repeat(8, axis=0).repeat(8, axis=1)
+                frames = np.stack([np.roll(frame, step * t, axis=1) for t in range(40)])
+                write_video(folder / split / label / f"{label}{i}.mp4", frames)
+    (folder / "notes.txt").write_text("no video\n")
+
+
+def run_command(words: list[str], patch: pytest.MonkeyPatch) -> int:
+    patch.setattr(sys, "argv", ["cacl", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which every command of the tutorial was run, in order, with tiny networks."""
+    from cacl.training import finish
+
+    home = tmp_path_factory.mktemp("tutorial")
+    make_folder(home / "videos")
+    (home / "tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr(finish, "degree_baseline", functools.partial(finish.degree_baseline, steps=20))
+        threads = torch.get_num_threads()
+        for words in commands(ROOT / "docs" / "tutorial.md"):
+            fresh = words[0] == "pretrain" and "--resume" not in words and "--print-config" not in words
+            more = ["--config", "tiny.yaml", "--epochs", "2"] if fresh else []
+            assert run_command(words + more, patch) == 0, words
+        yield home
+        torch.set_num_threads(threads)
+
+
+def test_the_tutorial_runs_and_leaves_what_it_says(tutorial: Path):
+    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(runs/mine/[\w./-]+)`", text))
+    assert named
+    assert not [name for name in named if not (tutorial / name).exists()]
+
+
+def test_the_python_of_the_tutorial_runs(tutorial: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tutorial)
+    shutil.copy(next(tutorial.glob("videos/test/left/*.mp4")), tutorial / "query.mp4")
+    names: dict[str, Any] = {}
+    for body in fences(ROOT / "docs" / "tutorial.md", "python"):
+        exec(compile(body, "tutorial.md", "exec"), names)
+
+
+def run_example(name: str, arguments: list[str], patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+
+
+def test_the_search_example_finds_a_video_itself(
+    tutorial: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    query = next(tutorial.glob("videos/train/right/*.mp4"))
+    shutil.copy(query, tutorial / "copy.mp4")
+    folder, run = str(tutorial / "videos"), str(tutorial / "runs" / "mine")
+    run_example("search_my_folder.py", [run, folder, str(tutorial / "copy.mp4"), "-k", "3"], monkeypatch)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3
+    assert lines[0][-1] == query.relative_to(tutorial / "videos").as_posix()
+    similarities = [float(line[0]) for line in lines]
+    assert similarities[0] > 0.99
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def test_the_features_example_prints_the_features_of_a_video(
+    tutorial: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    video = next(tutorial.glob("videos/train/right/*.mp4"))
+    out = tutorial / "features.npy"
+    run_example("features.py", [str(tutorial / "runs" / "mine"), str(video), "--out", str(out)], monkeypatch)
+    vectors = np.load(out)
+    assert vectors.shape == (2, 64)  # 40 frames: 32, then the last window; 8 · width · 2 frames / 2x2 pixels
+    assert "64" in capsys.readouterr().out
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(updated_tables(REFERENCE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"{REFERENCE}: settings tables written anew")
