@@ -49,10 +49,14 @@ def check(
     Example: cacl check videos/ --deep
     """
     from cacl.data.catalog import scan
+    from cacl.data.store import FrameStore, is_store
     from cacl.training.progress import VideoProgress
 
-    with VideoProgress() as progress:
-        catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
+    if is_store(videos):
+        catalog = FrameStore(videos).catalog
+    else:
+        with VideoProgress() as progress:
+            catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
     for skipped in catalog.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}")
     for video in catalog.videos:
@@ -80,13 +84,15 @@ def prepare(
     Example: cacl prepare videos/ --out videos.store
     """
     from cacl.data.catalog import scan
-    from cacl.data.store import build_store
+    from cacl.data.store import build_store, is_store
     from cacl.training.pretrain import resolve_settings
     from cacl.training.progress import VideoProgress
 
     if kind not in ("jpeg", "raw"):
         raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")
     height, width = size or resolve_settings(preset=preset).settings.data.resize
+    if is_store(videos):
+        raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
     if min(height, width) < 1:
         raise UserError(f"--size is {height} {width}; height and width are 1 pixel or more.")
     with VideoProgress() as progress:

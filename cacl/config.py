@@ -83,7 +83,7 @@ def resolve(
         file: YAML with any part of the tree.
         ablation: dotted keys and values (``presets.ABLATIONS[name]``).
         assignments: ``a.b=value`` as YAML scalars.
-        flags: dotted keys and values from the command line; ``None`` values are left out.
+        flags: dotted keys and values, from the command line or from Python; ``None`` is a value as any other.
 
     Raises:
         UserError: one sentence a problem, all of them listed.
@@ -96,7 +96,7 @@ def resolve(
     layers.append((ablation or {}, "method"))
     layers.append((given, "" if file is None else f"file {file.name}"))
     layers.append((dict(_assignments(assignments, problems)), "--set"))
-    layers.append(({k: v for k, v in (flags or {}).items() if v is not None}, "flag"))
+    layers.append((flags or {}, "flag"))
     known = dict(_flat(preset))
     for values, origin in layers:
         for key, value in _flat(values):

@@ -97,7 +97,7 @@ class Model(Section):
     projection: Literal["linear", "mlp"]  # contrast heads: the paper's linear layer, or two layers with BatchNorm
     degree_hidden: Positive
     degree_dropout: Annotated[float, Field(ge=0, lt=1)]
-    degree_input: Literal["pair", "difference"]  # difference: the head also sees the normalised G(x~) - G(x)
+    degree_input: Literal["pair", "difference", "stages"]  # what the degree head sees: see models/heads.py
 
     @model_validator(mode="after")
     def _together(self) -> Model:
@@ -203,10 +203,9 @@ class Settings(Section):
         problems, resize = [], list(self.data.resize)
         crops = {"augment.crop": self.augment.crop, "frames.crop": self.frames.crop}
         fixed = [key for key, crop in crops.items() if crop == "fixed"]
-        if fixed and self.augment.size > min(resize):
-            problems.append(
-                f"augment.size {self.augment.size} does not fit in data.resize {resize} with {fixed[0]} fixed"
-            )
+        if self.augment.size > min(resize):
+            why = f"with {fixed[0]} fixed" if fixed else "(evaluation cuts it out of the centre)"
+            problems.append(f"augment.size {self.augment.size} does not fit in data.resize {resize} {why}")
         if self.model.network == "c3d" and self.data.frames < 8:
             problems.append(f"model.network c3d needs data.frames of 8 or more (found {self.data.frames})")
         _refuse(problems)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,6 +18,29 @@ from cacl.data.encode import write_video
 
 FRAMES = 60
 HEIGHT, WIDTH = 96, 128
+TINY: dict[str, Any] = {
+    "data.resize": [32, 40],
+    "data.workers": 0,
+    "data.store": "none",
+    "augment.size": 32,
+    "model.network": "r3d10",
+    "model.width": 4,
+    "model.frame_width": 4,
+    "model.token_width": 12,
+    "model.depth": 1,
+    "model.degree_hidden": 8,
+    "method.queue_size": 8,
+    "optim.batch_size": 4,
+    "optim.epochs": 2,
+    "optim.warmup_epochs": 0.0,
+    "frames.queue_size": 8,
+    "frames.optim.batch_size": 8,
+    "frames.optim.epochs": 1,
+    "run.device": "cpu",
+    "run.precision": "float32",
+    "run.threads": 1,
+    "run.log_every": 2,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,3 +148,47 @@ def bad_media(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Path:
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = WIDTH, HEIGHT, "yuvj420p", Fraction(1, 25)
     (folder / "photo.jpg").write_bytes(b"".join(bytes(p) for p in [*encoder.encode(still), *encoder.encode(None)]))
     return folder
+
+
+def square(count: int = 40, seed: int = 0, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    """A square of one colour that moves over a background of another, ``[count, height, width, 3]``."""
+    rng = np.random.default_rng(seed)
+    frames = np.empty((count, height, width, 3), np.uint8)
+    frames[:] = rng.integers(30, 120, 3)
+    colour, speed = rng.integers(150, 255, 3), rng.integers(1, 4, 2)
+    start = rng.integers(0, 30, 2)
+    for t in range(count):
+        y, x = (start + speed * t) % (height - 12, width - 12)
+        frames[t, y : y + 12, x : x + 12] = colour
+    return frames
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``train/CLASS/`` and ``test/CLASS/`` with eight and four small videos of two classes."""
+    root = tmp_path_factory.mktemp("squares")
+    for number in range(12):
+        folder = root / ("train" if number < 8 else "test") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_video(folder / f"v{number:02}.mp4", square(seed=number))
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_square() -> Callable[..., NDArray[np.uint8]]:
+    """``square``, for tests that write videos of their own."""
+    return square
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """Not to be changed: settings with which a training takes a second: two epochs of two steps on ``squares``."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def finished(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the whole method on ``squares``. Only for reading: copy it to change it."""
+    from cacl.training.pretrain import pretrain
+
+    return pretrain(squares, out=tmp_path_factory.mktemp("runs") / "finished", settings=TINY).path

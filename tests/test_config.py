@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cacl.config import Resolved, differences, load_resolved, read_yaml, resolve
 from cacl.errors import UserError
-from cacl.presets import ABLATIONS, PAPER, PRESETS, SMALL
+from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED, SMALL
 
 
 def problems(*assignments, preset=PAPER, **rest):
@@ -38,7 +38,7 @@ def test_later_layers_win_and_say_where_a_value_is_from(tmp_path):
         file=file,
         ablation=ABLATIONS["v-moco+t"],
         assignments=("optim.batch_size=16", "method.temperature=.2"),
-        flags={"optim.epochs": 3, "method.temperature": 0.3, "run.seed": None},
+        flags={"optim.epochs": 3, "method.temperature": 0.3},
     )
     settings, origins = resolved.settings, resolved.origins
     assert (settings.optim.lr, origins["optim.lr"]) == (0.5, "file mine.yaml")
@@ -48,6 +48,19 @@ def test_later_layers_win_and_say_where_a_value_is_from(tmp_path):
     assert (settings.method.temperature, origins["method.temperature"]) == (0.3, "flag")
     assert (settings.optim.epochs, origins["optim.epochs"]) == (3, "flag")
     assert (settings.run.seed, origins["run.seed"]) == (0, "preset paper")
+
+
+def test_a_size_that_evaluation_cannot_cut_out_is_refused():
+    with pytest.raises(UserError, match=r"augment.size 65 does not fit in data.resize \[64, 86\] \(evaluation cuts"):
+        resolve(SMALL, assignments=("augment.size=65", "augment.crop=area"))
+    assert resolve(SMALL, assignments=("augment.size=64",)).settings.augment.size == 64
+
+
+def test_none_is_a_value_of_a_flag():
+    resolved = resolve(RELEASED, flags={"data.start_window": None})
+    assert (resolved.settings.data.start_window, resolved.origins["data.start_window"]) == (None, "flag")
+    with pytest.raises(UserError, match="run.seed must be"):
+        resolve(PAPER, flags={"run.seed": None})
 
 
 def test_every_setting_has_an_origin():

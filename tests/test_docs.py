@@ -1,13 +1,15 @@
 """The documentation holds: settings, links, commands, names and paths in it exist, its tutorial and the examples run.
 
 The settings tables of ``docs/reference.md`` list every setting with its type and its value in each preset.
-``python tests/test_docs.py`` writes these columns anew and keeps what was written by hand; new settings get empty cells.
+``python tests/test_docs.py`` writes these columns anew and keeps what was written by hand; new settings get
+empty cells.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
 import runpy
 import shlex
@@ -34,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 HEAD = "| setting | type | meaning, unit | paper | released | small | source |\n|---|---|---|---|---|---|---|\n"
+PRESET_COLUMNS = ("paper", "released", "small")
 TINY = """
 data: {resize: [36, 40], workers: 0}
 augment: {size: 32}
@@ -44,7 +47,7 @@ run: {precision: float32, threads: 1, device: cpu}
 """
 
 
-# The settings tables ---------------------------------------------------------------------------------------------------
+# The settings tables -------------------------------------------------------------------------------------------------
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -55,9 +58,8 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix + name, value
 
 
-def schema_of(key: str) -> dict[str, Any]:
-    """JSON schema of one setting."""
-    whole = Settings.model_json_schema()
+def schema_of(key: str, whole: dict[str, Any]) -> dict[str, Any]:
+    """The part of the settings' JSON schema that describes one setting."""
     node: dict[str, Any] = whole
     for name in key.split("."):
         node = node["properties"][name]
@@ -98,11 +100,16 @@ def value_text(value: Any) -> str:
     return f"`{text}`"
 
 
+@functools.cache
 def computed_cells() -> dict[str, tuple[str, str, str, str]]:
     """Setting -> type and the values of the three presets, as the table has them."""
     values = {name: dict(leaves(tree)) for name, tree in PRESETS.items()}
+    schema = Settings.model_json_schema()
     return {
-        key: (type_text(schema_of(key)), *(value_text(values[name][key]) for name in ("paper", "released", "small")))
+        key: (
+            type_text(schema_of(key, schema)),
+            *(value_text(values[name][key]) for name in ("paper", "released", "small")),
+        )
         for key in values["paper"]
     }
 
@@ -146,12 +153,16 @@ def test_every_setting_is_explained():
     assert not [key for key, cells in rows.items() if len(cells) != 7 or not cells[2] or not cells[6]]
 
 
-# Links, paths, commands, names -----------------------------------------------------------------------------------------
+# Links, paths, commands, names ---------------------------------------------------------------------------------------
 
 
 def anchor(heading: str) -> str:
     """How code hosts name a heading in links."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)}
 
 
 def prose(page: Path) -> str:
@@ -165,7 +176,7 @@ def fences(page: Path, *languages: str) -> list[str]:
     return [body for language, body in found if language in languages]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path):
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
@@ -173,14 +184,14 @@ def test_links_resolve(page: Path):
             continue
         name, _, fragment = target.partition("#")
         place = (page.parent / name).resolve() if name else page
-        if not place.exists():
-            broken.append(target)
-        elif fragment and fragment not in {anchor(h) for h in re.findall(r"^#+ (.*)$", place.read_text("utf-8"), re.M)}:
+        if not place.exists() or (
+            fragment and fragment not in {anchor(h) for h in re.findall(r"^#+ (.*)$", place.read_text("utf-8"), re.M)}
+        ):
             broken.append(target)
     assert not broken
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_paths_that_are_named_exist(page: Path):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w/.-])((?:cacl|tests|examples|benchmarks|docs)/[\w./-]*\w)", text))
@@ -199,7 +210,7 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_parse(page: Path):
     tree: Any = typer.main.get_command(cli.app)
     for words in commands(page):
@@ -216,7 +227,7 @@ def test_commands_parse(page: Path):
             resolve(preset, assignments=tuple(given["sets"] or ()))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_files_are_settings(page: Path, tmp_path: Path):
     for number, body in enumerate(fences(page, "yaml")):
         file = tmp_path / f"{number}.yaml"
@@ -224,16 +235,16 @@ def test_settings_files_are_settings(page: Path, tmp_path: Path):
         resolve(PRESETS["small"], file=file)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_that_are_named_exist(page: Path):
     known = set(computed_cells()) | {key.rsplit(".", 1)[0] for key in computed_cells() if "." in key}
     sections = "data|augment|model|method|optim|frames|run"
     named = set(re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)?)(?:[=:][^`]*)?`", page.read_text("utf-8")))
-    files = {name for name in named if name.endswith((".py", ".json", ".md"))}
-    assert named - files <= known
+    files = {name for name in named if name.endswith((".py", ".json", ".bin", ".safetensors"))}
+    assert named - files - known == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_in_pages_is_python_and_its_names_exist(page: Path):
     for body in fences(page, "python"):
         tree = ast.parse(body)
@@ -241,11 +252,11 @@ def test_python_in_pages_is_python_and_its_names_exist(page: Path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cacl":
                 assert hasattr(cacl, node.attr), f"cacl.{node.attr}"
             elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("cacl"):
-                module = __import__(str(node.module), fromlist=["*"])
+                module = importlib.import_module(str(node.module))
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
-# The tutorial and the examples, run ------------------------------------------------------------------------------------
+# The tutorial and the examples, run ----------------------------------------------------------------------------------
 
 
 def make_folder(folder: Path) -> None:

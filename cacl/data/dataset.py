@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,13 @@ class Dataset:
     def has_test(self) -> bool:
         """Whether some videos are set apart for testing, and some for training."""
         splits = {video.split for video in self.catalog.videos}
-        return {"train", "test"} <= splits
+        return "train" in splits and self.test_part in splits
+
+    @property
+    def test_part(self) -> Literal["test", "val"]:
+        """What the part for testing is called: ``val`` where nothing is called ``test`` (Kinetics-400)."""
+        splits = {video.split for video in self.catalog.videos}
+        return "val" if "val" in splits and "test" not in splits else "test"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from cacl.data.timeline import PacketFacts, in_order
-from cacl.errors import VideoError
+from cacl.errors import UserError, VideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -30,9 +30,15 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
 
     Raises:
         VideoError: the file cannot be read, or holds no video that can be decoded.
+        UserError: PyAV is not installed.
     """
-    import av
-
+    try:
+        import av
+    except ImportError as error:
+        raise UserError(
+            f"{path}: no video can be decoded here, PyAV cannot be imported ({error}); install it (pip install av), "
+            "or take a store that cacl prepare made elsewhere."
+        ) from error
     try:
         # An absolute path, lest a name such as "a:b.mp4" be read as a protocol; files alone, lest a playlist fetch
         # something from the network; "replace", because titles in old files are in any encoding.

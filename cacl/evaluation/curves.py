@@ -58,16 +58,10 @@ class Panel:
     percent: bool = False
 
 
-# title, keys with names, references, log, percent
+# title, keys with names, references that are always the same, log, percent
 _LAYOUT: tuple[tuple[str, dict[str, str], tuple[tuple[str, float], ...], bool, bool], ...] = (
-    (
-        "Loss",
-        {"loss": "total", "nce": "contrastive", "degree_loss": "degree"},
-        (("ln 16", math.log(16)),),
-        False,
-        False,
-    ),
-    ("Degree accuracy", {"degree_accuracy": "training clips"}, (("chance", 1 / 16),), False, True),
+    ("Loss", {"loss": "total", "nce": "contrastive", "degree_loss": "degree"}, (), False, False),
+    ("Degree accuracy", {"degree_accuracy": "training clips"}, (), False, True),
     (
         "Similarity of pairs",
         {
@@ -111,11 +105,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def panels(rows: Sequence[Mapping[str, Any]], *, degrees: int = 16) -> list[Panel]:
     """The panels that a run's rows can fill; a key that is missing or never finite is left out, so is an empty panel.
 
     Args:
         rows: rows of ``metrics.jsonl``; those of another kind than ``"train"`` are passed over.
+        degrees: how many shuffle degrees there are to choose from: where guessing stands in the charts.
     """
     train = [row for row in rows if row.get("kind", "train") == "train"]
     filled = []
@@ -126,15 +121,17 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
             if len(x):
                 lines.append(Line(name, colour, x, y))
         if lines:
-            if title == "Loss" and all(line.name != "degree" for line in lines):
-                references = ()  # ln 16 is where the degree loss starts
+            if title == "Degree accuracy":
+                references = (("chance", 1 / degrees),)
+            elif title == "Loss" and any(line.name == "degree" for line in lines):
+                references = ((f"ln {degrees}", math.log(degrees)),)  # where the degree loss starts
             filled.append(Panel(title, tuple(lines), references, log, percent))
     return filled
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Write ``curves.png``; returns False, and writes nothing, while there is nothing to draw."""
-    shown = panels(rows)
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, degrees: int = 16) -> bool:
+    """Write ``curves.png``; returns False, and writes nothing, while there is nothing to draw. As :func:`panels`."""
+    shown = panels(rows, degrees=degrees)
     if not shown:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg

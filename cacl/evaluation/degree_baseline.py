@@ -1,7 +1,8 @@
 """The degree baseline: how far do plain frame differences get in telling shuffle degrees?
 
-Fourteen numbers a pair of clip and shuffled twin, and a small classifier. A network that reaches no more has learned
-no more than that neighbouring frames look alike. The pairs are drawn once and serve network and baseline alike.
+Fourteen numbers a pair of clip and shuffled twin (fewer below five frames), and a small classifier. A network that
+reaches no more has learned no more than that neighbouring frames look alike. The pairs are drawn once and serve network
+and baseline alike.
 
 Shapes: P pairs, B batch, C channels, T frames, H W pixels.
 """
@@ -37,7 +38,7 @@ class DegreeResult:
 
     Attributes:
         accuracy: percent.
-        cross_entropy: nats a pair; ln 16 = 2.77 is knowing nothing.
+        cross_entropy: nats a pair; the logarithm of the number of degrees (ln 16 = 2.77) is knowing nothing.
         mean_error: mean absolute difference of the most probable and the true degree.
         pairs: how many pairs.
     """
@@ -53,7 +54,7 @@ class DegreePairs:
     """Pairs drawn from videos: what the classifier needs of each, and the network's scores if a network was asked.
 
     Attributes:
-        features: float64 ``[P, 14]``, see :func:`difference_features`.
+        features: float64 ``[P, 14]`` for five frames and more, see :func:`difference_features`.
         classes: int64 ``[P]``, the degree classes.
         logits: float32 ``[P, classes]``, or None.
         skipped: videos that could not be read.
@@ -74,12 +75,13 @@ class DegreePairs:
 def difference_features(clip_CTHW: Tensor, permutation: NDArray[np.int64]) -> NDArray[np.float64]:
     """Fourteen numbers of a pair: seven of the clip, seven of its twin ``clip_CTHW[:, permutation]``.
 
-    The seven, each the log of a mean absolute pixel difference: the mean over all frames at lags 1 to 4, and the
+    The seven, each the log of a mean absolute pixel difference: the mean over all frames at lags 1 to 4 (1 to T - 1 in
+    clips of fewer than five frames, whose numbers are fewer), and the
     largest, median and smallest of neighbouring frames. A tenth of a grey level is added so that still frames have a
     logarithm.
 
     Args:
-        clip_CTHW: float32 in [0, 1], T at least 5.
+        clip_CTHW: float32 in [0, 1], T at least 2.
         permutation: the twin's frames, ``[T]``.
     """
     frames_TP = clip_CTHW.transpose(0, 1).flatten(1)
@@ -90,7 +92,7 @@ def difference_features(clip_CTHW: Tensor, permutation: NDArray[np.int64]) -> ND
 
 def _seven(difference_TT: NDArray[np.float64]) -> list[float]:
     neighbours = np.diagonal(difference_TT, 1)
-    means = [float(np.diagonal(difference_TT, lag).mean()) for lag in LAGS]
+    means = [float(np.diagonal(difference_TT, lag).mean()) for lag in LAGS if lag < len(difference_TT)]
     values = [*means, float(neighbours.max()), float(np.median(neighbours)), float(neighbours.min())]
     return [math.log(value + 0.1 / 255) for value in values]
 
@@ -177,8 +179,11 @@ def degree_baseline(
 ) -> DegreeResult:
     """Train the small classifier on one set of pairs and score it on the other.
 
-    Fourteen standardised inputs, 64 hidden units, ReLU; Adam in mini-batches for a fixed number of steps, learning
+    The standardised features, 64 hidden units, ReLU; Adam in mini-batches for a fixed number of steps, learning
     rate 1e-2 with cosine decay, weight decay 1e-4. Seeded; leaves the global random state alone.
+
+    Args:
+        classes: how many degrees there are, ``len(possible_degrees(frames))``.
     """
     centre, scale = train.features.mean(axis=0), train.features.std(axis=0) + 1e-8
     x_PF = torch.from_numpy((train.features - centre) / scale).float()

@@ -36,12 +36,14 @@ class Retrieval:
         recalls: row name -> {"R@1": …}.
         neighbours: queries of the last network with their nearest training videos.
         queries, gallery: how many videos.
+        part: what the queries' part is called, ``test`` or ``val``.
     """
 
     recalls: dict[str, dict[str, float]]
     neighbours: list[TileRow]
     queries: int
     gallery: int
+    part: str = "test"
     skipped: list[str] = field(default_factory=list)
 
 
@@ -63,7 +65,8 @@ def evaluate_retrieval(
         encoders: name -> trained encoder; the last one's neighbours are drawn.
         untrained: the same network with its initial weights: once with BatchNorm as initialised, once with the
             statistics of training clips.
-        data: videos with labels and a train and a test part.
+        data: videos with labels and a train and a test part; ``val`` where nothing is called ``test``. Videos without
+            a label are left out.
         seed: chooses the clips for the statistics.
         clips: clips a video.
         autocast_dtype: mixed precision of the forward passes.
@@ -71,15 +74,9 @@ def evaluate_retrieval(
     Raises:
         UserError: no labels, or no test part.
     """
-    if not data.has_test or any(video.label is None for video in data.catalog.videos):
-        raise UserError(
-            f"{data.catalog.root}: retrieval needs labelled videos with a train and a test part "
-            "(train/CLASS and test/CLASS folders, videos.csv with label and split, or --lists DIR --split N)."
-        )
-    train, test = data.numbers("train"), data.numbers("test")
-    say(f"Retrieval: {len(test)} test videos query {len(train)} training videos.")
+    train, test = retrieval_parts(data, say=say)
     recalls: dict[str, dict[str, float]] = {}
-    labels = np.array([video.label for video in data.catalog.videos])
+    labels = np.array([video.label or "" for video in data.catalog.videos])
     recalls["chance"] = chance(labels[test], labels[train], ks=ks)
     query = video_baselines(data.source, data.videos(test), numbers=test)
     gallery = video_baselines(data.source, data.videos(train), numbers=train)
@@ -101,7 +98,24 @@ def evaluate_retrieval(
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
             neighbours = _neighbours(q, g, q_numbers, g_numbers, data)
-    return Retrieval(recalls, neighbours, len(test), len(train), skipped)
+    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped)
+
+
+def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:
+    """Numbers of the labelled training and test videos. Raises UserError where one of the parts has none."""
+    parts = {part: data.numbers(part) for part in ("train", data.test_part)} if data.has_test else {}
+    labelled = {part: [i for i in found if data.catalog.videos[i].label is not None] for part, found in parts.items()}
+    if not labelled or not all(labelled.values()):
+        raise UserError(
+            f"{data.catalog.root}: retrieval needs labelled videos with a train and a test part "
+            "(train/CLASS and test/CLASS folders, videos.csv with label and split, or --lists DIR --split N)."
+        )
+    if left_out := sum(map(len, parts.values())) - sum(map(len, labelled.values())):
+        say(f"{left_out} videos without a label are left out.")
+    train, test = labelled.values()
+    name = "test" if data.test_part == "test" else "validation (there is no part called test)"
+    say(f"Retrieval: {len(test)} {name} videos query {len(train)} training videos.")
+    return train, test
 
 
 def _features(

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DEGREES = 16
-AT_CHANCE = 1.5 / DEGREES
-"""Degree accuracy below which the task counts as not begun: half as much again as guessing among 16 degrees."""
+ABOVE_CHANCE = 1.5
+"""The degree task counts as not begun while accuracy is below this multiple of guessing."""
 
 PAIRS = {
     "similarity_gq_gk": "(Gq,Gk)",
@@ -54,27 +53,28 @@ def feature_health(features_ND: NDArray[np.float32]) -> dict[str, float]:
     return {"std": std, "effective_rank": float(np.exp(-(p * np.log(p)).sum()))}
 
 
-def warnings_from(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def warnings_from(rows: Sequence[Mapping[str, Any]], *, degrees: int = 16) -> list[str]:
     """Sentences for what looks wrong in the last quarter of a training, each with what to try; empty when all is well.
 
     Args:
         rows: rows of ``metrics.jsonl``, in order; rows whose ``kind`` is not ``"train"`` and keys that are missing or
             not finite are passed over, so ablations without a part get no warning about it. Similarities are cosines,
             accuracies fractions.
+        degrees: how many shuffle degrees there are to choose from.
     """
     train = [row for row in rows if row.get("kind", "train") == "train"]
     last = train[-max(1, len(train) // 4) :]
-    checks = (_degree_at_chance(last), _one_pair_carries(train, last), _collapsed(last))
+    checks = (_degree_at_chance(last, degrees), _one_pair_carries(train, last), _collapsed(last))
     return [sentence for sentence in checks if sentence]
 
 
-def _degree_at_chance(last: Sequence[Mapping[str, Any]]) -> str | None:
+def _degree_at_chance(last: Sequence[Mapping[str, Any]], degrees: int) -> str | None:
     accuracy = _mean(last, "degree_accuracy")
-    if accuracy is None or accuracy >= AT_CHANCE:
+    if accuracy is None or accuracy >= ABOVE_CHANCE / degrees:
         return None
     return (
         f"The degree task has not started: {accuracy:.1%} of the shuffle degrees were right in the last quarter of the "
-        f"training, guessing gives {1 / DEGREES:.1%}. Try more epochs, a larger learning rate, a degree head that also "
+        f"training, guessing gives {1 / degrees:.1%}. Try more epochs, a larger learning rate, a degree head that also "
         f"sees the difference of clip and twin, or a larger stride where the videos move little."
     )
 

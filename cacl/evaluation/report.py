@@ -13,6 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cacl.data.catalog import Skipped
 from cacl.evaluation.chart import draw_panel
 from cacl.evaluation.curves import panels
@@ -67,10 +70,13 @@ def write_report(
     metrics: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     neighbours: Sequence[TileRow] = (),
     samples: Sequence[Sample] = (),
+    first_batch: NDArray[np.uint8] | None = None,
     settings: Sequence[Setting] = (),
     data: str = "",
     skipped: Sequence[Skipped] = (),
     command: str = "",
+    main: str = "cacl",
+    degrees: int = 16,
 ) -> None:
     """Write the page to ``path`` and the numbers to ``results.json`` in the same folder.
 
@@ -85,19 +91,22 @@ def write_report(
         metrics: run name -> rows of its ``metrics.jsonl``; the first is shown, the others can be opened.
         neighbours: from :func:`cacl.evaluation.neighbours.neighbour_rows`.
         samples: from :func:`cacl.evaluation.samples.samples_from`.
+        first_batch: the same as one picture, uint8 ``[H, W, 3]``.
         settings: resolved settings.
         data: which videos were used, in a sentence (``Catalog.summary``).
         skipped: which were not, with the reason.
         command: the command that made this.
+        main: the row of the retrieval table that the heading is about.
+        degrees: how many shuffle degrees there are to choose from.
     """
     spread = results.get("standard deviation", {})
     table, ks = _retrieval_table(results.get("retrieval", {}), spread.get("retrieval", {}))
-    degree = _degree_bars(results.get("degree", {}), spread.get("degree", {}))
-    runs = {name: [draw_panel(panel) for panel in panels(rows)] for name, rows in (metrics or {}).items()}
+    degree = _degree_bars(results.get("degree", {}), spread.get("degree", {}), degrees)
+    drawn = {name: panels(rows, degrees=degrees) for name, rows in (metrics or {}).items()}
     html = _template().render(
         title=title,
         lead=lead,
-        highlights=_highlights(table, ks, degree),
+        highlights=_highlights(table, ks, degree, main),
         facts=facts or {},
         warnings=warnings,
         table=table,
@@ -106,9 +115,11 @@ def write_report(
         degree=degree,
         degree_top=_top(degree, "accuracy"),
         seeds=len(results.get("seeds", {})),
-        runs={name: charts for name, charts in runs.items() if charts},
+        tested_on=_tested_on(results.get("degree", {})),
+        runs={name: [draw_panel(panel) for panel in charts] for name, charts in drawn.items() if charts},
         neighbours=[_tile_row(row) for row in neighbours],
         samples=[(sample.title, [(name, jpeg_uri(strip)) for name, strip in sample.strips]) for sample in samples],
+        first_batch=None if first_batch is None else jpeg_uri(first_batch),
         settings=settings,
         data=data,
         skipped=skipped,
@@ -146,34 +157,44 @@ def _retrieval_table(
     return rows, ks
 
 
-def _degree_bars(degree: Mapping[str, float], spread: Mapping[str, float]) -> list[_Row]:
+def _degree_bars(degree: Mapping[str, Any], spread: Mapping[str, float], degrees: int) -> list[_Row]:
     """Chance, frame differences, then the network (``accuracy``) and others (``… accuracy``)."""
     shown = {"chance": "chance", "frame-difference baseline": "frame differences", "accuracy": "network"}
     names = [name for name in shown if name in degree]
     names += [name for name in degree if name not in shown and name.endswith(" accuracy")]
-    meaning = {"chance": "one of 16 degrees", "frame-difference baseline": "fourteen numbers a pair, small classifier"}
+    few = "fourteen" if degrees > 4 else "a few"  # see degree_baseline
+    meaning = {
+        "chance": f"one of {degrees} degrees",
+        "frame-difference baseline": f"{few} numbers a pair, small classifier",
+    }
     rows = []
     for name in names:
         value = _value(degree, name)
         if value is not None:
             cell = _Cell(value, _value(spread, name))
             trained = name not in ("chance", "frame-difference baseline")
-            rows.append(_Row(shown.get(name, name), meaning.get(name, "unseen videos"), trained, {"accuracy": cell}))
+            rows.append(_Row(shown.get(name, name), meaning.get(name, _tested_on(degree)), trained, {"accuracy": cell}))
     return rows
 
 
-def _highlights(table: Sequence[_Row], ks: Sequence[str], degree: Sequence[_Row]) -> list[tuple[str, str, str]]:
+def _tested_on(degree: Mapping[str, Any]) -> str:
+    return str(degree.get("tested on", "unseen videos"))
+
+
+def _highlights(
+    table: Sequence[_Row], ks: Sequence[str], degree: Sequence[_Row], main: str
+) -> list[tuple[str, str, str]]:
     """(name, number, comparison) of what a reader wants to know first."""
     found = []
     trained = [row for row in table if row.trained]
-    if trained and ks and (cell := _headline(trained).cells.get(ks[0])) is not None:
+    if trained and ks and (cell := _headline(trained, main).cells.get(ks[0])) is not None:
         others = [(c.value, row.name) for row in table if not row.trained and (c := row.cells.get(ks[0])) is not None]
         note = ""
         if others:
             value, name = max(others)
             sign = "+" if cell.value >= value else "\N{MINUS SIGN}"
             note = f"{sign}{abs(cell.value - value):.1f} points to the best without training ({name}, {value:.1f} %)"
-        found.append((f"{ks[0]}, {_headline(trained).name}", f"{cell.value:.1f} %", note))
+        found.append((f"{ks[0]}, {_headline(trained, main).name}", f"{cell.value:.1f} %", note))
     networks = [row for row in degree if row.trained]
     if networks and (cell := networks[0].cells["accuracy"]) is not None:
         below = [f"{row.name} {c.value:.1f} %" for row in degree if not row.trained and (c := row.cells["accuracy"])]
@@ -187,8 +208,8 @@ def _top(rows: Sequence[_Row], key: str) -> int:
     return min(100, 10 * math.ceil(max(ends, default=100.0) / 10) or 10)
 
 
-def _headline(trained: Sequence[_Row]) -> _Row:
-    return next((row for row in trained if row.name == "cacl"), trained[0])
+def _headline(trained: Sequence[_Row], main: str) -> _Row:
+    return next((row for row in trained if row.name == main), trained[0])
 
 
 def _value(row: Mapping[str, float], key: str) -> float | None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
-from cacl.config import Resolved
-from cacl.data.dataset import Dataset, open_dataset
+from cacl.data.dataset import open_dataset
 from cacl.errors import UserError
-from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
+from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
-from cacl.evaluation.report import Setting, write_report
 from cacl.models.encoder import Encoder
 from cacl.runs import RunFolder
+from cacl.training.auto import check_device, device_auto
+from cacl.training.report import write_run_report
 from cacl.training.run import Run
 from cacl.training.videos import open_run_data
 
@@ -36,17 +35,19 @@ def evaluate(
 
     Args:
         run: the run folder.
-        videos: labelled videos with a train and a test part; by default the run's own.
+        videos: labelled videos with a train and a test part (``val`` where nothing is called ``test``); by default the
+            run's own. Videos without a label are left out.
         protocol: ``retrieval`` (paper section 4.3).
-        lists: the data set's split lists, for other videos than the run's own.
-        split: which split.
+        lists: the data set's split lists, for ``videos``. The run's own keep the parts that it was trained with.
+        split: which split of them.
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
         ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``.
 
     Raises:
-        UserError: the run is not finished, or the videos have no labels or no test part.
+        UserError: the run is not finished, the videos have no labels or no test part, or ``lists`` came without
+            ``videos``.
     """
     main = Run(run)
     if main.finished is None:
@@ -54,6 +55,11 @@ def evaluate(
     settings = main.settings
     folder = RunFolder.open(main.path)
     if videos is None:
+        if lists is not None or split not in (1, folder.data["split"]):
+            raise UserError(
+                f"The videos of {main.path} keep the lists and the split that it was trained with: leave out --lists "
+                f"and --split, or name the videos too (cacl evaluate {main.path} VIDEOS --lists {lists or 'DIR'})."
+            )
         data = open_run_data(folder)
     else:
         height, width = settings.data.resize
@@ -61,88 +67,59 @@ def evaluate(
             Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
         )
     others = _distinct_names(main, [Run(other) for other in beside])
-    encoders = {name: other.encoder for name, other in others.items()} | {_name(main): main.encoder}
-    precision = settings.run.precision
+    encoders = {name: other.encoder for name, other in others.items()} | {main.method: main.encoder}
+    device, precision = _device(main)
     retrieval = evaluate_retrieval(
         encoders,
         main.untrained,
         data,
         seed=settings.run.seed,
-        device=settings.run.device,
-        autocast_dtype=None if precision in ("float32", "auto") else getattr(torch, precision),
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        device=device,
+        autocast_dtype=precision,
+        say=_say,
     )
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
     if "degree" in main.finished:
         results["degree"] = main.finished["degree"]
     if retrieval.skipped:
-        print(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}", file=sys.stderr)
+        _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
     draw_neighbours(retrieval.neighbours, main.path / "neighbours.png")
-    write_run_report(main, results, retrieval, data, beside=others)
+    command = f"cacl evaluate {main.path}"
+    write_run_report(
+        main,
+        results,
+        data.catalog,
+        finished=main.finished,
+        retrieval=retrieval,
+        beside=others,
+        command=command if videos is None else f"{command} {videos}",
+    )
     return results
 
 
-def write_run_report(
-    run: Run, results: dict[str, Any], retrieval: Retrieval, data: Dataset, *, beside: Mapping[str, Run]
-) -> None:
-    """``report.html`` with ``results.json`` beside it, in the run folder; ``beside``: name -> another run."""
-    resolved = RunFolder(run.path).resolved
-    settings = resolved.settings
-    runs = {_name(run): run, **beside}
-    metrics = {name: [row for row in each.metrics if row["kind"] == "train"] for name, each in runs.items()}
-    finished = run.finished or {}
-    write_report(
-        run.path / "report.html",
-        results,
-        title=run.path.name,
-        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}.",
-        facts={
-            "steps": str(finished.get("steps", "")),
-            "videos": f"{retrieval.gallery} train, {retrieval.queries} test",
-            "device": f"{settings.run.device}, {settings.run.precision}",
-        },
-        warnings=finished.get("warnings", []),
-        metrics=metrics,
-        neighbours=retrieval.neighbours,
-        settings=_settings(resolved),
-        data=data.catalog.summary(),
-        skipped=data.catalog.skipped,
-        command=f"cacl evaluate {run.path}",
-    )
+def _device(run: Run) -> tuple[str, torch.dtype | None]:
+    """Device and mixed precision of the run; the best device in float32 where this machine lacks the run's."""
+    device, precision = run.settings.run.device, run.settings.run.precision
+    try:
+        check_device(device)
+    except UserError:
+        best, why = device_auto()
+        _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
+        return best, None
+    return device, None if precision in ("float32", "auto") else getattr(torch, precision)
 
 
-def _settings(resolved: Resolved) -> list[Setting]:
-    rows = []
-    for section, values in resolved.settings.model_dump(mode="json").items():
-        pairs = values.items() if isinstance(values, dict) else [("", values)]
-        for name, value in pairs:
-            key = f"{section}.{name}" if name else section
-            text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
-            rows.append(Setting(key, text, resolved.origins.get(key, "")))
-    return rows
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     """Row names of other runs: of two with the same method each has its folder's name too."""
-    taken = Counter(_name(run) for run in [main, *others])
-    names = [_name(run) if taken[_name(run)] == 1 else f"{_name(run)} ({run.path.name})" for run in others]
+    taken = Counter(run.method for run in [main, *others])
+    names = [run.method if taken[run.method] == 1 else f"{run.method} ({run.path.name})" for run in others]
     again = Counter(names)
     pairs = zip(names, others, strict=True)
-    return {name if again[name] == 1 else f"{_name(run)} ({run.path})": run for name, run in pairs}
-
-
-def _name(run: Run) -> str:
-    """What the run's method is called in the tables."""
-    method = run.settings.method
-    degree = method.degree_weight > 0
-    names = {
-        (): "sdp" if method.degree_sampling == "uniform" else "sdp*",
-        ("gq_gk",): "sdp+v-moco" if degree else "v-moco",
-        ("gq_gk", "gq_tq"): "pairs2",
-        ("gq_gk", "gq_tq", "gq_tk"): "pairs3",
-        ("gq_gk", "gq_tq", "gq_tk", "tq_tk"): "cacl" if degree else "v-moco+t",
-    }
-    return names.get(tuple(method.pairs), run.path.name)
+    return {name if again[name] == 1 else f"{run.method} ({run.path})": run for name, run in pairs}
 
 
 def load(path: str | Path) -> Encoder:

@@ -6,7 +6,7 @@ Shapes: B batch, C channels, T frames, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -41,14 +41,14 @@ class StepOutput:
     Attributes:
         terms: named scalar loss terms with gradient, ``"total"`` among them.
         metrics: named detached scalars to log.
-        features: the encoder's features with gradient, ``[B, …]``: where each term's gradient is measured.
+        features: what the encoder made of the batch, with gradient: where each term's gradient is measured. The first
+            is the pooled feature, ``[B, D]`` or, of clip and twin, ``[2, B, D]``.
         keys: float32 ``[n, 128]`` for the queue, without gradient, or None.
         key_videos: int64 ``[n]``, the video of each key.
     """
 
     terms: Mapping[str, Tensor]
     metrics: Mapping[str, Tensor]
-    features: Tensor
+    features: tuple[Tensor, ...]
     keys: Tensor | None = None
     key_videos: Tensor | None = None
-    extra: Mapping[str, Tensor] = field(default_factory=dict)

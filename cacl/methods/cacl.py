@@ -23,7 +23,7 @@ from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
 from cacl.models.cnn3d import CNN3D
-from cacl.models.heads import DegreeHead, contrast_head
+from cacl.models.heads import DegreeHead, DegreeInput, contrast_head, temporal_profile
 from cacl.models.transformer import VideoTransformer
 
 Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
@@ -37,10 +37,14 @@ class VideoEncoder(nn.Module):
         self.network = network
         self.contrast = contrast_head(network.num_features * (2 if twin else 1), projection=projection)
 
-    def features(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> tuple[Tensor, ...]:
-        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32; two separate passes, as the authors' code."""
+    def stages(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> list[tuple[Tensor, ...]]:
+        """The maps of G's stages for x, or for x and x~; two separate passes, as the authors' code."""
         clips = (x_BCTHW,) if permutation_BT is None else (x_BCTHW, permute_frames(x_BCTHW, permutation_BT))
-        return tuple(self.network(clip).float() for clip in clips)
+        return [self.network.stages(clip) for clip in clips]
+
+    def features(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> tuple[Tensor, ...]:
+        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32."""
+        return tuple(pooled(maps) for maps in self.stages(x_BCTHW, permutation_BT))
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
         """Unit embedding ``[B, E]`` of the concatenated features."""
@@ -77,7 +81,7 @@ class CACL(nn.Module):
         projection: Literal["linear", "mlp"] = "linear",
         degree_hidden: int = 512,
         degree_dropout: float = 0.5,
-        degree_input: Literal["pair", "difference"] = "pair",
+        degree_input: DegreeInput = "pair",
     ) -> None:
         """Put the parts together; every argument is the setting of the same name.
 
@@ -99,7 +103,7 @@ class CACL(nn.Module):
 
         self.query = VideoEncoder(network, twin=twin, projection=projection)
         self.degree = DegreeHead(
-            network.num_features,
+            3 * sum(network.stage_channels) if degree_input == "stages" else network.num_features,
             hidden=degree_hidden,
             dropout=degree_dropout,
             classes=len(self.sampler.degrees),
@@ -189,8 +193,9 @@ class CACL(nn.Module):
     ) -> StepOutput:
         """The loss with view ``q`` as the query and view ``k`` as the key; ``frames`` keeps what is encoded already."""
         permutation_BT = batch.targets["permutation"] if self.twin else None
-        features = self.query.features(batch.views[q], permutation_BT)  # G(x), G(x~)
-        pair_features = torch.stack(features)  # [1 or 2, B, D]: here each term's gradient is measured
+        maps = self.query.stages(batch.views[q], permutation_BT)
+        pair_features = torch.stack([pooled(m) for m in maps])  # G(x), G(x~): [1 or 2, B, D]
+        degree_features = self.degree_features(maps, pair_features)
         features = tuple(pair_features)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
@@ -203,7 +208,7 @@ class CACL(nn.Module):
         if self.twin:
             with torch.autocast(pair_features.device.type, enabled=False):
                 dropped = uniforms if self.training else None
-                logits_BM = self.degree(features[0], features[1], dropped)
+                logits_BM = self.degree(degree_features[0], degree_features[1], dropped)
                 terms["degree"] = degree_loss(logits_BM, batch.targets["degree"])  # Eq. 6
             hits = logits_BM.detach().argmax(dim=1) == batch.targets["degree"]
             metrics["degree_accuracy"] = hits.float().mean()
@@ -213,7 +218,21 @@ class CACL(nn.Module):
         if "degree" in terms:
             total = total + self.degree_weight * terms["degree"]  # L = L_nce + lambda * L_cls
         videos = None if keys is None else batch.video.repeat(len(keys) // len(batch.video))
-        return StepOutput({**terms, "total": total}, metrics, pair_features, keys, videos)
+        reached = (pair_features,) if degree_features is pair_features else (pair_features, degree_features)
+        return StepOutput({**terms, "total": total}, metrics, reached, keys, videos)
+
+    def degree_features(self, maps: Sequence[Sequence[Tensor]], pair_features: Tensor) -> Tensor:
+        """What the degree head sees of clip and twin, ``[2, B, …]``."""
+        if self.degree.input != "stages" or not self.twin:
+            return pair_features
+        return torch.stack([temporal_profile(m) for m in maps])
+
+    def degree_logits(self, clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
+        """Logits ``[B, M]`` over the degrees of clips and their twins, without dropout."""
+        maps = [self.encoder.stages(x) for x in (clip_BCTHW, twin_BCTHW)]
+        clip, twin = self.degree_features(maps, torch.stack([pooled(m) for m in maps]))
+        logits_BM: Tensor = self.degree(clip, twin)
+        return logits_BM
 
     def _other_embeddings(
         self, batch: ViewBatch, frames: dict[int, Tensor], permutation_BT: Tensor | None, q: int, k: int
@@ -283,6 +302,11 @@ class CACL(nn.Module):
 
     def _uses(self, embedding: str) -> bool:
         return any(embedding in pair for pair in self.pairs)
+
+
+def pooled(maps: Sequence[Tensor]) -> Tensor:
+    """G(x): the last stage's map averaged over time and space, ``[B, D]`` float32."""
+    return maps[-1].float().mean(dim=(2, 3, 4))
 
 
 def permute_frames(x_BCTHW: Tensor, permutation_BT: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class FrameMoCo(nn.Module):
             own_BK = batch.video[:, None] == self.queue.videos[None, :]
             negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
         nce = contrastive_loss([positive_B], negatives_BK, temperature=self.temperature, form="outside")
-        return StepOutput({"nce": nce, "total": nce}, metrics, features_BF, key_BE, batch.video)
+        return StepOutput({"nce": nce, "total": nce}, metrics, (features_BF,), key_BE, batch.video)
 
     @torch.no_grad()
     def after_step(self, output: StepOutput, progress: float) -> None:

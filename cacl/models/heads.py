@@ -5,11 +5,15 @@ Shapes: B batch, D feature width of G, M degree classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+DegreeInput = Literal["pair", "difference", "stages"]
+_FAINT = 0.02  # a response below this is none
 
 
 def contrast_head(features: int, *, projection: Literal["linear", "mlp"], out: int = 128) -> nn.Module:
@@ -26,12 +30,29 @@ def contrast_head(features: int, *, projection: Literal["linear", "mlp"], out: i
     )
 
 
-class DegreeHead(nn.Module):
-    """h of Eq. 6: from the features of a clip and its twin to logits over the shuffle degrees.
+def temporal_profile(maps: Sequence[Tensor]) -> Tensor:
+    """What G's stages saw over time, ``[B, 3 * sum(channels)]``: log of mean, maximum and minimum over the frames.
 
-    ``input="pair"`` is the paper's concat[G(x), G(x~)]. ``input="difference"`` sees [G(x), G(x~) - G(x)], each feature
+    Every map is averaged over space first. The three say how large and how even the response is in time, not where in
+    the clip it is largest; the logarithm turns the contrast of the scene into a constant that a difference removes.
+
+    Args:
+        maps: of each stage, ``[B, C, T', H', W']``, 0 or more (after ReLU).
+    """
+    parts = []
+    for map_BCTHW in maps:
+        response_BCT = map_BCTHW.float().mean(dim=(3, 4))
+        parts += [response_BCT.mean(dim=2), response_BCT.amax(dim=2), response_BCT.amin(dim=2)]
+    return (torch.cat(parts, dim=1) + _FAINT).log()
+
+
+class DegreeHead(nn.Module):
+    """h of Eq. 6: from what G makes of a clip and of its twin to logits over the shuffle degrees.
+
+    ``input="pair"`` is the paper's concat[G(x), G(x~)]. ``"difference"`` sees [G(x), G(x~) - G(x)], each number
     standardised over the batch: what the shuffle changed is small beside what the video looks like, and the task does
-    not start within hundreds of steps without it (``docs/recipes.md``).
+    not start within hundreds of steps without it. ``"stages"`` sees the same of the temporal profiles of all of G's
+    stages instead of its pooled feature, where the frames' order is not yet averaged away (``docs/recipes.md``).
     """
 
     def __init__(
@@ -41,13 +62,13 @@ class DegreeHead(nn.Module):
         hidden: int = 512,
         dropout: float = 0.5,
         classes: int = 16,
-        input: Literal["pair", "difference"] = "pair",
+        input: DegreeInput = "pair",
     ) -> None:
         super().__init__()
         self.input = input
         self.dropout = dropout
         self.hidden = hidden
-        self.norm = nn.BatchNorm1d(2 * features, affine=False) if input == "difference" else None
+        self.norm = nn.BatchNorm1d(2 * features, affine=False) if input != "pair" else None
         self.fc7 = nn.Linear(2 * features, hidden)
         self.fc8 = nn.Linear(hidden, classes)
 
@@ -55,8 +76,8 @@ class DegreeHead(nn.Module):
         """Logits ``[B, M]``.
 
         Args:
-            clip_BD: G(x).
-            twin_BD: G(x~).
+            clip_BD: G(x), or the clip's temporal profile for ``stages``.
+            twin_BD: G(x~), or the twin's.
             uniforms: float ``[B, hidden]`` in [0, 1), the dropout draws of each sample; None drops nothing.
         """
         if self.norm is None:

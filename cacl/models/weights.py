@@ -7,6 +7,7 @@ safe to open. A file of another architecture is refused with a sentence that say
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cacl.errors import UserError
+
+Colour = tuple[float, float, float]
+Normalisation = tuple[Colour, Colour]  # mean and standard deviation
 
 FORMAT = "cacl frame encoder"
 _KINDS = "a .safetensors file or one that torch.save wrote"
@@ -135,7 +139,13 @@ def identify_frame_state(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
     return None if name is None else (name, int(state["conv1.weight"].shape[0]))
 
 
-def pixel_normalisation(path: str | Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def trained_here(path: str | Path) -> bool:
+    """Whether the weights are a folder of ours without pixel normalisation: what the frame stage of a run leaves."""
+    file = Path(path) / "config.json"
+    return file.is_file() and FORMAT in file.read_text("utf-8", "replace") and pixel_normalisation(path) is None
+
+
+def pixel_normalisation(path: str | Path) -> Normalisation | None:
     """Pixel mean and standard deviation that a folder of ours gives for its weights; ``None`` for [0, 1] pixels."""
     file = Path(path) / "config.json"
     if not file.is_file():
@@ -143,9 +153,37 @@ def pixel_normalisation(path: str | Path) -> tuple[tuple[float, ...], tuple[floa
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         mean, std = config.get("pixel_mean"), config.get("pixel_std")
-        return None if mean is None else (tuple(map(float, mean)), tuple(map(float, std)))
+        if mean is None:
+            return None
+        (r, g, b), (r_std, g_std, b_std) = mean, std
+        return (float(r), float(g), float(b)), (float(r_std), float(g_std), float(b_std))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is damaged ({error}): save the frame encoder again.") from error
+
+
+def agreed_normalisation(
+    path: str | Path, given: Normalisation | None
+) -> Normalisation | None:
+    """The pixel normalisation of a folder of ours, or the one that was given where the file says nothing.
+
+    Args:
+        path: of the weights, whatever kind of file it is.
+        given: mean and standard deviation that the user set, or None.
+
+    Raises:
+        UserError: both are there and differ.
+    """
+    stored = pixel_normalisation(path)
+    if stored is None or given is None:
+        return given or stored
+    numbers = [[n for values in pair for n in values] for pair in (stored, given)]
+    if not all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-7) for a, b in zip(*numbers, strict=True)):
+        mean, std = ([round(n, 6) for n in values] for values in stored)
+        raise UserError(
+            f"{path} was trained on pixels normalised with mean {mean} and std {std}, but model.frame_mean is "
+            f"{list(given[0])} and model.frame_std is {list(given[1])}: leave these two settings out."
+        )
+    return given
 
 
 def _read(path: Path) -> object:

@@ -60,8 +60,8 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
         values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
     if settings.method.queue_size == "auto":
         keys = 2 if any("tk" in pair for pair in settings.method.pairs) else 1
-        size = max(SMALLEST_QUEUE, min(6400, keys * videos // 2))
-        values["method.queue_size"] = (size, f"at most half an epoch of keys, {keys} a clip of {videos} videos")
+        size, bound = _queue(keys * videos // 2, most=6400)
+        values["method.queue_size"] = (size, f"{bound}half an epoch of keys, {keys} a clip of {videos} videos")
     return values
 
 
@@ -76,9 +76,16 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
             f"about {FRAME_STEPS} steps of {steps} an epoch",
         )
     if settings.frames.queue_size == "auto":
-        size = max(SMALLEST_QUEUE, min(65536, frames // 2))
-        values["frames.queue_size"] = (size, f"at most half of {frames} sampled frames")
+        size, bound = _queue(frames // 2, most=65536)
+        values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
+
+
+def _queue(half: int, *, most: int) -> tuple[int, str]:
+    """Half of the keys within the bounds, and words for which of the three it is."""
+    if half < SMALLEST_QUEUE:
+        return SMALLEST_QUEUE, "the smallest queue, more than "
+    return (most, "the largest queue, less than ") if half > most else (half, "")
 
 
 def samples_per_video(videos: int, batch_size: int) -> int:

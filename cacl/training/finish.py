@@ -12,6 +12,7 @@ from torch import Tensor
 from cacl.config import Settings
 from cacl.data.dataset import Dataset
 from cacl.data.loader import ClipBatch, ClipLoader
+from cacl.data.shuffle import possible_degrees
 from cacl.evaluation.curves import draw_curves, read_metrics
 from cacl.evaluation.degree_baseline import degree_baseline, draw_pairs
 from cacl.evaluation.health import warnings_from
@@ -20,7 +21,10 @@ from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
+from cacl.presets import ALL_PAIRS
 from cacl.runs import RunFolder
+from cacl.training.report import write_run_report
+from cacl.training.run import Run
 from cacl.training.wiring import clip_spec
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3
@@ -63,7 +67,7 @@ def finish(
     unreadable: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the encoder folder, the curves and ``finished.json``; print what the user should know.
+    """Write the encoder folder, the curves, the report and ``finished.json``; print what the user should know.
 
     Args:
         run: the run, trained to its end.
@@ -75,9 +79,10 @@ def finish(
     """
     settings = run.resolved.settings
     rows = read_metrics(run.path / "metrics.jsonl")
-    draw_curves([row for row in rows if row["kind"] == "train"], run.path / "curves.png")
+    degrees = len(possible_degrees(settings.data.frames))
+    draw_curves([row for row in rows if row["kind"] == "train"], run.path / "curves.png", degrees=degrees)
     found: dict[str, Any] = {"steps": rows[-1]["step"] if rows else 0}
-    warnings = warnings_from(rows)
+    warnings = warnings_from([_of_the_loss(row, settings) for row in rows], degrees=degrees)
     if settings.method.twin and settings.method.degree_weight > 0:
         found["degree"] = degree_test(settings, data, train_numbers, method, check=check)
         degree = found["degree"]
@@ -103,8 +108,15 @@ def finish(
     if unreadable:
         found["unreadable"] = dict(unreadable)
         summary += f"; {len(unreadable)} of those used broke while training ({', '.join(sorted(unreadable)[:8])})"
+    report = write_run_report(
+        Run(run.path),
+        {key: found[key] for key in ("degree",) if key in found},
+        data.catalog,
+        finished=found,
+        command=f"cacl pretrain … --out {run.path}",
+    )
     run.write("finished.json", json.dumps(found, indent=2) + "\n")
-    run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}")
+    run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}. Report: {report}")
     run.log(f"How good is it? cacl evaluate {run.path}")
 
 
@@ -116,8 +128,8 @@ def degree_test(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Degree accuracy in percent on clips of the test videos (the training videos where there are none)."""
-    test_numbers = data.numbers("test") if data.has_test else train_numbers
+    """Degree accuracy in percent on clips of the test (or validation) videos, of the training videos without these."""
+    test_numbers = data.numbers(data.test_part) if data.has_test else train_numbers
     train_numbers, test_numbers = _thinned(train_numbers), _thinned(test_numbers)
     device = next(method.parameters()).device
     common: dict[str, Any] = {
@@ -128,9 +140,7 @@ def degree_test(
     }
 
     def scores(clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
-        clip, twin = (method.encoder(x).float() for x in (clip_BCTHW, twin_BCTHW))
-        logits: Tensor = method.degree(clip, twin)
-        return logits
+        return method.degree_logits(clip_BCTHW, twin_BCTHW)
 
     was_training = method.training
     method.eval()
@@ -157,17 +167,28 @@ def degree_test(
         **common,
     )
     method.train(was_training)
-    own, baseline = test_pairs.network_result(), degree_baseline(train_pairs, test_pairs, seed=settings.run.seed)
+    classes = len(possible_degrees(settings.data.frames))
+    own = test_pairs.network_result()
+    baseline = degree_baseline(train_pairs, test_pairs, classes=classes, seed=settings.run.seed)
     where = "unseen videos" if data.has_test else "new clips of the training videos"
     return {
         "accuracy": own.accuracy,
         "cross entropy": own.cross_entropy,
         "mean error": own.mean_error,
-        "chance": 100 / 16,
+        "chance": 100 / classes,
         "frame-difference baseline": baseline.accuracy,
         "pairs": own.pairs,
         "tested on": where,
     }
+
+
+def _of_the_loss(row: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """A row without the numbers of what is measured but not learnt: no warning is due about them."""
+    method = settings.method
+    unlearnt = {f"similarity_{pair}" for pair in ALL_PAIRS if pair not in method.pairs}
+    if method.degree_weight == 0:
+        unlearnt |= {"degree_accuracy", "grad_degree"}
+    return {key: value for key, value in row.items() if key not in unlearnt}
 
 
 def _thinned(numbers: list[int]) -> list[int]:

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from cacl.config import Resolved, differences, resolve
+from cacl.config import Resolved, Settings, differences, resolve
 from cacl.data.dataset import Dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values, check_device
+from cacl.training.auto import auto_values, check_device, device_auto
 from cacl.training.finish import finish
-from cacl.training.precision import choose_precision
+from cacl.training.precision import PrecisionChoice, choose_precision
 from cacl.training.progress import VideoProgress
 from cacl.training.run import Run
 from cacl.training.stages import frame_encoder_stage, video_stage
@@ -60,6 +60,10 @@ def pretrain(
     lists: str | Path | None = None,
     split: int = 1,
     config: str | Path | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    network: str | None = None,
+    seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Run:
@@ -71,10 +75,14 @@ def pretrain(
         preset: ``small``, ``paper`` or ``released``.
         method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
             ``pairs3`` (Tables 1 and 2).
-        lists: folder of the data set's split lists; only the train list is trained on.
+        lists: folder of the data set's split lists, or one list file; only the train list is trained on.
         split: which split of them.
         config: a YAML file of settings.
-        settings: dotted settings, e.g. ``{"optim.epochs": 50}``.
+        epochs: ``optim.epochs``, passes over the videos. This and the next three win over ``settings``.
+        batch_size: ``optim.batch_size``, clips a step.
+        network: ``model.network``.
+        seed: ``run.seed``, of everything random.
+        settings: any dotted settings, e.g. ``{"optim.lr": 1e-3}``.
         assignments: the same as text, ``"optim.epochs=50"``.
 
     Returns:
@@ -84,14 +92,17 @@ def pretrain(
         UserError: something that the user can mend, in one sentence.
         Stopped: SIGTERM or Ctrl-C; ``resume`` continues.
     """
-    resolved = resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=settings)
+    words = {"optim.epochs": epochs, "optim.batch_size": batch_size, "model.network": network, "run.seed": seed}
+    flags = {**(settings or {}), **{key: value for key, value in words.items() if value is not None}}
+    resolved = resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
     if not Path(videos).exists():
         raise UserError(f"{videos}: there is no such file or folder.")
-    if lists is not None and not Path(lists).is_dir():
-        raise UserError(f"{lists}: there is no such folder of lists.")
+    if lists is not None and not Path(lists).exists():
+        raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     check_device(resolved.settings.run.device)
     if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
         _check_frame_weights(resolved)
+    _check_precision(resolved)
     data = {
         "videos": str(Path(videos).resolve()),
         "lists": None if lists is None else str(Path(lists).resolve()),
@@ -100,11 +111,18 @@ def pretrain(
     return _train(RunFolder.create(Path(out), resolved, data), new=True)
 
 
-def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()) -> Run:
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Run:
     """Continue a run where it stopped; everything comes from its folder.
 
     Args:
         run: the run folder.
+        epochs: ``optim.epochs``, more than it had.
         settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
             (``data.workers``, ``run.log_every``, ``run.save_minutes``).
         assignments: the same as text.
@@ -113,6 +131,7 @@ def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assign
         UserError: no run there, or a setting that would change the result.
     """
     folder = RunFolder.open(Path(run))
+    settings = {**(settings or {}), **({} if epochs is None else {"optim.epochs": epochs})}
     old, new = folder.resolved, resume_settings(run, settings=settings, assignments=assignments)
     changed = differences(old.settings, new.settings)
     if changed:
@@ -122,6 +141,8 @@ def resume(run: str | Path, *, settings: Mapping[str, Any] | None = None, assign
                 folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
     check_device(new.settings.run.device)
+    if not (folder.path / "finished.json").exists():
+        _check_precision(new)
     return _train(folder)
 
 
@@ -173,7 +194,8 @@ def _train(run: RunFolder, *, new: bool = False) -> Run:
         resolved = _with_precision(resolved)
         run.write("config.yaml", resolved.to_yaml())
         torch.set_num_threads(int(resolved.settings.run.threads))
-        torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
+        if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
+            torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
         frame_encoder = None
         if resolved.settings.uses_transformer:
@@ -202,16 +224,27 @@ def _with_precision(resolved: Resolved) -> Resolved:
     settings = resolved.settings
     if settings.run.precision != "auto":
         return resolved
+    choice = _precision(settings, settings.run.device)
+    name = "float32" if choice.dtype is None else str(choice.dtype).removeprefix("torch.")
+    return resolved.with_auto({"run.precision": (name, choice.why)})
+
+
+def _check_precision(resolved: Resolved) -> None:
+    """A 16-bit type that was asked for by name is checked, too, before anything is made; ``auto`` was or will be."""
+    run = resolved.settings.run
+    if run.precision not in ("auto", "float32") and not resolved.origins["run.precision"].startswith("auto: "):
+        _precision(resolved.settings, device_auto()[0] if run.device == "auto" else run.device)
+
+
+def _precision(settings: Settings, device: str) -> PrecisionChoice:
     size, frames = settings.augment.size, settings.data.frames
-    network = initial_network(settings).to(settings.run.device)
+    network = initial_network(settings).to(device)
     if settings.run.channels_last:
         channels_last_(network)
     models: list[tuple[torch.nn.Module, Sequence[int]]] = [
         (network, (settings.optim.batch_size, 3, frames, size, size))
     ]
     if settings.uses_transformer:
-        frame_network = build_frames_network(settings, weights=None).to(settings.run.device)
+        frame_network = build_frames_network(settings, weights=None).to(device)
         models.append((frame_network, (settings.frames.optim.batch_size, 3, size, size)))
-    choice = choose_precision("auto", models, device=settings.run.device)
-    name = "float32" if choice.dtype is None else str(choice.dtype).removeprefix("torch.")
-    return resolved.with_auto({"run.precision": (name, choice.why)})
+    return choose_precision(settings.run.precision, models, device=device)

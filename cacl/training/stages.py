@@ -16,7 +16,7 @@ from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
-from cacl.models.weights import save_frame_weights
+from cacl.models.weights import save_frame_weights, trained_here
 from cacl.runs import RunFolder
 from cacl.training.auto import frame_auto_values, samples_per_video
 from cacl.training.finish import draw_first_batch
@@ -43,6 +43,12 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
     if settings.model.frame_weights is not None:
         network = build_frames_network(settings, weights=Path(settings.model.frame_weights))
         save_frame_weights(own, network)
+        if settings.augment.standardise != "none" and not trained_here(settings.model.frame_weights):
+            run.log(
+                f"Warning: the frame encoder of {settings.model.frame_weights} will see pixels that "
+                f"augment.standardise={settings.augment.standardise} changes. If it was not trained on such, set "
+                "augment.standardise=none."
+            )
         return network
     source = SampledFrames(
         data.source, numbers, [data.catalog.videos[i].frames for i in numbers], every=settings.frames.every

@@ -19,7 +19,7 @@ from cacl.models.cnn3d import CNN3D, build_cnn3d
 from cacl.models.encoder import ClipSpec
 from cacl.models.frame_encoder import ResNet, build_frame_encoder
 from cacl.models.transformer import VideoTransformer
-from cacl.models.weights import load_frame_weights
+from cacl.models.weights import agreed_normalisation, load_frame_weights
 
 
 def initial_network(settings: Settings) -> CNN3D:
@@ -42,13 +42,14 @@ def clip_spec(settings: Settings) -> ClipSpec:
 
 
 def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:
-    """The frame encoder, with weights from a file where one is given."""
+    """The frame encoder, with weights from a file where one is given, and the pixels that these expect."""
+    mean, std = settings.model.frame_mean, settings.model.frame_std
+    if weights is not None:
+        given = None if mean is None or std is None else (mean, std)
+        mean, std = agreed_normalisation(weights, given) or (None, None)
     torch.manual_seed(settings.run.seed + 1)
     model = build_frame_encoder(
-        settings.model.frame_encoder,
-        width=settings.model.frame_width,
-        pixel_mean=settings.model.frame_mean,
-        pixel_std=settings.model.frame_std,
+        settings.model.frame_encoder, width=settings.model.frame_width, pixel_mean=mean, pixel_std=std
     )
     if weights is not None:
         load_frame_weights(weights, model)

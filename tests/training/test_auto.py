@@ -42,6 +42,18 @@ def test_the_queue_spans_at_most_half_an_epoch(videos, method, size):
     assert str(videos) in reason
 
 
+@pytest.mark.parametrize(
+    ("keys", "size", "words"),
+    [(843, 843, "half an epoch"), (20, 64, "the smallest queue, more than"), (99_999, 6400, "the largest queue, less")],
+)
+def test_what_decided_the_queue_is_said(keys, size, words):
+    found, reason = auto_values(small().settings, videos=keys)["method.queue_size"]
+    assert found == size
+    assert reason.startswith(words)
+    frames = frame_auto_values(small().settings, frames=2 * min(keys, 60_000))["frames.queue_size"]
+    assert frames[1].startswith("the smallest queue" if keys == 20 else "half of")
+
+
 def test_nothing_auto_is_left_but_what_the_frames_and_the_device_decide():
     resolved = small()
     resolved = resolved.with_auto(auto_values(resolved.settings, videos=100))

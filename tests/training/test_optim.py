@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -82,7 +83,7 @@ def test_rates_are_positive_and_never_above_the_setting(per_epoch, epochs, sched
     ]
     assert all(0 < rate <= 0.1 + 1e-12 for rate in rates)
     after = rates[round(warmup * per_epoch) :]
-    assert all(b <= a + 1e-12 for a, b in zip(after, after[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(after))
 
 
 class Net(nn.Module):

@@ -1,0 +1,358 @@
+"""``pretrain`` from a folder of videos to its end: every method trains, odd videos are used, no run stays half made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cacl.data.encode import write_video
+from cacl.data.store import DecodedVideos
+from cacl.errors import UserError, VideoError
+from cacl.methods.batch import StepOutput
+from cacl.methods.cacl import CACL
+from cacl.models.weights import save_frame_weights
+from cacl.presets import ABLATIONS
+from cacl.runs import RunFolder
+from cacl.training import finish as finish_module
+from cacl.training import pretrain as module
+from cacl.training.pretrain import pretrain, resolve_settings
+from cacl.training.wiring import build_frames_network
+
+TERMS = {
+    "sdp": {"degree_loss"},
+    "sdp*": {"degree_loss"},
+    "v-moco": {"nce"},
+    "sdp+v-moco": {"nce", "degree_loss"},
+    "v-moco+t": {"nce", "degree_loss"},  # of weight 0: measured, not learnt
+    "cacl": {"nce", "degree_loss"},
+    "pairs2": {"nce", "degree_loss"},
+    "pairs3": {"nce", "degree_loss"},
+}
+PAIRS = {"v-moco": 1, "sdp+v-moco": 1, "v-moco+t": 4, "cacl": 4, "pairs2": 2, "pairs3": 4}  # as measured
+
+
+@pytest.fixture(scope="module")
+def quick(tiny: dict[str, Any], finished: Path) -> dict[str, Any]:
+    """One epoch of two steps, with the frame encoder of another run."""
+    return {**tiny, "optim.epochs": 1, "model.frame_weights": str(finished / "frame_encoder")}
+
+
+@pytest.fixture
+def no_degree_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"accuracy": 7.0, "chance": 6.25, "frame-difference baseline": 8.0, "tested on": "unseen videos"}
+    monkeypatch.setattr(finish_module, "degree_test", lambda *parts, **keywords: known)
+
+
+@pytest.fixture
+def videos(squares: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(squares / "train", tmp_path / "videos"))
+
+
+def entries(run: Path) -> dict[str, dict[str, str]]:
+    with (run / "videos.csv").open() as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def test_every_method_is_here() -> None:
+    assert set(TERMS) == set(ABLATIONS)
+
+
+@pytest.mark.usefixtures("no_degree_test")
+@pytest.mark.parametrize("method", list(ABLATIONS))
+def test_every_row_of_tables_1_and_2_trains(method: str, quick: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    run = pretrain(squares, out=tmp_path / "run", method=method, settings=quick)
+    rows = run.metrics
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {key for key in rows[0] if key in ("nce", "degree_loss")} == TERMS[method]
+    pairs = [key for key in rows[0] if key.startswith("similarity_") and key != "similarity_negatives"]
+    assert len(pairs) == PAIRS.get(method, 0)
+    assert {key for key in rows[0] if key.startswith("grad_")} == {
+        f"grad_{term.removesuffix('_loss')}" for term in TERMS[method]
+    }
+    assert run.finished is not None
+    learns_degrees = method not in ("v-moco", "v-moco+t")
+    assert ("degree" in run.finished) == learns_degrees
+    assert learns_degrees or not any("degree" in warning for warning in run.finished["warnings"])
+    assert method != "pairs3" or not any("(Tq,Tk)" in warning for warning in run.finished["warnings"])
+    assert not torch.equal(next(run.encoder.parameters()), next(run.untrained.parameters()))
+    assert (run.path / "frame_encoder").exists() == run.settings.uses_transformer
+
+
+@pytest.mark.usefixtures("no_degree_test")
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_the_other_presets_train(preset: str, quick: dict[str, Any], videos: Path, tmp_path: Path) -> None:
+    changes = {key: value for key, value in quick.items() if key not in ("data.resize", "augment.size")}
+    small = {"data.resize": [32, 40], "augment.size": 32, "data.start_window": None, "model.network": "r3d10"}
+    small |= {"model.frame_encoder": "resnet18", "model.heads": 3}
+    run = pretrain(videos, out=tmp_path / "run", preset=preset, settings={**changes, **small})
+    assert len(run.metrics) == 2
+    assert run.settings.method.loss == {"paper": "inside", "released": "outside"}[preset]
+
+
+@pytest.mark.usefixtures("no_degree_test")
+def test_odd_videos_are_used_and_bad_ones_listed(
+    quick: dict[str, Any],
+    videos: Path,
+    tmp_path: Path,
+    make_square: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for frames in (1, 5, 20):
+        write_video(videos / f"short {frames}.mp4", make_square(frames, seed=frames))
+    (videos / "text.mp4").write_text("no video\n")
+    (videos / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
+    (videos / "empty.avi").touch()
+    run = pretrain(videos, out=tmp_path / "run", settings={**quick, "data.store": "auto"})
+    found = entries(run.path)
+    assert len(found) == 14
+    assert sorted(path for path, row in found.items() if row["status"] == "skipped") == [
+        "empty.avi",
+        "noise.mp4",
+        "text.mp4",
+    ]
+    assert found["text.mp4"]["reason"] == "not a video (text file)"
+    assert found["short 1.mp4"]["reason"] == "1 frame, looped to 16"
+    assert found["short 5.mp4"]["reason"] == "5 frames, looped to 16"
+    assert found["short 20.mp4"]["reason"] == "20 frames, too short for stride 2"
+    assert "11 used, 3 skipped (of 14 files): see" in capsys.readouterr().err.splitlines()[-2]
+
+
+@pytest.mark.usefixtures("no_degree_test")
+def test_only_very_short_videos_train_too(
+    quick: dict[str, Any], tmp_path: Path, make_square: Callable[..., Any]
+) -> None:
+    (tmp_path / "videos").mkdir()
+    for frames in (1, 2, 5, 17):
+        write_video(tmp_path / "videos" / f"{frames}.mp4", make_square(frames, seed=frames))
+    run = pretrain(tmp_path / "videos", out=tmp_path / "run", settings={**quick, "optim.epochs": 2})
+    assert len(run.metrics) == 2
+
+
+@pytest.mark.usefixtures("no_degree_test")
+def test_fewer_videos_than_a_batch_are_repeated(quick: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    shutil.copy(squares / "train" / "a" / "v00.mp4", tmp_path / "videos")
+    run = pretrain(tmp_path / "videos", out=tmp_path / "run", settings={**quick, "optim.batch_size": 3})
+    assert len(run.metrics) == 1
+
+
+@pytest.mark.usefixtures("no_degree_test")
+def test_a_video_that_breaks_while_training_is_named_and_counted(
+    tiny: dict[str, Any],
+    squares: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = DecodedVideos.read
+
+    def read(self: DecodedVideos, video: int, indices: Any) -> Any:
+        path = self.catalog.videos[video].path
+        if path == "train/b/v03.mp4":
+            raise VideoError(path, "the disk has a scratch here")
+        return original(self, video, indices)
+
+    monkeypatch.setattr(DecodedVideos, "read", read)
+    run = pretrain(squares, out=tmp_path / "run", settings=tiny)
+    assert run.finished is not None
+    assert run.finished["unreadable"] == {"train/b/v03.mp4": "the disk has a scratch here"}
+    lines = capsys.readouterr().err.splitlines()
+    told = "train/b/v03.mp4 could not be read: the disk has a scratch here. Left out from the next epoch on."
+    assert lines.count(told) == 2  # once in the frame stage, once in the video stage
+    assert any("12 used, 0 skipped (of 12 files); 1 of those used broke while training" in line for line in lines)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_videos_named(
+    tiny: dict[str, Any], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, steps = CACL.forward, iter([1.0, 1.0, 1.0, float("nan")])
+
+    def forward(self: CACL, batch: Any) -> StepOutput:
+        output = original(self, batch)
+        return StepOutput(
+            {**output.terms, "total": output.terms["total"] * next(steps)},
+            output.metrics,
+            output.features,
+            output.keys,
+            output.key_videos,
+        )
+
+    monkeypatch.setattr(CACL, "forward", forward)
+    settings = {**tiny, "run.save_minutes": 1e-9}
+    with pytest.raises(UserError, match=r"loss of train is nan at step 4\. The last good checkpoint is kept") as caught:
+        pretrain(squares, out=tmp_path / "run", settings=settings)
+    named = [path for path in entries(tmp_path / "run") if path in str(caught.value)]
+    assert len(named) == 4
+    assert all(path.startswith("train/") for path in named)
+    assert [p.name for p in (tmp_path / "run/checkpoints/train").iterdir()] == ["step-00000003"]
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+def test_the_frame_stage_names_the_videos_of_its_frames(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    settings = {**tiny, "frames.optim.lr": 1e30, "frames.optim.epochs": 9}
+    with pytest.raises(UserError, match=r"frames.* at step.*Lower frames\.optim\.lr") as caught:
+        pretrain(squares, out=tmp_path / "run", settings=settings)
+    named = [path for path, row in entries(tmp_path / "run").items() if path in str(caught.value)]
+    assert 1 <= len(named) <= 8
+    assert all(path.startswith("train/") for path in named)
+
+
+def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "notes.txt").write_text("no video here")
+    for _ in range(2):
+        with pytest.raises(UserError, match="no video found among 1 files"):
+            pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", settings=tiny)
+        assert not (tmp_path / "runs" / "r").exists()
+    shutil.copytree(squares / "train" / "a", tmp_path / "videos" / "a")
+    assert pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", method="v-moco", settings=tiny).finished
+
+
+def test_a_run_that_never_began_spares_the_folder_of_the_user(tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError):
+        pretrain(tmp_path / "videos", out=tmp_path / "out", settings=tiny)
+    assert not any((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else True
+
+
+def test_no_video_that_is_long_enough_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no video of data\.start_window 46 frames"):
+        pretrain(squares, out=tmp_path / "r", settings={**tiny, "data.start_window": 46})
+    assert not (tmp_path / "r").exists()
+
+
+def test_frames_that_were_decoded_are_not_thrown_away(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    settings = {**tiny, "data.start_window": 46, "data.store": "auto"}
+    with pytest.raises(UserError, match="Go on: cacl pretrain --resume"):
+        pretrain(squares, out=tmp_path / "r", settings=settings)
+    assert (tmp_path / "r" / "store" / "frames.bin").exists()
+
+
+class Died(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_a_process_that_died_while_it_made_the_folder_blocks_nothing(
+    writes: int, tiny: dict[str, Any], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, left = RunFolder.write, iter(range(writes))
+
+    def write(self: RunFolder, name: str, text: str) -> None:
+        if next(left, None) is None:
+            (self.path / f".{name}.partial").write_text(text[:10])
+            raise Died
+        original(self, name, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", write)
+        with pytest.raises(Died):
+            pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
+    assert not (tmp_path / "r" / "config.yaml").exists()
+    run = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
+    assert run.finished
+    assert not list(run.path.glob(".*.partial"))
+
+
+def test_a_folder_with_something_else_in_it_is_not_touched(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    for name in ("data.json", "thesis.tex"):
+        folder = tmp_path / name.split(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(UserError, match="exists and is not empty"):
+            pretrain(squares, out=folder, settings=tiny)
+        assert [p.name for p in folder.iterdir()] == [name]
+        assert (folder / name).read_text() == "mine"
+    with pytest.raises(UserError, match="is a file; choose another --out"):
+        pretrain(squares, out=folder / name, settings=tiny)
+
+
+def test_a_run_is_not_written_over(copy: Path, tiny: dict[str, Any], squares: Path) -> None:
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    with pytest.raises(UserError) as caught:
+        pretrain(squares, out=copy, settings=tiny)
+    assert f"cacl pretrain --resume {copy}" in str(caught.value)
+    assert f"cacl pretrain {squares} --out {copy}-2" in str(caught.value)
+    assert before == {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_wrong_frame_weights_are_found_before_anything_is_made(
+    tiny: dict[str, Any], squares: Path, tmp_path: Path
+) -> None:
+    other = resolve_settings(flags={**tiny, "model.frame_width": 8}).settings
+    save_frame_weights(tmp_path / "wide", build_frames_network(other, weights=None))
+    with pytest.raises(UserError, match="wide"):
+        pretrain(squares, out=tmp_path / "r", settings={**tiny, "model.frame_weights": str(tmp_path / "wide")})
+    with pytest.raises(UserError, match="nowhere"):
+        pretrain(squares, out=tmp_path / "r", settings={**tiny, "model.frame_weights": str(tmp_path / "nowhere.pth")})
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_run_keeps_its_own_copy_of_the_frame_weights(
+    tiny: dict[str, Any], squares: Path, tmp_path: Path, finished: Path
+) -> None:
+    shutil.copytree(finished / "frame_encoder", tmp_path / "weights")
+    settings = {**tiny, "model.frame_weights": str(tmp_path / "weights")}
+    run = pretrain(squares, out=tmp_path / "r", method="v-moco+t", settings=settings)
+    shutil.rmtree(tmp_path / "weights")
+    longer = module.resume(run.path, settings={"optim.epochs": 3})
+    assert longer.metrics[-1]["step"] == 6
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps"])
+def test_a_device_that_is_not_there_is_named(
+    device: str, tiny: dict[str, Any], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"run.device is {device}, but PyTorch finds none here"):
+        pretrain(squares, out=tmp_path / "r", settings={**tiny, "run.device": device})
+    assert not (tmp_path / "r").exists()
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"smal is not a preset; .*Did you mean 'small'"):
+        resolve_settings(preset="smal")
+    with pytest.raises(UserError, match=r"vmoco is not a method; .*Did you mean 'v-moco'"):
+        resolve_settings(method="vmoco")
+
+
+def test_the_api_takes_dotted_settings_and_gives_a_run(finished: Path) -> None:
+    from cacl import Run
+
+    run = Run(finished)
+    assert repr(run) == f"Run({str(finished)!r}, finished)"
+    assert run.settings.optim.epochs == 2
+    assert [row["kind"] for row in run.metrics] == ["frames"] * 4 + ["train"] * 4
+    data = json.loads((finished / "data.json").read_text())
+    assert set(data) == {"videos", "lists", "split"}
+    assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
+
+
+def test_precision_auto_is_resolved_and_written(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    settings = {**tiny, "run.precision": "auto", "run.threads": "auto", "run.device": "auto", "data.workers": "auto"}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=settings)
+    finally:
+        torch.set_num_threads(threads)
+    resolved = RunFolder(run.path).resolved
+    for key in ("run.precision", "run.threads", "run.device", "data.workers"):
+        assert resolved.origins[key].startswith("auto: "), key
+    assert resolved.settings.run.threads == 1
+    assert resolved.settings.run.precision in ("float32", "bfloat16", "float16")

@@ -1,0 +1,142 @@
+"""A run's videos: found once, the same ever after, whatever becomes of the folder or of the frames that were kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cacl.data.catalog import Catalog, scan
+from cacl.data.store import DecodedVideos, FrameStore, build_store
+from cacl.errors import UserError
+from cacl.runs import RunFolder
+from cacl.training.pretrain import resolve_settings
+from cacl.training.videos import open_run_data, training_numbers
+
+ALL = np.arange(40)
+
+
+def new_run(path: Path, tiny: dict[str, Any], videos: Path, **flags: Any) -> RunFolder:
+    resolved = resolve_settings(flags={**tiny, **flags})
+    return RunFolder.create(path, resolved, {"videos": str(videos), "lists": None, "split": 1})
+
+
+@pytest.fixture
+def videos(squares: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(squares, tmp_path / "videos"))
+
+
+def test_the_catalog_is_kept_and_not_looked_for_again(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    said: list[str] = []
+    first = open_run_data(run, say=said.append)
+    assert isinstance(first.source, DecodedVideos)
+    assert said == [f"Looking through {videos} …"]
+    shutil.copy(videos / "train" / "a" / "v00.mp4", videos / "train" / "a" / "late.mp4")
+    again = open_run_data(run, say=said.append)
+    assert len(said) == 1
+    assert again.catalog.videos == first.catalog.videos
+    assert np.array_equal(again.source.read(3, ALL), first.source.read(3, ALL))
+
+
+def test_a_catalog_is_written_whole_or_not_at_all(
+    videos: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+
+    def dies(self: Catalog, path: Path) -> None:
+        Path(path).write_text("path,status\nhalf a li")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "write_csv", dies)
+        with pytest.raises(KeyboardInterrupt):
+            open_run_data(run)
+    assert not (run.path / "videos.csv").exists()
+    assert len(open_run_data(run).catalog.videos) == 12
+
+
+def test_frames_that_were_kept_are_used_again(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos, **{"data.store": "auto"})
+    first = open_run_data(run)
+    assert isinstance(first.source, FrameStore)
+    expected = first.source.read(5, ALL)
+    shutil.rmtree(videos)
+    moved = RunFolder.open((tmp_path / "run").rename(tmp_path / "elsewhere"))
+    again = open_run_data(moved)
+    assert isinstance(again.source, FrameStore)
+    assert again.source.path == tmp_path / "elsewhere" / "store"
+    assert again.catalog.videos == first.catalog.videos
+    assert np.array_equal(again.source.read(5, ALL), expected)
+
+
+def test_frames_that_were_deleted_are_made_again_the_same(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    (videos / "train" / "broken.mp4").write_bytes((videos / "train" / "a" / "v00.mp4").read_bytes()[:-900])
+    run = new_run(tmp_path / "run", tiny, videos, **{"data.store": "auto"})
+    first = open_run_data(run)
+    expected = [first.source.read(n, np.arange(v.frames)) for n, v in enumerate(first.catalog.videos)]
+    shutil.rmtree(run.path / "store")
+    said: list[str] = []
+    again = open_run_data(run, say=said.append)
+    assert "are gone: making them again" in said[0]
+    assert again.catalog.videos == first.catalog.videos
+    found = [again.source.read(n, np.arange(v.frames)) for n, v in enumerate(again.catalog.videos)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_store_elsewhere_is_found_from_any_folder(
+    videos: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = new_run(tmp_path / "run", tiny, videos, **{"data.store": "kept"})
+    assert isinstance(open_run_data(run).source, FrameStore)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    source = open_run_data(run).source
+    assert isinstance(source, FrameStore)
+    assert source.path == tmp_path / "kept"
+
+
+def test_a_run_on_a_store_notices_another_store_in_its_place(
+    videos: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    build_store(scan(videos), tmp_path / "s", height=32, width=40)
+    run = new_run(tmp_path / "run", tiny, tmp_path / "s")
+    assert isinstance(open_run_data(run).source, FrameStore)
+    assert isinstance(open_run_data(run).source, FrameStore)
+    shutil.rmtree(tmp_path / "s")
+    (videos / "train" / "a" / "v00.mp4").unlink()
+    build_store(scan(videos), tmp_path / "s", height=32, width=40)
+    with pytest.raises(UserError, match="has changed since"):
+        open_run_data(run)
+
+
+def test_only_the_training_part_is_trained_on(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    data = open_run_data(run)
+    numbers = training_numbers(run.resolved.settings, data)
+    assert len(numbers) == 8
+    assert {video.split for video in data.videos(numbers)} == {"train"}
+
+
+def test_a_validation_part_is_never_trained_on(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    (videos / "test").rename(videos / "val")
+    run = new_run(tmp_path / "run", tiny, videos)
+    numbers = training_numbers(run.resolved.settings, open_run_data(run))
+    assert len(numbers) == 8
+
+
+def test_without_parts_all_are_trained_on(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos / "train")
+    assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
+
+
+def test_videos_below_the_start_window_are_left_out(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "a", tiny, videos, **{"data.start_window": 40})
+    assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
+    run = new_run(tmp_path / "b", tiny, videos, **{"data.start_window": 46})
+    with pytest.raises(UserError, match=r"no video of data\.start_window 46 frames or more is left"):
+        training_numbers(run.resolved.settings, open_run_data(run))
