@@ -29,11 +29,29 @@ app = typer.Typer(
 )
 
 Videos = Annotated[Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.")]
-Lists = Annotated[Path | None, typer.Option(help="Folder with the data set's split lists; trains on the train list.")]
+_LISTS = "Folder with the data set's split lists, or one list file"
+Lists = Annotated[Path | None, typer.Option(help=f"{_LISTS}; files that they do not name are left out.")]
 Split = Annotated[int, typer.Option(help="Which split of the lists.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting: --set method.temperature=0.1 (repeatable).")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cacl import __version__
+
+        print(f"cacl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _cacl(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Only for what is asked of no verb; the help is the app's."""
 
 
 @app.command()
@@ -48,6 +66,7 @@ def check(
 
     Example: cacl check videos/ --deep
     """
+    from cacl.data.advice import suggestions
     from cacl.data.catalog import scan
     from cacl.data.store import FrameStore, is_store
     from cacl.training.progress import VideoProgress
@@ -66,6 +85,8 @@ def check(
     print(f"{catalog.summary()}; {frames} frames, {len(catalog.labels)} labels.")
     if csv is not None:
         catalog.write_csv(csv)
+    if advice := suggestions(catalog):
+        print(advice)
 
 
 @app.command()
@@ -121,7 +142,7 @@ def pretrain(
     method: Annotated[
         str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3.")
     ] = None,
-    lists: Lists = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{_LISTS}; trains on the train list.")] = None,
     split: Split = 1,
     epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
@@ -179,9 +200,11 @@ def pretrain(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
-    videos: Annotated[Path | None, typer.Argument(help="Labelled videos.  [default: the run's own]")] = None,
+    videos: Annotated[
+        Path | None, typer.Argument(help="Labelled videos with a train and a test part.  [default: the run's own]")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
-    lists: Lists = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{_LISTS}, for VIDEOS.")] = None,
     split: Split = 1,
     beside: Annotated[list[Path] | None, typer.Option(help="Another run for the same table (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
@@ -254,7 +277,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     command = typer.main.get_command(app)
     try:
-        status = command(standalone_mode=False)
+        status = command(prog_name="cacl", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -286,7 +309,9 @@ def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
     path = "cacl" if error.ctx is None else error.ctx.command_path
-    print(f"{message.rstrip('.')}.{hint} See: {path} --help", file=sys.stderr)
+    message = message.rstrip(".")
+    stop = "" if message.endswith(("?", "!")) else "."
+    print(f"{message}{stop}{hint} See: {path} --help", file=sys.stderr)
 
 
 if __name__ == "__main__":

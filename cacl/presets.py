@@ -37,11 +37,11 @@ PAPER: dict[str, Any] = {
         "blur_p": 0.5,
         "mean": None,
         "std": None,
-        "standardise": "none",
     },
     "model": {
         "network": "c3d",
         "width": 64,
+        "standardise": "none",
         "frame_encoder": "resnet50",
         "frame_width": 64,
         "frame_weights": None,
@@ -57,6 +57,7 @@ PAPER: dict[str, Any] = {
     },
     "method": {
         "twin": True,
+        "one_pass": False,  # the authors' code makes two passes
         "pairs": ALL_PAIRS,  # Eq. 3
         "loss": "inside",  # Eq. 4, literally
         "degree_weight": 1.0,  # not given
@@ -158,9 +159,9 @@ SMALL = _with(
     augment__hue="yiq",
     augment__gray_p=0.2,
     augment__blur_p=0.0,
-    augment__standardise="clip",
     model__network="r3d10",
     model__width=16,
+    model__standardise="motion",
     model__frame_encoder="resnet18",
     model__frame_width=16,
     model__token_width=96,
@@ -168,7 +169,8 @@ SMALL = _with(
     model__heads=3,
     model__projection="mlp",
     model__degree_dropout=0.0,
-    model__degree_input="difference",
+    model__degree_input="ratio",
+    method__one_pass=True,
     method__loss="outside",
     method__temperature=0.1,
     method__momentum=0.99,

@@ -68,7 +68,6 @@ class Augment(Section):
     blur_p: Unit
     mean: Mean | None
     std: Std | None
-    standardise: Literal["none", "clip", "channel"]  # each clip (or each of its colours) to mean 0, deviation 1
 
     @model_validator(mode="after")
     def _ranges(self) -> Augment:
@@ -86,6 +85,7 @@ class Model(Section):
 
     network: Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]
     width: Annotated[int, Field(ge=4)]
+    standardise: Literal["none", "clip", "motion"]  # of G's pixels: see normalise_ in data/augment.py
     frame_encoder: Literal["resnet18", "resnet50"]
     frame_width: Annotated[int, Field(ge=4)]
     frame_weights: str | None  # a file; None trains the frame encoder first
@@ -97,7 +97,7 @@ class Model(Section):
     projection: Literal["linear", "mlp"]  # contrast heads: the paper's linear layer, or two layers with BatchNorm
     degree_hidden: Positive
     degree_dropout: Annotated[float, Field(ge=0, lt=1)]
-    degree_input: Literal["pair", "difference", "stages"]  # what the degree head sees: see models/heads.py
+    degree_input: Literal["pair", "ratio"]  # ratio: the degree head sees the standardised log G(x~) - log G(x)
 
     @model_validator(mode="after")
     def _together(self) -> Model:
@@ -113,6 +113,7 @@ class Model(Section):
 class Method(Section):
     """CACL and its ablations (paper section 3, Tables 1 and 2)."""
 
+    one_pass: bool  # clip and twin go through G together and share BatchNorm statistics
     twin: bool  # the shuffled twin goes through G too, and features are concat[G(x), G(x~)]
     pairs: Annotated[tuple[Pair, ...], FromList]
     loss: Literal["inside", "outside"]  # Eq. 4: sum of positives inside the log; released: mean of logs

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import wave
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cacl import cli
 from cacl.data.encode import write_video
 
 FRAMES = 60
@@ -192,3 +194,35 @@ def finished(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cacl.training.pretrain import pretrain
 
     return pretrain(squares, out=tmp_path_factory.mktemp("runs") / "finished", settings=TINY).path
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    def refused(self, *parts: object) -> None:
+        """Check status 2, nothing on stdout, and one line on stderr with these parts."""
+        assert self.status == 2, self
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        lines = [line for line in self.err.splitlines() if not line.startswith("Looking through")]
+        assert len(lines) == 1, self.err
+        for part in parts:
+            assert str(part) in lines[0], (part, lines[0])
+
+
+@pytest.fixture
+def cacl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
+    """``cacl("check", folder)``: the command line in this process, in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["cacl", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return Ended(int(end.value.code or 0), captured.out, captured.err)
+
+    return run

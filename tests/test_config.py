@@ -59,7 +59,7 @@ def test_a_size_that_evaluation_cannot_cut_out_is_refused():
 def test_none_is_a_value_of_a_flag():
     resolved = resolve(RELEASED, flags={"data.start_window": None})
     assert (resolved.settings.data.start_window, resolved.origins["data.start_window"]) == (None, "flag")
-    with pytest.raises(UserError, match="run.seed must be"):
+    with pytest.raises(UserError, match=r"run\.seed must be"):
         resolve(PAPER, flags={"run.seed": None})
 
 

@@ -83,7 +83,7 @@ def test_what_we_added_is_off_in_paper_and_released(preset):
     assert [method.mask_own_keys, method.batch_negatives, method.symmetric] == [False] * 3
     assert settings.data.moments == 1
     assert settings.augment.crop == "fixed"
-    assert settings.augment.standardise == "none"
+    assert settings.model.standardise == "none"
     assert settings.model.degree_input == "pair"
     assert settings.optim.clip_gradient is None
     assert settings.run.precision == "float32"

@@ -29,8 +29,7 @@ AUGMENT_DRAWS = 2 * _TRIES + 12
 """Uniform numbers a clip and view that ``draw_augmentation`` wants, whatever is switched on."""
 
 _ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int64)
-Standardise = Literal["none", "clip", "channel"]
-_LEAST_DEVIATION = 0.05
+Standardise = Literal["none", "clip", "motion"]
 _BLOCK_PIXELS = 1 << 16  # on the CPU, clips are coloured in blocks of about so many pixels, to stay in the cache
 
 
@@ -160,7 +159,6 @@ def augment(
     hue: Literal["hsv", "yiq"] = "hsv",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
 ) -> Tensor:
     """Do what was drawn: crop, flip, colour jitter, grey, blur, and, where given, ``(x - mean) / std``.
 
@@ -171,7 +169,6 @@ def augment(
             somewhat faster and a different operator (on average some 3 of 255 levels away).
         mean: of each channel, in [0, 1]; 0 where None.
         std: of each channel; 1 where None.
-        standardise: see :func:`normalise_`; after mean and std.
 
     Returns:
         float32 ``[B, 3, T, S, S]`` in [0, 1] before mean and std, on the device of the frames.
@@ -192,7 +189,7 @@ def augment(
         _colour_(part_x, part_draw, hue)
         blurred = [b for b, sigma in enumerate(part_draw.sigma.tolist()) if sigma > 0]
         _on_rows(part_x, blurred, _blur_, part_draw.sigma)
-    return normalise_(x_B3TSS, mean=mean, std=std, standardise=standardise)
+    return normalise_(x_B3TSS, mean=mean, std=std)
 
 
 @torch.no_grad()
@@ -312,21 +309,31 @@ def normalise_(
     std: Sequence[float] | None = None,
     standardise: Standardise = "none",
 ) -> Tensor:
-    """``(x - mean) / std`` of each channel; then, where asked for, each clip to mean 0 and standard deviation near 1.
+    """``(x - mean) / std`` of each channel; then, where asked for, each clip by itself to a usual contrast. In place.
 
     Args:
-        standardise: ``clip`` takes mean and standard deviation over all of a clip, ``channel`` over each of its colour
-            channels: brightness and contrast (and the tint) of the scene are gone, and what moves and how it looks
-            stays. A fifth of the usual contrast (.05) is added to the deviation, so that a dark still is not noise.
+        standardise: ``clip`` subtracts the clip's mean and divides by its standard deviation: brightness and contrast
+            of the scene are gone. ``motion`` subtracts, of each pixel, its mean over the frames, and divides by what
+            deviation is left: what stands still is gone, and how much moves. Neither changes when frames are shuffled.
+            A little is added to the deviation (.05 and .02), so that a still or dark clip is not noise blown up.
     """
     for values, operator in ((mean, x_B3THW.sub_), (std, x_B3THW.div_)):
         if values is not None:
             operator(torch.tensor(values, dtype=torch.float32, device=x_B3THW.device).view(1, 3, 1, 1, 1))
     if standardise != "none":
-        over = (1, 2, 3, 4) if standardise == "clip" else (2, 3, 4)
-        deviation, centre = torch.std_mean(x_B3THW, dim=over, keepdim=True, correction=0)
-        x_B3THW.sub_(centre).div_(deviation + _LEAST_DEVIATION)
+        motion = standardise == "motion"
+        x_B3THW.sub_(x_B3THW.mean(dim=2 if motion else (1, 2, 3, 4), keepdim=True))
+        deviation = x_B3THW.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
+        x_B3THW.div_(deviation + (0.02 if motion else 0.05))
     return x_B3THW
+
+
+def standard_frames(x_BCTHW: Tensor, standardise: bool) -> Tensor:
+    """The frames of clips, ``[B * T, 3, H, W]``, each by itself to mean 0 and deviation near 1 where asked for."""
+    frames_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+    if standardise:
+        frames_NCHW = normalise_(frames_NCHW[:, :, None].clone(), standardise="clip")[:, :, 0]
+    return frames_NCHW
 
 
 def _check_frames(frames_BTHWC: Tensor) -> None:

@@ -7,6 +7,7 @@ training videos by cosine similarity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from cacl.data.clips import training_clip
 from cacl.data.dataset import Dataset
 from cacl.data.randomness import generator
-from cacl.errors import UserError
+from cacl.errors import UserError, VideoError
 from cacl.evaluation.baselines import bn_statistics, video_baselines
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.neighbours import neighbour_rows, pick_queries
@@ -156,8 +157,10 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
             clips = []
             for number in numbers[start : start + 32]:
                 plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
-                clips.append(data.source.read(number, plan[0]))
-            yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))
+                with suppress(VideoError):  # told where features are made
+                    clips.append(data.source.read(number, plan[0]))
+            if clips:
+                yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))
 
     bn_statistics(encoder.network.to(device), batches())
     return encoder

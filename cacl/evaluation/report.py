@@ -115,6 +115,7 @@ def write_report(
         degree=degree,
         degree_top=_top(degree, "accuracy"),
         seeds=len(results.get("seeds", {})),
+        degrees=degrees,
         tested_on=_tested_on(results.get("degree", {})),
         runs={name: [draw_panel(panel) for panel in charts] for name, charts in drawn.items() if charts},
         neighbours=[_tile_row(row) for row in neighbours],
@@ -162,11 +163,7 @@ def _degree_bars(degree: Mapping[str, Any], spread: Mapping[str, float], degrees
     shown = {"chance": "chance", "frame-difference baseline": "frame differences", "accuracy": "network"}
     names = [name for name in shown if name in degree]
     names += [name for name in degree if name not in shown and name.endswith(" accuracy")]
-    few = "fourteen" if degrees > 4 else "a few"  # see degree_baseline
-    meaning = {
-        "chance": f"one of {degrees} degrees",
-        "frame-difference baseline": f"{few} numbers a pair, small classifier",
-    }
+    meaning = {"chance": f"one of {degrees} degrees", "frame-difference baseline": "a small classifier"}
     rows = []
     for name in names:
         value = _value(degree, name)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from cacl.data.dataset import open_dataset
 from cacl.errors import UserError
-from cacl.evaluation.evaluate import evaluate_retrieval
-from cacl.evaluation.neighbours import draw_neighbours
 from cacl.models.encoder import Encoder
 from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto
-from cacl.training.report import write_run_report
+from cacl.training.retrieval import run_retrieval
 from cacl.training.run import Run
 from cacl.training.videos import open_run_data
 
@@ -67,50 +61,8 @@ def evaluate(
             Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
         )
     others = _distinct_names(main, [Run(other) for other in beside])
-    encoders = {name: other.encoder for name, other in others.items()} | {main.method: main.encoder}
-    device, precision = _device(main)
-    retrieval = evaluate_retrieval(
-        encoders,
-        main.untrained,
-        data,
-        seed=settings.run.seed,
-        device=device,
-        autocast_dtype=precision,
-        say=_say,
-    )
-    results: dict[str, Any] = {"retrieval": retrieval.recalls}
-    if "degree" in main.finished:
-        results["degree"] = main.finished["degree"]
-    if retrieval.skipped:
-        _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
-    draw_neighbours(retrieval.neighbours, main.path / "neighbours.png")
-    command = f"cacl evaluate {main.path}"
-    write_run_report(
-        main,
-        results,
-        data.catalog,
-        finished=main.finished,
-        retrieval=retrieval,
-        beside=others,
-        command=command if videos is None else f"{command} {videos}",
-    )
-    return results
-
-
-def _device(run: Run) -> tuple[str, torch.dtype | None]:
-    """Device and mixed precision of the run; the best device in float32 where this machine lacks the run's."""
-    device, precision = run.settings.run.device, run.settings.run.precision
-    try:
-        check_device(device)
-    except UserError:
-        best, why = device_auto()
-        _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
-        return best, None
-    return device, None if precision in ("float32", "auto") else getattr(torch, precision)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
+    return run_retrieval(main, data, beside=others, command=command)
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:

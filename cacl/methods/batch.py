@@ -41,14 +41,14 @@ class StepOutput:
     Attributes:
         terms: named scalar loss terms with gradient, ``"total"`` among them.
         metrics: named detached scalars to log.
-        features: what the encoder made of the batch, with gradient: where each term's gradient is measured. The first
-            is the pooled feature, ``[B, D]`` or, of clip and twin, ``[2, B, D]``.
+        features: G's features with gradient, ``[B, D]`` or, of clip and twin, ``[n, B, D]``: where each term's gradient
+            is measured.
         keys: float32 ``[n, 128]`` for the queue, without gradient, or None.
         key_videos: int64 ``[n]``, the video of each key.
     """
 
     terms: Mapping[str, Tensor]
     metrics: Mapping[str, Tensor]
-    features: tuple[Tensor, ...]
+    features: Tensor
     keys: Tensor | None = None
     key_videos: Tensor | None = None

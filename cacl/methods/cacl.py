@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cacl.data.augment import Standardise, normalise_, standard_frames
 from cacl.data.clips import ClipPlan, training_clip
 from cacl.data.shuffle import DegreeSampler, degree_class, shuffle_degree, subset_shuffle, uniform_permutation
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
 from cacl.models.cnn3d import CNN3D
-from cacl.models.heads import DegreeHead, DegreeInput, contrast_head, temporal_profile
+from cacl.models.heads import DegreeHead, DegreeInput, contrast_head
 from cacl.models.transformer import VideoTransformer
 
 Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
@@ -32,19 +33,35 @@ Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
 class VideoEncoder(nn.Module):
     """G with its contrast head: what has a momentum copy (paper Fig. 1)."""
 
-    def __init__(self, network: CNN3D, *, twin: bool, projection: Literal["linear", "mlp"]) -> None:
+    def __init__(
+        self,
+        network: CNN3D,
+        *,
+        twin: bool,
+        one_pass: bool,
+        standardise: Standardise,
+        projection: Literal["linear", "mlp"],
+    ) -> None:
         super().__init__()
         self.network = network
+        self.one_pass, self.standardise = one_pass, standardise
         self.contrast = contrast_head(network.num_features * (2 if twin else 1), projection=projection)
 
-    def stages(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """The maps of G's stages for x, or for x and x~; two separate passes, as the authors' code."""
-        clips = (x_BCTHW,) if permutation_BT is None else (x_BCTHW, permute_frames(x_BCTHW, permutation_BT))
-        return [self.network.stages(clip) for clip in clips]
-
     def features(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> tuple[Tensor, ...]:
-        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32."""
-        return tuple(pooled(maps) for maps in self.stages(x_BCTHW, permutation_BT))
+        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32.
+
+        Two separate passes, as the authors' code, give each its own BatchNorm statistics: in training the mean
+        difference of clips and twins is normalised away, in evaluation it is not. One pass shares the statistics.
+        """
+        if self.standardise != "none":
+            x_BCTHW = normalise_(x_BCTHW.clone(), standardise=self.standardise)
+        if permutation_BT is None:
+            return (self.network(x_BCTHW),)
+        twin_BCTHW = permute_frames(x_BCTHW, permutation_BT)
+        if not self.one_pass:
+            return self.network(x_BCTHW), self.network(twin_BCTHW)
+        both: Tensor = self.network(_formatted(torch.cat([x_BCTHW, twin_BCTHW]), like=x_BCTHW))
+        return both[: len(x_BCTHW)], both[len(x_BCTHW) :]
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
         """Unit embedding ``[B, E]`` of the concatenated features."""
@@ -66,6 +83,8 @@ class CACL(nn.Module):
         start_window: int | None = None,
         moments: int = 1,
         twin: bool = True,
+        one_pass: bool = False,
+        standardise: Standardise = "none",
         pairs: Sequence[Pair] = ("gq_gk", "gq_tq", "gq_tk", "tq_tk"),
         loss: Literal["inside", "outside"] = "inside",
         degree_weight: float = 1.0,
@@ -101,9 +120,9 @@ class CACL(nn.Module):
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
         self.sampler = DegreeSampler(frames)
 
-        self.query = VideoEncoder(network, twin=twin, projection=projection)
+        self.query = VideoEncoder(network, twin=twin, one_pass=one_pass, standardise=standardise, projection=projection)
         self.degree = DegreeHead(
-            3 * sum(network.stage_channels) if degree_input == "stages" else network.num_features,
+            network.num_features,
             hidden=degree_hidden,
             dropout=degree_dropout,
             classes=len(self.sampler.degrees),
@@ -193,9 +212,8 @@ class CACL(nn.Module):
     ) -> StepOutput:
         """The loss with view ``q`` as the query and view ``k`` as the key; ``frames`` keeps what is encoded already."""
         permutation_BT = batch.targets["permutation"] if self.twin else None
-        maps = self.query.stages(batch.views[q], permutation_BT)
-        pair_features = torch.stack([pooled(m) for m in maps])  # G(x), G(x~): [1 or 2, B, D]
-        degree_features = self.degree_features(maps, pair_features)
+        features = self.query.features(batch.views[q], permutation_BT)  # G(x), G(x~)
+        pair_features = torch.stack(features)  # [1 or 2, B, D]: here each term's gradient is measured
         features = tuple(pair_features)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
@@ -208,7 +226,7 @@ class CACL(nn.Module):
         if self.twin:
             with torch.autocast(pair_features.device.type, enabled=False):
                 dropped = uniforms if self.training else None
-                logits_BM = self.degree(degree_features[0], degree_features[1], dropped)
+                logits_BM = self.degree(features[0], features[1], dropped)
                 terms["degree"] = degree_loss(logits_BM, batch.targets["degree"])  # Eq. 6
             hits = logits_BM.detach().argmax(dim=1) == batch.targets["degree"]
             metrics["degree_accuracy"] = hits.float().mean()
@@ -218,21 +236,7 @@ class CACL(nn.Module):
         if "degree" in terms:
             total = total + self.degree_weight * terms["degree"]  # L = L_nce + lambda * L_cls
         videos = None if keys is None else batch.video.repeat(len(keys) // len(batch.video))
-        reached = (pair_features,) if degree_features is pair_features else (pair_features, degree_features)
-        return StepOutput({**terms, "total": total}, metrics, reached, keys, videos)
-
-    def degree_features(self, maps: Sequence[Sequence[Tensor]], pair_features: Tensor) -> Tensor:
-        """What the degree head sees of clip and twin, ``[2, B, …]``."""
-        if self.degree.input != "stages" or not self.twin:
-            return pair_features
-        return torch.stack([temporal_profile(m) for m in maps])
-
-    def degree_logits(self, clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
-        """Logits ``[B, M]`` over the degrees of clips and their twins, without dropout."""
-        maps = [self.encoder.stages(x) for x in (clip_BCTHW, twin_BCTHW)]
-        clip, twin = self.degree_features(maps, torch.stack([pooled(m) for m in maps]))
-        logits_BM: Tensor = self.degree(clip, twin)
-        return logits_BM
+        return StepOutput({**terms, "total": total}, metrics, pair_features, keys, videos)
 
     def _other_embeddings(
         self, batch: ViewBatch, frames: dict[int, Tensor], permutation_BT: Tensor | None, q: int, k: int
@@ -258,7 +262,7 @@ class CACL(nn.Module):
         assert self.frame_encoder is not None
         if view not in frames:
             B, _, T = batch.views[view].shape[:3]
-            frames_NCHW = batch.views[view].transpose(1, 2).flatten(0, 1)
+            frames_NCHW = standard_frames(batch.views[view], self.query.standardise != "none")
             frames[view] = self.frame_encoder(frames_NCHW).view(B, T, -1)
         return frames[view]
 
@@ -304,23 +308,15 @@ class CACL(nn.Module):
         return any(embedding in pair for pair in self.pairs)
 
 
-def pooled(maps: Sequence[Tensor]) -> Tensor:
-    """G(x): the last stage's map averaged over time and space, ``[B, D]`` float32."""
-    return maps[-1].float().mean(dim=(2, 3, 4))
-
-
 def permute_frames(x_BCTHW: Tensor, permutation_BT: Tensor) -> Tensor:
     """The twin: frame t is frame ``permutation[t]`` of the clip, in the clip's memory format."""
     rows_B1 = torch.arange(len(x_BCTHW), device=x_BCTHW.device)[:, None]
-    return (
-        x_BCTHW.transpose(1, 2)[rows_B1, permutation_BT]
-        .transpose(1, 2)
-        .contiguous(
-            memory_format=torch.channels_last_3d
-            if x_BCTHW.is_contiguous(memory_format=torch.channels_last_3d)
-            else torch.contiguous_format
-        )
-    )
+    return _formatted(x_BCTHW.transpose(1, 2)[rows_B1, permutation_BT].transpose(1, 2), like=x_BCTHW)
+
+
+def _formatted(x_BCTHW: Tensor, *, like: Tensor) -> Tensor:
+    last = like.is_contiguous(memory_format=torch.channels_last_3d) and not like.is_contiguous()
+    return x_BCTHW.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 
 def permute_tokens(tokens_BTD: Tensor, permutation_BT: Tensor) -> Tensor:

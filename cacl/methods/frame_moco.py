@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cacl.data.augment import standard_frames
 from cacl.data.clips import ClipPlan
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss
@@ -35,15 +36,18 @@ class FrameMoCo(nn.Module):
         queue_size: int = 65536,
         mask_own_keys: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
+        standardise: bool = False,
     ) -> None:
         """Put the parts together.
 
         Args:
             frame_encoder: ``[N, 3, H, W]`` to ``[N, F]``; its weights are the result.
+            standardise: each frame to mean 0 and standard deviation near 1, as CACL shows frames to T.
             mask_own_keys: other frames of the query's own video are no negatives; ``batch.video`` tells which.
         """
         super().__init__()
         self.temperature, self.momentum, self.mask_own_keys = temperature, momentum, mask_own_keys
+        self.standardise = standardise
         head = contrast_head(frame_encoder.num_features, projection=projection)
         self.query = nn.Sequential(frame_encoder, head)
         self.key = momentum_copy(self.query)
@@ -60,11 +64,11 @@ class FrameMoCo(nn.Module):
 
     def forward(self, batch: ViewBatch) -> StepOutput:
         """InfoNCE of view q against view k and the queue."""
-        features_BF = self.query[0](batch.views[0][:, :, 0]).float()
+        features_BF = self.query[0](standard_frames(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BF.device.type, enabled=False):
             query_BE = F.normalize(self.query[1](features_BF), dim=1)
         with torch.no_grad():
-            key_features = self.key[0](batch.views[1][:, :, 0]).float()
+            key_features = self.key[0](standard_frames(batch.views[1], self.standardise)).float()
             with torch.autocast(features_BF.device.type, enabled=False):
                 key_BE = F.normalize(self.key[1](key_features), dim=1)
         with torch.autocast(features_BF.device.type, enabled=False):
@@ -78,7 +82,7 @@ class FrameMoCo(nn.Module):
             own_BK = batch.video[:, None] == self.queue.videos[None, :]
             negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
         nce = contrastive_loss([positive_B], negatives_BK, temperature=self.temperature, form="outside")
-        return StepOutput({"nce": nce, "total": nce}, metrics, (features_BF,), key_BE, batch.video)
+        return StepOutput({"nce": nce, "total": nce}, metrics, features_BF, key_BE, batch.video)
 
     @torch.no_grad()
     def after_step(self, output: StepOutput, progress: float) -> None:

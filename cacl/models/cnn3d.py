@@ -48,19 +48,13 @@ class CNN3D(nn.Module):
 
     Attributes:
         num_features: D, the width of the pooled feature.
-        stage_channels: channels after each of the five stages; the last is D.
     """
 
     num_features: int
-    stage_channels: tuple[int, int, int, int, int]
-
-    def stages(self, x_BCTHW: Tensor) -> tuple[Tensor, ...]:
-        """The maps after each of the five stages: T, T, T/2, T/4 and T/8 frames, ``stage_channels`` channels."""
-        raise NotImplementedError
 
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """The last convolution's map, ``[B, D, ceil(T/8), ceil(H/16), ceil(W/16)]`` (C3D rounds down)."""
-        return self.stages(x_BCTHW)[-1]
+        raise NotImplementedError
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """The pooled feature G(x), ``[B, D]``, of clips ``[B, 3, T, H, W]`` in [0, 1]."""
@@ -79,19 +73,17 @@ class C3D(CNN3D):
             self.add_module(f"conv{name}", Conv3d(fan_in, fan_out, 3, padding=1))
             self.add_module(f"bn{name}", nn.BatchNorm3d(fan_out))
         self.num_features = 8 * w
-        self.stage_channels = (w, 2 * w, 4 * w, 8 * w, 8 * w)
 
     def _layer(self, name: str, x_BCTHW: Tensor) -> Tensor:
         return F.relu(self.get_submodule(f"bn{name}")(self.get_submodule(f"conv{name}")(x_BCTHW)), inplace=True)
 
-    def stages(self, x_BCTHW: Tensor) -> tuple[Tensor, ...]:
+    def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """See :class:`CNN3D`."""
-        x1 = self._layer("1", x_BCTHW)
-        x2 = self._layer("2", F.max_pool3d(x1, (1, 2, 2)))
-        x3 = self._layer("3b", self._layer("3a", F.max_pool3d(x2, 2)))
-        x4 = self._layer("4b", self._layer("4a", F.max_pool3d(x3, 2)))
-        x5 = self._layer("5b", self._layer("5a", F.max_pool3d(x4, 2)))
-        return x1, x2, x3, x4, x5
+        x = F.max_pool3d(self._layer("1", x_BCTHW), (1, 2, 2))
+        x = F.max_pool3d(self._layer("2", x), 2)
+        x = F.max_pool3d(self._layer("3b", self._layer("3a", x)), 2)
+        x = F.max_pool3d(self._layer("4b", self._layer("4a", x)), 2)
+        return self._layer("5b", self._layer("5a", x))
 
 
 class SpatioTemporalConv(nn.Module):
@@ -179,15 +171,12 @@ class ResNet3D(CNN3D):
         self.conv4 = Stage(conv, 2 * w, 4 * w, blocks[2], downsample=True)
         self.conv5 = Stage(conv, 4 * w, 8 * w, blocks[3], downsample=True)
         self.num_features = 8 * w
-        self.stage_channels = (w, w, 2 * w, 4 * w, 8 * w)
 
-    def stages(self, x_BCTHW: Tensor) -> tuple[Tensor, ...]:
+    def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """See :class:`CNN3D`."""
-        x1 = F.relu(self.bn1(self.conv1(x_BCTHW)), inplace=True)
-        x2 = self.conv2(x1)
-        x3 = self.conv3(x2)
-        x4 = self.conv4(x3)
-        return x1, x2, x3, x4, self.conv5(x4)
+        x = F.relu(self.bn1(self.conv1(x_BCTHW)), inplace=True)
+        map_BDTHW: Tensor = self.conv5(self.conv4(self.conv3(self.conv2(x))))
+        return map_BDTHW
 
 
 def build_cnn3d(name: CNN3DName, *, width: int = 64) -> CNN3D:

@@ -68,7 +68,7 @@ class ClipSpec:
         if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
             raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
         if self.standardise not in get_args(Standardise):
-            raise ValueError(f"standardise must be 'none', 'clip' or 'channel', found {self.standardise!r}")
+            raise ValueError(f"standardise must be 'none', 'clip' or 'motion', found {self.standardise!r}")
 
     def pixels(self, frames_BTHWC: Tensor) -> Tensor:
         """uint8 frames ``[B, T, H, W, 3]`` at ``resize`` to what the network sees, ``[B, 3, T, S, S]``."""

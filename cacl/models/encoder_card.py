@@ -29,7 +29,10 @@ def encoder_card(config: Mapping[str, Any], *, trained_on: str = "", measured: s
     if clip["pixel_mean"] is not None:
         pixels += f", then minus {list(clip['pixel_mean'])}, divided by {list(clip['pixel_std'])}"
     if clip["standardise"] != "none":
-        pixels += f", then each {clip['standardise']} to mean 0 and standard deviation near 1"
+        pixels += {
+            "clip": ", then each clip to mean 0 and standard deviation near 1",
+            "motion": ", then minus each pixel's mean over the clip, divided by the clip's deviation",
+        }[clip["standardise"]]
     layer = {
         "max": "last convolution, max-pooled over 2x2 pixels, flattened",
         "mean": "last convolution, averaged over time and space",

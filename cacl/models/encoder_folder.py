@@ -46,7 +46,7 @@ def write_encoder_folder(folder: str | Path, config: Mapping[str, Any], state: M
         "README.md": card.encode(),
         "config.json": (json.dumps({"format": FORMAT, "version": VERSION, **config}, indent=2) + "\n").encode(),
     }
-    new, old = folder.with_name(f".{folder.name}.{os.getpid()}.new"), _backup(folder)
+    new, old = folder.with_name(f".{folder.name}.new"), _backup(folder)  # of a killed process: taken away below
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)

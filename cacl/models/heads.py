@@ -5,15 +5,14 @@ Shapes: B batch, D feature width of G, M degree classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DegreeInput = Literal["pair", "difference", "stages"]
-_FAINT = 0.02  # a response below this is none
+DegreeInput = Literal["pair", "ratio"]
+_FAINT = 0.02  # a response far below this is none
 
 
 def contrast_head(features: int, *, projection: Literal["linear", "mlp"], out: int = 128) -> nn.Module:
@@ -30,29 +29,12 @@ def contrast_head(features: int, *, projection: Literal["linear", "mlp"], out: i
     )
 
 
-def temporal_profile(maps: Sequence[Tensor]) -> Tensor:
-    """What G's stages saw over time, ``[B, 3 * sum(channels)]``: log of mean, maximum and minimum over the frames.
-
-    Every map is averaged over space first. The three say how large and how even the response is in time, not where in
-    the clip it is largest; the logarithm turns the contrast of the scene into a constant that a difference removes.
-
-    Args:
-        maps: of each stage, ``[B, C, T', H', W']``, 0 or more (after ReLU).
-    """
-    parts = []
-    for map_BCTHW in maps:
-        response_BCT = map_BCTHW.float().mean(dim=(3, 4))
-        parts += [response_BCT.mean(dim=2), response_BCT.amax(dim=2), response_BCT.amin(dim=2)]
-    return (torch.cat(parts, dim=1) + _FAINT).log()
-
-
 class DegreeHead(nn.Module):
-    """h of Eq. 6: from what G makes of a clip and of its twin to logits over the shuffle degrees.
+    """h of Eq. 6: from the features of a clip and its twin to logits over the shuffle degrees.
 
-    ``input="pair"`` is the paper's concat[G(x), G(x~)]. ``"difference"`` sees [G(x), G(x~) - G(x)], each number
-    standardised over the batch: what the shuffle changed is small beside what the video looks like, and the task does
-    not start within hundreds of steps without it. ``"stages"`` sees the same of the temporal profiles of all of G's
-    stages instead of its pooled feature, where the frames' order is not yet averaged away (``docs/recipes.md``).
+    ``input="pair"`` is the paper's concat[G(x), G(x~)]. ``"ratio"`` sees [log G(x), log G(x~) - log G(x)], each number
+    standardised over the batch: what the shuffle changed is small beside what the video looks like, and grows with how
+    much moves in it; the ratio tells the two apart (``docs/recipes.md``).
     """
 
     def __init__(
@@ -76,13 +58,14 @@ class DegreeHead(nn.Module):
         """Logits ``[B, M]``.
 
         Args:
-            clip_BD: G(x), or the clip's temporal profile for ``stages``.
-            twin_BD: G(x~), or the twin's.
+            clip_BD: G(x), 0 or more (after ReLU and averaging).
+            twin_BD: G(x~).
             uniforms: float ``[B, hidden]`` in [0, 1), the dropout draws of each sample; None drops nothing.
         """
         if self.norm is None:
             x = torch.cat([clip_BD, twin_BD], dim=1)
         else:
+            clip_BD, twin_BD = (clip_BD + _FAINT).log(), (twin_BD + _FAINT).log()
             x = self.norm(torch.cat([clip_BD, twin_BD - clip_BD], dim=1))
         x = F.relu(self.fc7(x))
         if uniforms is not None and self.dropout > 0:

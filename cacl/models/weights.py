@@ -161,9 +161,7 @@ def pixel_normalisation(path: str | Path) -> Normalisation | None:
         raise UserError(f"{file} is damaged ({error}): save the frame encoder again.") from error
 
 
-def agreed_normalisation(
-    path: str | Path, given: Normalisation | None
-) -> Normalisation | None:
+def agreed_normalisation(path: str | Path, given: Normalisation | None) -> Normalisation | None:
     """The pixel normalisation of a folder of ours, or the one that was given where the file says nothing.
 
     Args:

@@ -140,7 +140,8 @@ def degree_test(
     }
 
     def scores(clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
-        return method.degree_logits(clip_BCTHW, twin_BCTHW)
+        logits: Tensor = method.degree(method.encoder(clip_BCTHW), method.encoder(twin_BCTHW))
+        return logits
 
     was_training = method.training
     method.eval()
@@ -163,7 +164,7 @@ def degree_test(
         device=device,
         mean=settings.augment.mean,
         std=settings.augment.std,
-        standardise=settings.augment.standardise,
+        standardise=settings.model.standardise,
         **common,
     )
     method.train(was_training)
@@ -197,9 +198,7 @@ def _thinned(numbers: list[int]) -> list[int]:
 
 
 def _pixels(view: Tensor, settings: Settings) -> Tensor:
-    """A view back in [0, 1] for a picture; the contrast of a standardised clip is gone, so a usual one is put in."""
-    if settings.augment.standardise != "none":
-        return view.float() * 0.22 + 0.45
+    """A view back in [0, 1] for a picture."""
     mean, std = settings.augment.mean, settings.augment.std
     if mean is None or std is None:
         return view

@@ -146,15 +146,11 @@ def _row(stage: Stage, output: StepOutput, step: int, epoch: int, lr: float) -> 
     if step % stage.log_every == 0:
         for name, term in output.terms.items():
             if name != "total":
-                row[f"grad_{name}"] = _gradient_norm(term, output.features)
-        health = feature_health(_clip_features(output.features[0]))
+                (gradient,) = torch.autograd.grad(term, output.features, retain_graph=True)
+                row[f"grad_{name}"] = gradient.float().norm().item()
+        health = feature_health(_clip_features(output.features))
         row |= {"feature_std": health["std"], "feature_rank": health["effective_rank"]}
     return row
-
-
-def _gradient_norm(term: Tensor, features: Sequence[Tensor]) -> float:
-    gradients = torch.autograd.grad(term, features, retain_graph=True, allow_unused=True)
-    return math.sqrt(sum(float(g.float().pow(2).sum()) for g in gradients if g is not None))
 
 
 def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -12,6 +12,7 @@ from cacl.errors import UserError
 from cacl.evaluation.curves import read_metrics
 from cacl.models.encoder import Encoder
 from cacl.runs import RunFolder
+from cacl.training.videos import open_run_data
 
 
 class Run:
@@ -85,13 +86,13 @@ class Run:
             raise UserError(f"{self.path} is not finished; continue it: cacl pretrain --resume {self.path}")
         if path.exists():
             return path
-        import cacl
         from cacl.training.report import write_run_report
+        from cacl.training.retrieval import run_retrieval
 
         catalog = Catalog.read_csv(self.path / "videos.csv", root=RunFolder(self.path).data["videos"])
         labelled = {video.split for video in catalog.videos if video.label is not None}
         if "train" in labelled and labelled & {"test", "val"}:
-            cacl.evaluate(self.path)  # as a user would: evaluations stand above trainings
+            run_retrieval(self, open_run_data(RunFolder(self.path)), command=f"cacl evaluate {self.path}")
             return path
         results = {key: found[key] for key in ("degree",) if key in found}
         return write_run_report(self, results, catalog, finished=found, command=f"cacl pretrain … --out {self.path}")

@@ -43,11 +43,11 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
     if settings.model.frame_weights is not None:
         network = build_frames_network(settings, weights=Path(settings.model.frame_weights))
         save_frame_weights(own, network)
-        if settings.augment.standardise != "none" and not trained_here(settings.model.frame_weights):
+        if settings.model.standardise != "none" and not trained_here(settings.model.frame_weights):
             run.log(
                 f"Warning: the frame encoder of {settings.model.frame_weights} will see pixels that "
-                f"augment.standardise={settings.augment.standardise} changes. If it was not trained on such, set "
-                "augment.standardise=none."
+                f"model.standardise={settings.model.standardise} standardises. If it was not trained on such, set "
+                "model.standardise=none."
             )
         return network
     source = SampledFrames(

@@ -37,7 +37,7 @@ def clip_spec(settings: Settings) -> ClipSpec:
         size=settings.augment.size,
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
-        standardise=settings.augment.standardise,
+        standardise=settings.model.standardise,
     )
 
 
@@ -81,6 +81,8 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         start_window=settings.data.start_window,
         moments=settings.data.moments,
         twin=method.twin,
+        one_pass=method.one_pass,
+        standardise=model.standardise,
         pairs=method.pairs,
         loss=method.loss,
         degree_weight=method.degree_weight,
@@ -109,6 +111,7 @@ def build_frame_moco(settings: Settings, frame_encoder: ResNet, *, queue_size: i
         queue_size=queue_size,
         mask_own_keys=settings.method.mask_own_keys,
         projection=settings.model.projection,
+        standardise=settings.model.standardise != "none",
     )
 
 
@@ -147,7 +150,7 @@ def views_maker(
                 blur_p=a.blur_p,
             )
             frames_BTHWC = batch.frames[:, min(view, moments - 1)]
-            x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std, standardise=a.standardise)
+            x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std)
             if settings.run.channels_last:
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
             views.append(x_BCTHW)

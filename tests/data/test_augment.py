@@ -15,7 +15,15 @@ from torch import Tensor
 
 from cacl.data import augment as module
 from cacl.data import colour
-from cacl.data.augment import AUGMENT_DRAWS, AugmentDraw, augment, centre_crop, draw_augmentation
+from cacl.data.augment import (
+    AUGMENT_DRAWS,
+    AugmentDraw,
+    augment,
+    centre_crop,
+    draw_augmentation,
+    normalise_,
+    standard_frames,
+)
 from cacl.data.randomness import uniform
 from cacl.errors import UserError
 
@@ -309,3 +317,31 @@ def test_wrong_input_is_refused() -> None:
         augment(clips(3, 1, 9, 9), draw)
     with pytest.raises(ValueError, match="uint8"):
         augment(clips(2, 1, 9, 9).float(), draw)
+
+
+@pytest.mark.parametrize("kind", ["clip", "motion"])
+def test_standardised_clips_keep_neither_contrast_nor_the_order_of_frames(kind):
+    x = torch.rand(3, 3, 8, 6, 7, dtype=torch.float64)
+    once = normalise_(x.clone(), standardise=kind)
+    assert once.std(dim=(1, 2, 3, 4), correction=0).sub(1).abs().max() < (0.3 if kind == "clip" else 0.15)
+    torch.testing.assert_close(once.mean(dim=(1, 2, 3, 4)), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    if kind == "motion":
+        torch.testing.assert_close(once.mean(dim=2), torch.zeros(3, 3, 6, 7, dtype=torch.float64), atol=1e-12, rtol=0)
+        static = normalise_(x[:, :, :1].expand(-1, -1, 8, -1, -1).clone(), standardise=kind)
+        assert static.abs().max() < 1e-12  # what stands still is gone
+        background = torch.rand(3, 3, 1, 6, 7, dtype=torch.float64)
+        torch.testing.assert_close(normalise_(x + background, standardise=kind), once)
+    order = torch.randperm(8)
+    torch.testing.assert_close(normalise_(x[:, :, order].clone(), standardise=kind), once[:, :, order])
+    by_one = torch.cat([normalise_(clip[None].clone(), standardise=kind) for clip in x])
+    torch.testing.assert_close(by_one, once)
+
+
+def test_standard_frames_are_standardised_one_by_one():
+    x = torch.rand(2, 3, 4, 5, 5)
+    frames = standard_frames(x, standardise=True)
+    for number, frame in enumerate(frames):
+        plain = x[number // 4, :, number % 4]
+        expected = (plain - plain.mean()) / (plain.std(correction=0) + 0.05)
+        torch.testing.assert_close(frame, expected)
+    assert torch.equal(standard_frames(x, standardise=False), x.transpose(1, 2).flatten(0, 1))

@@ -50,6 +50,13 @@ def test_values_that_are_not_finite_are_left_out():
     assert [panel.title for panel in found] == ["Loss", "Learning rate"]  # 0 has no logarithm
 
 
+@pytest.mark.parametrize("degrees", [2, 8, 32])
+def test_guessing_stands_where_the_number_of_degrees_puts_it(degrees):
+    found = {panel.title: panel.references for panel in panels(rows(degree_accuracy=0.2), degrees=degrees)}
+    assert found["Loss"] == ((f"ln {degrees}", math.log(degrees)),)
+    assert found["Degree accuracy"] == (("chance", 1 / degrees),)
+
+
 def test_a_method_without_degree_loss_has_no_line_at_ln_16():
     data = [{"step": s, "loss": 1.0, "nce": 1.0} for s in range(3)]
     assert panels(data)[0].references == ()

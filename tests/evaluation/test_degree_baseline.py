@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.shuffle import DegreeSampler
+from cacl.data.shuffle import DegreeSampler, possible_degrees
 from cacl.evaluation.degree_baseline import (
     DegreePairs,
     degree_baseline,
@@ -18,21 +18,24 @@ from cacl.evaluation.degree_baseline import (
 
 
 def slow_seven(frames):
-    """The seven numbers of a list of frames, from their definition."""
+    """The seven numbers of a list of frames (fewer below five), from their definition."""
 
     def difference(a, b):
         return sum(abs(float(x) - float(y)) for x, y in zip(a.ravel(), b.ravel(), strict=True)) / a.size
 
-    lags = [np.mean([difference(frames[i], frames[i + lag]) for i in range(len(frames) - lag)]) for lag in (1, 2, 3, 4)]
+    lags = [lag for lag in (1, 2, 3, 4) if lag < len(frames)]
+    means = [np.mean([difference(frames[i], frames[i + lag]) for i in range(len(frames) - lag)]) for lag in lags]
     steps = [difference(a, b) for a, b in pairwise(frames)]
-    return [math.log(v + 0.1 / 255) for v in [*lags, max(steps), float(np.median(steps)), min(steps)]]
+    return [math.log(v + 0.1 / 255) for v in [*means, max(steps), float(np.median(steps)), min(steps)]]
 
 
-def test_features_are_those_of_the_definition():
+@pytest.mark.parametrize(("count", "numbers"), [(2, 8), (3, 10), (4, 12), (5, 14), (8, 14)])
+def test_features_are_those_of_the_definition(count, numbers):
     rng = np.random.default_rng(0)
-    clip = rng.random((3, 8, 4, 5)).astype(np.float32)
-    permutation = rng.permutation(8)
-    frames = [clip[:, t] for t in range(8)]
+    clip = rng.random((3, count, 4, 5)).astype(np.float32)
+    permutation = rng.permutation(count)
+    frames = [clip[:, t] for t in range(count)]
+    assert difference_features(torch.from_numpy(clip), permutation).shape == (numbers,)
     expected = [*slow_seven(frames), *slow_seven([frames[t] for t in permutation])]
     np.testing.assert_allclose(difference_features(torch.from_numpy(clip), permutation), expected, atol=1e-5)
 
@@ -108,6 +111,20 @@ def test_frame_differences_tell_degrees_of_steady_motion_far_above_chance():
     assert result.pairs == 300
     assert torch.equal(state, torch.random.get_rng_state())
     assert degree_baseline(train, test, steps=600) == result
+
+
+@pytest.mark.parametrize("frames", [2, 3, 4, 8])
+def test_clips_of_other_lengths_have_as_many_classes_as_degrees(make_videos, frames):
+    source, videos = make_videos(count=3)
+    classes = len(possible_degrees(frames))
+    train, test = (
+        draw_pairs(source, videos, purpose=purpose, draws=8, seed=0, size=12, frames=frames)
+        for purpose in ("train", "test")
+    )
+    assert set(train.classes) <= set(range(classes))
+    result = degree_baseline(train, test, classes=classes, steps=40)
+    assert 0 <= result.accuracy <= 100
+    assert math.isfinite(result.cross_entropy)
 
 
 def test_labels_that_mean_nothing_stay_at_chance():

@@ -84,6 +84,12 @@ def test_each_failure_has_its_sentence(changed, words):
     assert "Try" in sentence or "try" in sentence
 
 
+def test_chance_follows_the_number_of_degrees():
+    (sentence,) = warnings_from(rows(degree_accuracy=0.18), degrees=8)
+    assert "guessing gives 12.5%" in sentence
+    assert warnings_from(rows(degree_accuracy=0.19), degrees=8) == []
+
+
 def test_only_the_last_quarter_counts():
     started = rows(degree_accuracy=0.06)[:30] + rows()[30:]
     assert warnings_from(started) == []

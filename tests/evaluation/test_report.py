@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from cacl.data.catalog import Skipped
 from PIL import Image
 
+from cacl.data.catalog import Skipped
 from cacl.evaluation.report import Setting, write_report
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.evaluation.samples import Sample
@@ -102,6 +102,28 @@ def test_highlights_compare_with_the_best_reference(tmp_path):
     text = " ".join(Page(full_report(tmp_path / "report.html", {"retrieval": {
         "cacl": {"R@1": 20.0}, "untrained": {"R@1": 30.0}, "thumbnail": {"R@1": 25.0}}})).text)  # fmt: skip
     assert "−10.0 points to the best without training (untrained, 30.0 %)" in text
+
+
+def test_the_heading_is_about_the_main_run_whatever_it_is_called(tmp_path):
+    data = {"retrieval": {"v-moco": {"R@1": 20.0}, "cacl": {"R@1": 30.0}, "mine": {"R@1": 40.0}}}
+    html = full_report(tmp_path / "report.html", data, main="mine")
+    assert '<div class="name">R@1, mine</div><div class="value">40.0 %</div>' in html
+    assert '<div class="name">R@1, cacl</div>' in full_report(tmp_path / "report.html", data)
+    assert '<div class="name">R@1, v-moco</div>' in full_report(tmp_path / "report.html", data, main="v-moco")
+
+
+def test_degrees_are_counted_and_what_they_were_told_on_is_said(tmp_path):
+    data = {"degree": {"accuracy": 30.0, "chance": 12.5, "tested on": "new clips of the training videos"}}
+    text = re.sub(r"\s+", " ", " ".join(Page(full_report(tmp_path / "report.html", data, degrees=8)).text))
+    assert "told exactly, on new clips of the training videos, in percent; there are 8 degrees" in text
+    assert "unseen" not in text
+
+
+def test_the_first_batch_can_be_one_picture(tmp_path):
+    image = np.full((20, 30, 3), 200, np.uint8)
+    html = full_report(tmp_path / "report.html", samples=(), first_batch=image)
+    assert html.count('alt="Clips of the first batch') == 1
+    assert 'id="samples"' in html
 
 
 def test_the_same_numbers_are_in_results_json(tmp_path):

@@ -29,8 +29,26 @@ def literal_head(head, rows):
     return torch.stack([unit(row) for row in head(torch.stack(rows))])  # BatchNorm needs them all
 
 
+def literal_standard(x, kind):
+    """Clips standardised one by one, ``clip``: mean and deviation of all pixels; ``motion``: of what moves."""
+    out = []
+    for clip in x:
+        mean_frame = sum(clip[:, t] for t in range(clip.shape[1]))[:, None] / clip.shape[1]
+        centred = clip - (clip.mean() if kind == "clip" else mean_frame)
+        deviation = torch.sqrt(((centred - centred.mean()) ** 2).mean())
+        out.append(centred / (deviation + (0.05 if kind == "clip" else 0.02)))
+    return torch.stack(out)
+
+
 def literal_g(encoder, x, permutation, *, swapped):
     """Gq or Gk: clip and twin through G, side by side through the head."""
+    if encoder.standardise != "none":
+        x = literal_standard(x, encoder.standardise)
+    if permutation is not None and encoder.one_pass:
+        both = encoder.network(torch.cat([x, literal_twin(x, permutation)]))
+        sides = (both[len(x) :], both[: len(x)]) if swapped else (both[: len(x)], both[len(x) :])
+        pair = both[: len(x)], both[len(x) :]
+        return literal_head(encoder.contrast, [torch.cat([a, b]) for a, b in zip(*sides, strict=True)]), pair
     if permutation is None:
         rows = list(encoder.network(x))
         return literal_head(encoder.contrast, rows), (rows,)
@@ -40,8 +58,10 @@ def literal_g(encoder, x, permutation, *, swapped):
     return literal_head(encoder.contrast, [torch.cat([a, b]) for a, b in zip(*sides, strict=True)]), (clip, twin)
 
 
-def literal_t(transformer, frame_encoder, x, permutation, *, swapped):
+def literal_t(transformer, frame_encoder, x, permutation, *, swapped, standardise):
     """Tq or Tk: every frame of clip and of twin encoded for itself."""
+    if standardise != "none":  # frame by frame
+        x = torch.stack([literal_standard(x[:, :, t : t + 1], "clip")[:, :, 0] for t in range(x.shape[2])], dim=2)
     twin = literal_twin(x, permutation)
     out = []
     for b in range(len(x)):
@@ -55,8 +75,8 @@ def literal_t(transformer, frame_encoder, x, permutation, *, swapped):
 def literal_degree(head, clip, twin, uniforms, degrees):
     """Eq. 6 with its head, dropout from the numbers given."""
     rows = torch.cat([clip, twin], 1)
-    if head.input == "difference":
-        rows = torch.cat([clip, twin - clip], 1)
+    if head.input == "ratio":
+        rows = torch.cat([torch.log(clip + 0.02), torch.log((twin + 0.02) / (clip + 0.02))], 1)
         rows = (rows - rows.mean(0)) / torch.sqrt(((rows - rows.mean(0)) ** 2).mean(0) + 1e-5)
     loss = 0.0
     for b in range(len(rows)):
@@ -94,17 +114,19 @@ def literal_step(method, batch, *, q=0, k=1, half=0):
     permutation = batch.targets["permutation"] if method.twin else None
     videos = batch.video.tolist()
     swapped = method.swapped
+    kind = {"standardise": method.query.standardise}
     e, terms = {}, {}
     e["gq"], features = literal_g(method.query, batch.views[q], permutation, swapped=False)
     if method.pairs:
         with torch.no_grad():
             e["gk"], _ = literal_g(method.key, batch.views[k], permutation, swapped=swapped)
         if any("tq" in p for p in method.pairs):
-            e["tq"] = literal_t(method.transformer, method.frame_encoder, batch.views[q], permutation, swapped=False)
+            x = batch.views[q]
+            e["tq"] = literal_t(method.transformer, method.frame_encoder, x, permutation, swapped=False, **kind)
         if any("tk" in p for p in method.pairs):
             with torch.no_grad():
                 e["tk"] = literal_t(
-                    method.key_transformer, method.frame_encoder, batch.views[k], permutation, swapped=swapped
+                    method.key_transformer, method.frame_encoder, batch.views[k], permutation, swapped=swapped, **kind
                 )
         terms["nce"] = literal_nce(method, e, videos)
     if method.twin:
@@ -145,7 +167,10 @@ CASES = {
     "batch negatives": {"batch_negatives": True},
     "both": {"mask_own_keys": True, "batch_negatives": True, "loss": "outside"},
     "both, no T": {"mask_own_keys": True, "batch_negatives": True, "twin": False, "pairs": ALL[:1], "degree_weight": 0},
-    "difference": {"degree_input": "difference", "degree_dropout": 0.0},
+    "ratio": {"degree_input": "ratio", "degree_dropout": 0.0},
+    "one pass": {"one_pass": True, "key_order": "swapped"},
+    "clip": {"standardise": "clip"},
+    "motion": {"standardise": "motion", "one_pass": True, "degree_input": "ratio", "degree_dropout": 0.0},
     "mlp": {"projection": "mlp"},
     "symmetric": {"symmetric": True, "mask_own_keys": True},
     "symmetric pairs 2 swapped": {"symmetric": True, "pairs": ALL[:2], "key_order": "swapped", "loss": "outside"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,7 +15,7 @@ from cacl.errors import UserError
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet, build_frame_encoder, load_frame_weights, save_frame_weights
-from cacl.models.weights import identify_frame_state, pixel_normalisation
+from cacl.models.weights import agreed_normalisation, identify_frame_state, pixel_normalisation, trained_here
 
 State = dict[str, Tensor]
 
@@ -154,6 +155,26 @@ def test_code_in_a_file_is_never_run(source: ResNet, tmp_path: Path):
     assert not (tmp_path / "ran").exists()
     torch.save({"state_dict": source.state_dict(), "args": Namespace(lr=1)}, tmp_path / "args.pth")
     assert "nothing but a state dict" in refusal(tmp_path / "args.pth")
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_a_folder_says_which_pixels_it_was_trained_on(source: ResNet, tmp_path: Path):
+    torch.save(source.state_dict(), tmp_path / "plain.pth")
+    save_frame_weights(tmp_path / "own", source)
+    normalised = build_frame_encoder("resnet18", width=4, pixel_mean=IMAGENET[0], pixel_std=IMAGENET[1])
+    save_frame_weights(tmp_path / "imagenet", normalised)
+    for name in ("plain.pth", "own"):
+        assert agreed_normalisation(tmp_path / name, None) is None
+        assert agreed_normalisation(tmp_path / name, IMAGENET) == IMAGENET
+    stored = agreed_normalisation(tmp_path / "imagenet", None)
+    assert stored is not None
+    assert np.allclose(stored, IMAGENET, atol=1e-7)
+    assert agreed_normalisation(tmp_path / "imagenet", IMAGENET) == IMAGENET
+    with pytest.raises(UserError, match=r"mean \[0.485, 0.456, 0.406\].*model.frame_mean is \[0.5, .*leave these two"):
+        agreed_normalisation(tmp_path / "imagenet", ((0.5, 0.5, 0.5), IMAGENET[1]))
+    assert [trained_here(tmp_path / name) for name in ("plain.pth", "own", "imagenet")] == [False, True, False]
 
 
 def test_architectures_are_recognised():

@@ -51,6 +51,8 @@ def test_the_folder_of_a_finished_run(finished: Path) -> None:
         "finished.json",
         "log.txt",
         "metrics.jsonl",
+        "report.html",
+        "results.json",
         "videos.csv",
         "samples/first-batch.png",
         *(f"{folder}/{name}" for folder in ("encoder", "initial") for name in ("config.json", "README.md")),
@@ -160,7 +162,7 @@ def test_of_very_many_videos_some_are_tested(count: int) -> None:
 
 def test_views_are_drawn_with_their_own_colours(tiny: dict[str, Any]) -> None:
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-    plain = {**tiny, "augment.standardise": "none"}
+    plain = {**tiny, "model.standardise": "none"}
     settings = resolve_settings(flags={**plain, "augment.mean": mean, "augment.std": std}).settings
     pixels = torch.rand(2, 3, 4, 5, 5)
     shape = (1, 3, 1, 1, 1)

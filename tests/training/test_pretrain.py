@@ -18,13 +18,11 @@ from cacl.data.store import DecodedVideos
 from cacl.errors import UserError, VideoError
 from cacl.methods.batch import StepOutput
 from cacl.methods.cacl import CACL
-from cacl.models.weights import save_frame_weights
 from cacl.presets import ABLATIONS
 from cacl.runs import RunFolder
 from cacl.training import finish as finish_module
 from cacl.training import pretrain as module
 from cacl.training.pretrain import pretrain, resolve_settings
-from cacl.training.wiring import build_frames_network
 
 TERMS = {
     "sdp": {"degree_loss"},
@@ -203,103 +201,6 @@ def test_the_frame_stage_names_the_videos_of_its_frames(tiny: dict[str, Any], sq
     named = [path for path, row in entries(tmp_path / "run").items() if path in str(caught.value)]
     assert 1 <= len(named) <= 8
     assert all(path.startswith("train/") for path in named)
-
-
-def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "notes.txt").write_text("no video here")
-    for _ in range(2):
-        with pytest.raises(UserError, match="no video found among 1 files"):
-            pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", settings=tiny)
-        assert not (tmp_path / "runs" / "r").exists()
-    shutil.copytree(squares / "train" / "a", tmp_path / "videos" / "a")
-    assert pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", method="v-moco", settings=tiny).finished
-
-
-def test_a_run_that_never_began_spares_the_folder_of_the_user(tiny: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UserError):
-        pretrain(tmp_path / "videos", out=tmp_path / "out", settings=tiny)
-    assert not any((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else True
-
-
-def test_no_video_that_is_long_enough_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no video of data\.start_window 46 frames"):
-        pretrain(squares, out=tmp_path / "r", settings={**tiny, "data.start_window": 46})
-    assert not (tmp_path / "r").exists()
-
-
-def test_frames_that_were_decoded_are_not_thrown_away(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
-    settings = {**tiny, "data.start_window": 46, "data.store": "auto"}
-    with pytest.raises(UserError, match="Go on: cacl pretrain --resume"):
-        pretrain(squares, out=tmp_path / "r", settings=settings)
-    assert (tmp_path / "r" / "store" / "frames.bin").exists()
-
-
-class Died(BaseException):
-    """Stands for a kill: nothing catches it."""
-
-
-@pytest.mark.parametrize("writes", range(3))
-def test_a_process_that_died_while_it_made_the_folder_blocks_nothing(
-    writes: int, tiny: dict[str, Any], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, left = RunFolder.write, iter(range(writes))
-
-    def write(self: RunFolder, name: str, text: str) -> None:
-        if next(left, None) is None:
-            (self.path / f".{name}.partial").write_text(text[:10])
-            raise Died
-        original(self, name, text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "write", write)
-        with pytest.raises(Died):
-            pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
-    assert not (tmp_path / "r" / "config.yaml").exists()
-    run = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
-    assert run.finished
-    assert not list(run.path.glob(".*.partial"))
-
-
-def test_a_folder_with_something_else_in_it_is_not_touched(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
-    for name in ("data.json", "thesis.tex"):
-        folder = tmp_path / name.split(".")[0]
-        folder.mkdir()
-        (folder / name).write_text("mine")
-        with pytest.raises(UserError, match="exists and is not empty"):
-            pretrain(squares, out=folder, settings=tiny)
-        assert [p.name for p in folder.iterdir()] == [name]
-        assert (folder / name).read_text() == "mine"
-    with pytest.raises(UserError, match="is a file; choose another --out"):
-        pretrain(squares, out=folder / name, settings=tiny)
-
-
-def test_a_run_is_not_written_over(copy: Path, tiny: dict[str, Any], squares: Path) -> None:
-    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-    with pytest.raises(UserError) as caught:
-        pretrain(squares, out=copy, settings=tiny)
-    assert f"cacl pretrain --resume {copy}" in str(caught.value)
-    assert f"cacl pretrain {squares} --out {copy}-2" in str(caught.value)
-    assert before == {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def test_wrong_frame_weights_are_found_before_anything_is_made(
-    tiny: dict[str, Any], squares: Path, tmp_path: Path
-) -> None:
-    other = resolve_settings(flags={**tiny, "model.frame_width": 8}).settings
-    save_frame_weights(tmp_path / "wide", build_frames_network(other, weights=None))
-    with pytest.raises(UserError, match="wide"):
-        pretrain(squares, out=tmp_path / "r", settings={**tiny, "model.frame_weights": str(tmp_path / "wide")})
-    with pytest.raises(UserError, match="nowhere"):
-        pretrain(squares, out=tmp_path / "r", settings={**tiny, "model.frame_weights": str(tmp_path / "nowhere.pth")})
-    assert not (tmp_path / "r").exists()
 
 
 def test_the_run_keeps_its_own_copy_of_the_frame_weights(

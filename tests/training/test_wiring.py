@@ -106,7 +106,7 @@ def test_the_clip_that_the_encoder_expects_is_the_clip_of_training(tiny: dict[st
     spec = clip_spec(given)
     assert (spec.frames, spec.stride, spec.resize, spec.size) == (16, 2, (32, 40), 32)
     assert (spec.pixel_mean, spec.pixel_std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert spec.standardise == given.augment.standardise
+    assert spec.standardise == given.model.standardise
 
 
 def test_frame_weights_from_a_file_are_the_ones_that_are_used(tiny: dict[str, Any], tmp_path: Any) -> None:
@@ -154,7 +154,7 @@ def test_views_samples_and_epochs_are_drawn_apart(tiny: dict[str, Any]) -> None:
 
 
 def test_view_k_shows_the_second_moment_where_there_are_two(tiny: dict[str, Any]) -> None:
-    plain = {"augment__flip": 0.0, "augment__jitter_p": 0.0, "augment__gray_p": 0.0, "augment__standardise": "none"}
+    plain = {"augment__flip": 0.0, "augment__jitter_p": 0.0, "augment__gray_p": 0.0, "model__standardise": "none"}
     given = settings(tiny, augment__crop="fixed", **plain)
     make = views_maker(given, method=method_of(given))
     given_batch = batch([2])
@@ -168,7 +168,7 @@ def test_view_k_shows_the_second_moment_where_there_are_two(tiny: dict[str, Any]
 def test_the_frame_stage_has_crops_of_its_own_and_names_videos_not_frames(
     crop: str, narrow: bool, tiny: dict[str, Any]
 ) -> None:
-    plain = {"augment__jitter_p": 0.0, "augment__gray_p": 0.0, "augment__standardise": "none"}
+    plain = {"augment__jitter_p": 0.0, "augment__gray_p": 0.0, "model__standardise": "none"}
     other = "fixed" if narrow else "area"
     given = settings(tiny, augment__crop=other, frames__crop=crop, frames__area=[0.05, 0.1], **plain)
     moco = build_frame_moco(given, build_frames_network(given, weights=None), queue_size=8)

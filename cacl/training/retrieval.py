@@ -1,0 +1,71 @@
+"""A finished run's retrieval on videos: its numbers, the picture of neighbours and the report, in the run folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from cacl.data.dataset import Dataset
+from cacl.errors import UserError
+from cacl.evaluation.evaluate import evaluate_retrieval
+from cacl.evaluation.neighbours import draw_neighbours
+from cacl.training.auto import check_device, device_auto
+from cacl.training.report import write_run_report
+from cacl.training.run import Run
+
+
+def run_retrieval(
+    run: Run, data: Dataset, *, beside: Mapping[str, Run] | None = None, command: str = ""
+) -> dict[str, Any]:
+    """Evaluate; write ``results.json``, ``report.html`` and ``neighbours.png`` into the run folder.
+
+    Args:
+        run: a finished run.
+        data: labelled videos with a train and a test part.
+        beside: name -> another run, for more rows of the table.
+        command: for the foot of the report.
+
+    Returns:
+        The numbers in percent, ``retrieval`` and ``degree``.
+
+    Raises:
+        UserError: no labels, or no part for testing.
+    """
+    finished, (device, autocast_dtype) = run.finished or {}, _device(run)
+    others = beside or {}
+    retrieval = evaluate_retrieval(
+        {name: other.encoder for name, other in others.items()} | {run.method: run.encoder},
+        run.untrained,
+        data,
+        seed=run.settings.run.seed,
+        device=device,
+        autocast_dtype=autocast_dtype,
+        say=_say,
+    )
+    results: dict[str, Any] = {"retrieval": retrieval.recalls}
+    if "degree" in finished:
+        results["degree"] = finished["degree"]
+    if retrieval.skipped:
+        _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
+    draw_neighbours(retrieval.neighbours, run.path / "neighbours.png")
+    write_run_report(run, results, data.catalog, finished=finished, retrieval=retrieval, beside=others, command=command)
+    return results
+
+
+def _device(run: Run) -> tuple[str, torch.dtype | None]:
+    """Device and mixed precision of the run; the best device in float32 where this machine lacks the run's."""
+    device, precision = run.settings.run.device, run.settings.run.precision
+    try:
+        check_device(device)
+    except UserError:
+        best, why = device_auto()
+        _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
+        return best, None
+    return device, None if precision in ("float32", "auto") else getattr(torch, precision)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

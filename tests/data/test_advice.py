@@ -1,0 +1,57 @@
+"""Settings are suggested where a folder stands out, and only there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cacl.config import resolve
+from cacl.data.advice import suggestions
+from cacl.data.catalog import Catalog, Video
+from cacl.presets import SMALL
+
+
+def catalog(count: int, *, frames: int = 60, width: int = 320, height: int = 240, split: str | None = None) -> Catalog:
+    videos = (Video(f"{n}.mp4", str(n), None, split, frames, 25.0, width, height) for n in range(count))
+    return Catalog(Path(), tuple(videos))
+
+
+def settings(text: str) -> list[str]:
+    """The values behind each --set and --batch-size of the advice."""
+    words = text.replace("'", "").split()
+    return [word.rstrip(",") for before, word in pairwise(words) if before.startswith("--")]
+
+
+def test_nothing_is_said_about_a_usual_folder() -> None:
+    assert suggestions(catalog(100)) == ""
+    assert suggestions(catalog(0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [
+        (catalog(12), ["12"]),
+        (catalog(1), ["2"]),
+        (catalog(100, frames=30), ["data.stride=1"]),
+        (catalog(100, width=240, height=320), ["data.resize=[86,64]"]),
+        (catalog(100, width=64, height=48), ["data.resize=[48,64]", "augment.size=42"]),
+        (catalog(5, frames=9, width=64, height=48), ["5", "data.stride=1"]),
+    ],
+)
+def test_what_stands_out_has_its_setting(found: Catalog, advice: list[str]) -> None:
+    text = suggestions(found)
+    assert settings(text) == advice
+    assert text.count(": try ") <= 2
+    resolve(SMALL, assignments=tuple(word if "=" in word else f"optim.batch_size={word}" for word in advice))
+
+
+def test_the_training_part_is_what_counts() -> None:
+    train, test = catalog(20, split="train"), catalog(80, split="test")
+    assert suggestions(Catalog(Path(), train.videos + test.videos)).startswith("20 videos to train on are few")
+
+
+def test_a_few_short_videos_are_no_reason() -> None:
+    videos = catalog(75).videos + catalog(25, frames=3).videos
+    assert suggestions(Catalog(Path(), videos)) == ""

@@ -1,0 +1,90 @@
+"""The demo with a handful of tiny videos in the place of its own: what it writes and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cacl.errors import UserError
+from cacl.experiments import demo as module
+from cacl.experiments.demo import demo
+from cacl.training.run import Run
+
+ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cacl"]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, squares: Path, tiny: dict[str, Any]) -> list[int]:
+    """The seeds for which videos were asked for."""
+    asked: list[int] = []
+
+    def make(folder: Path, *, seed: int, **others: Any) -> Path:
+        asked.append(seed)
+        return Path(shutil.copytree(squares, folder))
+
+    monkeypatch.setattr(module, "make_videos", make)
+    settings = {key: value for key, value in tiny.items() if key != "data.store"}
+    monkeypatch.setattr(module, "SETTINGS", {**settings, "optim.epochs": 1})
+    return asked
+
+
+def test_one_seed(tmp_path: Path, small: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    results = demo(tmp_path / "demo", first_seed=3)
+    assert small == [3]
+    assert list(results["retrieval"]) == ROWS
+    written = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert list(written["retrieval"]) == ROWS
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    for name in ("neighbours.png", "curves.png"):
+        assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
+    for name, pairs in (("cacl", 4), ("v-moco", 1)):
+        run = Run(tmp_path / "demo" / name)
+        assert run.finished is not None
+        assert len(run.settings.method.pairs) == pairs
+        assert run.settings.run.seed == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_several_seeds_give_mean_and_standard_deviation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recalls = {1: 40.0, 2: 50.0, 3: 66.0}
+    made: list[Path] = []
+
+    def one(folder: Path, seed: int) -> dict[str, Any]:
+        folder.mkdir(parents=True)
+        made.append(folder)
+        return {"retrieval": {"chance": {"R@1": 10.0}, "cacl": {"R@1": recalls[seed]}}}
+
+    monkeypatch.setattr(module, "_one", one)
+    results = demo(tmp_path / "demo", first_seed=1, seeds=3)
+    assert made == [tmp_path / "demo" / f"seed-{seed}" for seed in (1, 2, 3)]
+    assert list(results["seeds"]) == ["1", "2", "3"]
+    assert results["retrieval"]["cacl"]["R@1"] == pytest.approx(52)
+    assert results["standard deviation"]["retrieval"]["cacl"]["R@1"] == pytest.approx(
+        (12**2 + 2**2 + 14**2) ** 0.5 / 2**0.5
+    )
+    assert json.loads((tmp_path / "demo" / "results.json").read_text())["seeds"].keys() == {"1", "2", "3"}
+    assert (tmp_path / "demo" / "report.html").exists()
+
+
+def test_what_is_there_is_not_touched(tmp_path: Path, small: list[int]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is not empty"):
+        demo(tmp_path)
+    with pytest.raises(UserError, match="exists and is not empty"):
+        demo(tmp_path / "mine.txt")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    assert small == []
+
+
+def test_seeds_that_are_none_are_told_before_anything_is_made(tmp_path: Path, small: list[int]) -> None:
+    with pytest.raises(UserError, match="--seeds is 0; it must be 1 or more"):
+        demo(tmp_path / "demo", seeds=0)
+    with pytest.raises(UserError, match=r"run\.seed must be 0 or more \(found -1\)"):
+        demo(tmp_path / "demo", first_seed=-1)
+    assert small == []
+    assert not (tmp_path / "demo").exists()

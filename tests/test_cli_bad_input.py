@@ -1,0 +1,145 @@
+"""Settings and videos that are wrong: one sentence, status 2, nothing made and nothing damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cacl.models.weights import save_frame_weights
+from cacl.training.pretrain import resolve_settings
+from cacl.training.wiring import build_frames_network
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def settings(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, "optim.epochs": 1}))
+    return file
+
+
+def refused(ended: Any, *parts: object) -> None:
+    """Status 2, and one line on stderr with these parts."""
+    ended.refused(*parts)
+
+
+def files_here() -> list[Path]:
+    return [path for path in Path.cwd().rglob("*") if path.is_file()]
+
+
+# ---- settings that are wrong ---------------------------------------------------------------------------------------
+
+
+def test_all_that_is_wrong_with_a_settings_file_is_told_at_once(cacl: Command, squares: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("optim:\n  lr_rate: 1\n  epochs: many\nmethod:\n  temperature: -1\naugment:\n  size: 400\n")
+    ended = cacl("pretrain", squares, "--config", file)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    lines = ended.err.splitlines()
+    assert lines[0] == "optim.lr_rate is not a setting. Did you mean 'optim.lr'? (file bad.yaml)"
+    assert any(line.startswith("optim.epochs must be") and "'many'" in line for line in lines)
+    assert any(line.startswith("method.temperature must be above 0 (found -1") for line in lines)
+    assert not any(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (None, ["nowhere.yaml", "cannot be read"]),
+        ("optim: [\n", ["nowhere.yaml", "YAML"]),
+        ("just words\n", ["nowhere.yaml", "found str"]),
+        ("optim:\n  lr: 1\n  lr: 2\n", ["nowhere.yaml", "lr is given twice"]),
+    ],
+)
+def test_a_settings_file_that_is_none(
+    text: str | None, parts: list[str], cacl: Command, squares: Path, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "nowhere.yaml").write_text(text)
+    refused(cacl("pretrain", squares, "--config", tmp_path / "nowhere.yaml"), *parts)
+
+
+def test_assignments(cacl: Command, squares: Path) -> None:
+    refused(cacl("pretrain", squares, "--set", "optim.lr"), "expected KEY=VALUE")
+    refused(cacl("pretrain", squares, "--set", "optim.lrr=1"), "Did you mean 'optim.lr'?")
+    refused(cacl("pretrain", squares, "--set", "run.device=cuda:99"), "run.device is cuda:99")
+    assert not any(Path.cwd().iterdir())
+
+
+def test_frame_weights_of_the_wrong_architecture(
+    cacl: Command, squares: Path, settings: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    wide = resolve_settings(flags={**tiny, "model.frame_width": 8}).settings
+    save_frame_weights(tmp_path / "wide", build_frames_network(wide, weights=None))
+    torch.save({"state_dict": {"x": torch.zeros(2)}}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("weights")
+    for name in ("wide", "other.pth", "text.pth", "none.pth"):
+        word = f"model.frame_weights={tmp_path / name}"
+        refused(cacl("pretrain", squares, "--config", settings, "--set", word), name)
+    assert not any(Path.cwd().iterdir())
+
+
+# ---- videos that are wrong -----------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_video(cacl: Command, tmp_path: Path, settings: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder, "--config", settings]):
+        refused(cacl(*words), folder, "no video found")
+    (folder / "notes.txt").write_text("notes")
+    refused(cacl("check", folder), folder, "no video found among 1 files", "text file")
+    assert not files_here()
+
+
+def test_a_missing_folder(cacl: Command, tmp_path: Path, finished: Path) -> None:
+    folder = tmp_path / "nowhere"
+    for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder], ["evaluate", folder]):
+        refused(cacl(*words), folder)
+    refused(cacl("evaluate", finished, folder), folder)
+    refused(cacl("pretrain", "--resume", folder), folder)
+    refused(cacl("pretrain", tmp_path / "here", "--lists", folder), folder)
+    assert not any(Path.cwd().iterdir())
+
+
+def test_one_file_that_is_no_video(cacl: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(np.random.default_rng(0).bytes(2000))
+    refused(cacl("check", tmp_path / "a.mp4"), "no video found", "cannot be opened as a video")
+    refused(cacl("pretrain", tmp_path / "a.mp4"), "no video found")
+
+
+def test_lists_that_name_missing_files(cacl: Command, squares: Path, tmp_path: Path, settings: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "trainlist01.txt").write_text("".join(f"a/gone{n}.avi 1\n" for n in range(9)))
+    (lists / "testlist01.txt").write_text("a/v08.avi\n")
+    words = ["pretrain", squares, "--config", settings, "--lists", lists]
+    refused(cacl(*words, "--out", "r"), lists, "9 of the 10", "gone0")
+    refused(cacl(*words, "--split", 2), "no lists of split 2", "of 1")
+    assert not files_here()
+    names = [f"{c}/v{n:02}.avi" for n in range(8) for c in ["ab"[n % 2]]]
+    (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in [*names, "a/gone.avi"]))
+    ended = cacl("check", squares, "--lists", lists)
+    assert ended.status == 0
+    assert "gone.avi" in ended.out
+    assert "1 named in a list but not there" in ended.out
+
+
+def test_names_in_any_letters(cacl: Command, squares: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "videos")
+    os.mkdir(folder)
+    for name in (b"\xff broken.txt", "vidéo 日本.mp4".encode(), b"caf\xe9.mp4"):
+        shutil.copy(squares / "train" / "a" / "v00.mp4", folder + b"/" + name)
+    ended = cacl("check", tmp_path / "videos", "--csv", tmp_path / "list.csv")
+    assert ended.status == 0, ended.err
+    assert "3 used, 0 skipped (of 3 files)" in ended.out

@@ -1,0 +1,268 @@
+"""Runs that are killed or stopped end as the run that never was: the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cacl import cli
+from cacl.training.pretrain import pretrain
+
+LONG = {
+    "frames.optim.epochs": 4,  # 16 steps
+    "optim.epochs": 8,  # 16 steps
+    "run.save_minutes": 0.0005,
+    "data.store": "auto",
+}
+pytestmark = pytest.mark.usefixtures("quick_degree_baseline")
+Fingerprint = Callable[[Path], dict[str, Any]]
+
+
+def forked(arguments: list[str], log: Path, *, before: Callable[[], None] = lambda: None) -> int:
+    """The command line in a child of this process, which has PyTorch loaded already; its process number."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        torch.set_num_threads(1)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.argv = ["cacl", *arguments]
+        before()
+        cli.main()
+    except SystemExit as end:
+        sys.stderr.flush()
+        os._exit(int(end.code or 0))
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(70)
+
+
+def ended(child: int, seconds: float = 120) -> int:
+    """Exit status of a child, negative for a signal."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError(f"no end after {seconds} s")
+
+
+def wait_for(path: Path, pattern: str, child: subprocess.Popen[bytes] | int, seconds: float = 120) -> None:
+    """Until a file is there; an error when the child ends before."""
+    until = time.monotonic() + seconds
+    while not any(path.glob(pattern)):
+        assert time.monotonic() < until, f"no {pattern} after {seconds} s"
+        if isinstance(child, int):
+            assert os.waitpid(child, os.WNOHANG)[0] == 0, f"ended before {pattern}"
+        else:
+            assert child.poll() is None, f"ended before {pattern}"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def long(tiny: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny, **LONG}
+
+
+@pytest.fixture(scope="module")
+def command(long: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """``pretrain --config``, with the settings in a file."""
+    file = tmp_path_factory.mktemp("settings") / "long.yaml"
+    file.write_text(yaml.safe_dump(long))
+    return ["pretrain", "--config", str(file)]
+
+
+@pytest.fixture(scope="module")
+def expected(
+    long: dict[str, Any], squares: Path, tmp_path_factory: pytest.TempPathFactory, fingerprint: Fingerprint
+) -> dict[str, Any]:
+    """What the run is that nobody interrupts."""
+    return fingerprint(pretrain(squares, out=tmp_path_factory.mktemp("whole") / "run", settings=long).path)
+
+
+def test_killed_at_random_moments_it_ends_the_same(
+    command: list[str], squares: Path, tmp_path: Path, expected: dict[str, Any], fingerprint: Fingerprint
+) -> None:
+    run, rng = tmp_path / "run", random.Random()
+    words, waits = [*command, str(squares), "--out", str(run)], []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # while the frames are decoded, in the frame stage, and in the video stage
+    for pattern, most in (("config.yaml", 0.1), ("checkpoints/frames/step-*", 0.3), ("checkpoints/train/step-*", 0.4)):
+        child = subprocess.Popen([sys.executable, "-m", "cacl", *words], env=environment, stderr=subprocess.DEVNULL)
+        wait_for(run, pattern, child)
+        waits.append(rng.uniform(0, most))
+        time.sleep(waits[-1])
+        child.kill()
+        assert child.wait() == -signal.SIGKILL, waits
+        assert not (run / "finished.json").exists()
+        words = ["pretrain", "--resume", str(run)]
+    subprocess.run([sys.executable, "-m", "cacl", *words], env=environment, check=True, capture_output=True)
+    assert fingerprint(run) == expected, waits
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "pattern"),
+    [
+        (signal.SIGTERM, 143, "log.txt"),
+        (signal.SIGINT, 130, "checkpoints/train/step-*"),
+        pytest.param(signal.SIGTERM, 143, "checkpoints/frames/step-*", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
+    number: int,
+    code: int,
+    pattern: str,
+    command: list[str],
+    squares: Path,
+    tmp_path: Path,
+    expected: dict[str, Any],
+    fingerprint: Fingerprint,
+) -> None:
+    run = tmp_path / "my run"
+    child = forked([*command, str(squares), f"--out={run}"], tmp_path / "log")
+    wait_for(run, pattern, child)
+    os.kill(child, number)
+    assert ended(child) == code
+    words = (tmp_path / "log").read_text().splitlines()[-1]
+    assert words == f"Stopped, everything is saved. Go on: cacl pretrain --resume '{run}'"
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert ended(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
+    assert fingerprint(run) == expected
+
+
+def dies_at(event: int) -> Callable[[], None]:
+    """Kill this process just before its ``event``-th step on the disk, whatever that is."""
+
+    def install() -> None:
+        count = 0
+
+        def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+            def step(*arguments: Any, **keywords: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == event:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(*arguments, **keywords)
+
+            return step
+
+        for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir"):
+            setattr(os, name, counting(getattr(os, name)))
+
+    return install
+
+
+def crash_and_resume(
+    event: int, command: list[str], squares: Path, folder: Path, fingerprint: Fingerprint
+) -> tuple[bool, dict[str, Any]]:
+    """Whether it came so far, and the run in the end. The same command is given again where that is allowed."""
+    run = folder / f"run-{event}"
+    words = [*command, str(squares), "--out", str(run)]
+    status = ended(forked(words, folder / "log", before=dies_at(event)))
+    assert status in (0, -signal.SIGKILL), (folder / "log").read_text()
+    if status:
+        again = ["pretrain", "--resume", str(run)] if (run / "config.yaml").exists() else words
+        assert ended(forked(again, folder / "log")) == 0, f"event {event}: {(folder / 'log').read_text()}"
+    return status != 0, fingerprint(run)
+
+
+@pytest.fixture(scope="module")
+def short(
+    tiny: dict[str, Any], squares: Path, tmp_path_factory: pytest.TempPathFactory, fingerprint: Fingerprint
+) -> tuple[list[str], dict[str, Any]]:
+    """A command of few steps, and what comes of it."""
+    settings = {**tiny, "data.store": "auto", "optim.epochs": 1}
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "short.yaml").write_text(yaml.safe_dump(settings))
+    whole = fingerprint(pretrain(squares, out=folder / "run", settings=settings).path)
+    return ["pretrain", "--config", str(folder / "short.yaml")], whole
+
+
+@pytest.mark.parametrize("event", [45])
+def test_killed_at_some_step_on_the_disk(
+    event: int, short: tuple[list[str], dict[str, Any]], squares: Path, tmp_path: Path, fingerprint: Fingerprint
+) -> None:
+    died, found = crash_and_resume(event, short[0], squares, tmp_path, fingerprint)
+    assert died
+    assert found == short[1]
+
+
+@pytest.mark.slow
+def test_killed_at_every_step_on_the_disk(
+    short: tuple[list[str], dict[str, Any]], squares: Path, tmp_path: Path, fingerprint: Fingerprint
+) -> None:
+    died, event = True, 0
+    while died:
+        event += 1
+        died, found = crash_and_resume(event, short[0], squares, tmp_path, fingerprint)
+        assert found == short[1], event
+        shutil.rmtree(tmp_path / f"run-{event}")
+    assert event > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_over_and_over(
+    seed: int,
+    command: list[str],
+    squares: Path,
+    tmp_path: Path,
+    expected: dict[str, Any],
+    fingerprint: Fingerprint,
+) -> None:
+    run, rng, kills = tmp_path / "run", random.Random(seed), 0
+    words = [*command, str(squares), "--out", str(run)]
+    while True:
+        child = forked(words, tmp_path / "log")
+        time.sleep(rng.uniform(0.1, 1.2))
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "log").read_text()
+            break
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+        if (run / "config.yaml").exists():
+            words = ["pretrain", "--resume", str(run)]
+        if kills == 12:
+            assert ended(forked(words, tmp_path / "log")) == 0
+            break
+    assert kills > 1
+    assert fingerprint(run) == expected
+
+
+def test_another_process_is_refused_while_one_trains(
+    command: list[str], squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    child = forked([*command, str(squares), "--out", str(run)], tmp_path / "log")
+    wait_for(run, "checkpoints/frames/step-*", child)
+    other = forked(["pretrain", "--resume", str(run)], tmp_path / "other")
+    try:
+        assert ended(other) == 2
+        assert f"{run} is in use by process {child} on " in (tmp_path / "other").read_text()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
