@@ -194,3 +194,12 @@ def build_cnn3d(name: CNN3DName, *, width: int = 64) -> CNN3D:
     if name == "c3d":
         return C3D(width)
     return ResNet3D(FactorisedConv if name.startswith("r2plus1d") else SpatioTemporalConv, BLOCKS[name], width)
+
+
+def channels_last_(module: nn.Module) -> None:
+    """Lay out every convolution's weight channels last, 2D and 3D alike, in place."""
+    for parameter in module.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+        elif parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -11,8 +11,8 @@ import torch
 from cacl.config import Settings
 from cacl.errors import UserError
 
-STEPS = 3000  # of CACL, preset small: see docs/recipes.md
-FRAME_STEPS = 600  # of MoCo on frames
+STEPS = 900  # of CACL: see docs/recipes.md
+FRAME_STEPS = 350  # of MoCo on frames
 SMALLEST_QUEUE = 64
 
 

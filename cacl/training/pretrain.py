@@ -15,6 +15,7 @@ import torch
 from cacl.config import Resolved, Settings, differences, resolve
 from cacl.data.dataset import Dataset
 from cacl.errors import UserError, did_you_mean
+from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS
 from cacl.runs import RunFolder
@@ -26,7 +27,7 @@ from cacl.training.run import Run
 from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers
-from cacl.training.wiring import build_frames_network, channels_last_, initial_network
+from cacl.training.wiring import build_frames_network, initial_network
 
 
 def resolve_settings(

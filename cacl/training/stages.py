@@ -14,6 +14,7 @@ from cacl.data.loader import ClipBatch, ClipLoader, Failure, Frames
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
+from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
 from cacl.models.weights import save_frame_weights, trained_here
@@ -27,7 +28,6 @@ from cacl.training.wiring import (
     build_frame_moco,
     build_frames_network,
     build_method,
-    channels_last_,
     clip_spec,
     initial_network,
     views_maker,

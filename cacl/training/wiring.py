@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cacl.config import Settings
 from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
@@ -160,12 +159,3 @@ def views_maker(
         return ViewBatch(tuple(views), batch.targets, video, uniforms)
 
     return make
-
-
-def channels_last_(module: nn.Module) -> None:
-    """Lay out every convolution's weight channels last, 2D and 3D alike, in place."""
-    for parameter in module.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-        elif parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

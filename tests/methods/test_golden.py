@@ -19,13 +19,13 @@ import torch
 from cacl.config import Settings, resolve
 from cacl.data.loader import ClipBatch
 from cacl.data.randomness import generator
+from cacl.models.cnn3d import channels_last_
 from cacl.presets import PRESETS
 from cacl.training.optim import build_optimizer, learning_rate
 from cacl.training.wiring import (
     build_frame_moco,
     build_frames_network,
     build_method,
-    channels_last_,
     initial_network,
     views_maker,
 )

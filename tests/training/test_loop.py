@@ -67,7 +67,7 @@ class Linear(nn.Module):
         nce, degree = features.square().mean(), 0.5 * (features - 1).square().mean()
         total = self.poison(nce + degree, self.steps)
         self.steps += 1
-        return StepOutput({"nce": nce, "degree": degree, "total": total}, {"similarity": nce.detach()}, (features,))
+        return StepOutput({"nce": nce, "degree": degree, "total": total}, {"similarity": nce.detach()}, features)
 
     def after_step(self, output: StepOutput, progress: float) -> None:
         self.calls.append(("after", round(progress, 6)))
@@ -174,7 +174,7 @@ def test_rows_have_the_learning_rate_the_epoch_and_every_so_often_the_gradients(
 def test_the_gradients_that_reach_the_features_are_those_of_each_term(tmp_path: Path) -> None:
     train(stage(tmp_path, epochs=1), StopRequest())
     batch = next(iter(stage(tmp_path / "other").loader.epoch(0)))
-    features = Linear()(views(batch)).features[0].detach()
+    features = Linear()(views(batch)).features.detach()
     row = rows(tmp_path)[0]
     assert row["grad_nce"] == pytest.approx((2 * features / features.numel()).norm().item(), rel=1e-5)
     assert row["grad_degree"] == pytest.approx(((features - 1) / features.numel()).norm().item(), rel=1e-5)

@@ -16,6 +16,7 @@ from cacl.data.frames import SampledFrames
 from cacl.data.loader import ClipBatch, ClipLoader
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
+from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import save_frame_weights
 from cacl.training import wiring
 from cacl.training.pretrain import resolve_settings
@@ -23,7 +24,6 @@ from cacl.training.wiring import (
     build_frame_moco,
     build_frames_network,
     build_method,
-    channels_last_,
     clip_spec,
     initial_network,
     views_maker,
