@@ -38,7 +38,8 @@ def test_degree_head_is_its_arithmetic(kind):
     x = np.concatenate([clip, twin], axis=1)
     if kind == "ratio":
         clip, twin = clip**2, twin**2  # features of G are 0 or more
-        x = np.concatenate([np.log(clip + 0.02), np.log(twin + 0.02) - np.log(clip + 0.02)], axis=1)
+        a, b = np.log(clip.numpy() + 0.02), np.log(twin.numpy() + 0.02)
+        x = np.concatenate([a, b - a], axis=1)
         x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
     w7, b7, w8, b8 = (p.detach().numpy() for p in head.parameters())
     hidden = np.maximum(x @ w7.T + b7, 0) * (uniforms.numpy() >= 0.4) / 0.6

@@ -15,6 +15,8 @@ from cacl.training import pretrain as module
 from cacl.training.pretrain import pretrain, resolve_settings
 from cacl.training.wiring import build_frames_network
 
+pytestmark = pytest.mark.usefixtures("quick_end")
+
 
 def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()

@@ -20,10 +20,10 @@ from cacl.methods.batch import StepOutput
 from cacl.methods.cacl import CACL
 from cacl.presets import ABLATIONS
 from cacl.runs import RunFolder
-from cacl.training import finish as finish_module
 from cacl.training import pretrain as module
 from cacl.training.pretrain import pretrain, resolve_settings
 
+pytestmark = pytest.mark.usefixtures("quick_end")
 TERMS = {
     "sdp": {"degree_loss"},
     "sdp*": {"degree_loss"},
@@ -44,12 +44,6 @@ def quick(tiny: dict[str, Any], finished: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def no_degree_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"accuracy": 7.0, "chance": 6.25, "frame-difference baseline": 8.0, "tested on": "unseen videos"}
-    monkeypatch.setattr(finish_module, "degree_test", lambda *parts, **keywords: known)
-
-
-@pytest.fixture
 def videos(squares: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(squares / "train", tmp_path / "videos"))
 
@@ -63,7 +57,6 @@ def test_every_method_is_here() -> None:
     assert set(TERMS) == set(ABLATIONS)
 
 
-@pytest.mark.usefixtures("no_degree_test")
 @pytest.mark.parametrize("method", list(ABLATIONS))
 def test_every_row_of_tables_1_and_2_trains(method: str, quick: dict[str, Any], squares: Path, tmp_path: Path) -> None:
     run = pretrain(squares, out=tmp_path / "run", method=method, settings=quick)
@@ -84,7 +77,6 @@ def test_every_row_of_tables_1_and_2_trains(method: str, quick: dict[str, Any], 
     assert (run.path / "frame_encoder").exists() == run.settings.uses_transformer
 
 
-@pytest.mark.usefixtures("no_degree_test")
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_the_other_presets_train(preset: str, quick: dict[str, Any], videos: Path, tmp_path: Path) -> None:
     changes = {key: value for key, value in quick.items() if key not in ("data.resize", "augment.size")}
@@ -95,7 +87,6 @@ def test_the_other_presets_train(preset: str, quick: dict[str, Any], videos: Pat
     assert run.settings.method.loss == {"paper": "inside", "released": "outside"}[preset]
 
 
-@pytest.mark.usefixtures("no_degree_test")
 def test_odd_videos_are_used_and_bad_ones_listed(
     quick: dict[str, Any],
     videos: Path,
@@ -123,7 +114,6 @@ def test_odd_videos_are_used_and_bad_ones_listed(
     assert "11 used, 3 skipped (of 14 files): see" in capsys.readouterr().err.splitlines()[-2]
 
 
-@pytest.mark.usefixtures("no_degree_test")
 def test_only_very_short_videos_train_too(
     quick: dict[str, Any], tmp_path: Path, make_square: Callable[..., Any]
 ) -> None:
@@ -134,7 +124,6 @@ def test_only_very_short_videos_train_too(
     assert len(run.metrics) == 2
 
 
-@pytest.mark.usefixtures("no_degree_test")
 def test_fewer_videos_than_a_batch_are_repeated(quick: dict[str, Any], squares: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     shutil.copy(squares / "train" / "a" / "v00.mp4", tmp_path / "videos")
@@ -142,7 +131,6 @@ def test_fewer_videos_than_a_batch_are_repeated(quick: dict[str, Any], squares: 
     assert len(run.metrics) == 1
 
 
-@pytest.mark.usefixtures("no_degree_test")
 def test_a_video_that_breaks_while_training_is_named_and_counted(
     tiny: dict[str, Any],
     squares: Path,

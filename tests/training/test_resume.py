@@ -17,7 +17,7 @@ from cacl.errors import UserError
 from cacl.runs import RunFolder
 from cacl.training.pretrain import pretrain, resume
 
-pytestmark = pytest.mark.usefixtures("quick_degree_baseline")
+pytestmark = pytest.mark.usefixtures("quick_end")
 Fingerprint = Callable[[Path], dict[str, Any]]
 
 
