@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cacl.data.catalog import Video
 
+from cacl.data.catalog import Video
 from cacl.errors import VideoError
 
 
