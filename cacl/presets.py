@@ -70,6 +70,7 @@ PAPER: dict[str, Any] = {
         "mask_own_keys": False,
         "batch_negatives": False,
         "symmetric": False,
+        "own_t_view": False,
     },
     "optim": {
         "optimizer": "sgd",
