@@ -98,7 +98,7 @@ def literal_nce(method, e, videos):
                 negatives.append(torch.dot(e["gq"][b], key))
         if method.batch_negatives:
             for other in range(len(videos)):
-                for name in ("gk", "tk"):
+                for name in ("gk", "tq", "tk"):
                     if videos[other] != videos[b] and name in e:
                         negatives.append(torch.dot(e["gq"][b], e[name][other]))
         below = sum(torch.exp(n / tau) for n in negatives)

@@ -73,7 +73,7 @@ def test_plain_convolution_over_two_frames(memory_format: torch.memory_format):
     findings = check_convolutions(plain, (2, 16, 2, 4, 4), torch.bfloat16)
     if findings:
         assert [f.quantity for f in findings] == ["weight gradient"]
-        assert findings[0].error > 1e6  # poisoned memory, not rounding
+        assert findings[0].error > 0.1  # whatever was in memory (1e30 where it was poisoned), not rounding
         return
     cured.load_state_dict(plain.state_dict())
     x = torch.randn(2, 16, 2, 4, 4)
