@@ -70,7 +70,6 @@ PAPER: dict[str, Any] = {
         "mask_own_keys": False,
         "batch_negatives": False,
         "symmetric": False,
-        "own_t_view": False,
     },
     "optim": {
         "optimizer": "sgd",

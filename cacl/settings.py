@@ -126,7 +126,6 @@ class Method(Section):
     key_order: Literal["same", "swapped"]  # order of clip and twin in view k
     mask_own_keys: bool  # keys of the query's own video are no negatives
     batch_negatives: bool  # keys of the same step are negatives too
-    own_t_view: bool  # Tq sees q's clip under an augmentation of its own, so that G and T cannot agree on the draw
     symmetric: bool  # both directions of the loss
 
     @model_validator(mode="after")

@@ -97,7 +97,6 @@ class CACL(nn.Module):
         mask_own_keys: bool = False,
         batch_negatives: bool = False,
         symmetric: bool = False,
-        own_t_view: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         degree_hidden: int = 512,
         degree_dropout: float = 0.5,
@@ -119,7 +118,6 @@ class CACL(nn.Module):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
-        self.own_t_view = own_t_view and any("tq" in pair for pair in pairs)
         self.sampler = DegreeSampler(frames)
 
         self.query = VideoEncoder(network, twin=twin, one_pass=one_pass, standardise=standardise, projection=projection)
@@ -145,10 +143,8 @@ class CACL(nn.Module):
 
     @property
     def views(self) -> int:
-        """Augmentation draws a sample: q alone for the degree task, q and k for the contrast, one more for Tq's own."""
-        if not self.pairs:
-            return 1
-        return 3 if self.own_t_view else 2
+        """Augmentation draws a sample: q alone for the degree task, q and k for the contrast."""
+        return 2 if self.pairs else 1
 
     @property
     def uniforms(self) -> int:
@@ -252,7 +248,7 @@ class CACL(nn.Module):
             key_features = self.key.features(batch.views[k], permutation_BT)
             found["gk"] = self.key.embed(key_features[::-1] if self.swapped else key_features)
         if self._uses("tq") and self.transformer is not None:
-            features_BTF = self._frame_features(batch, frames, 2 if self.own_t_view else q)
+            features_BTF = self._frame_features(batch, frames, q)
             found["tq"] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
         if self.key_transformer is not None:
             with torch.no_grad():

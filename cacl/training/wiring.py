@@ -94,7 +94,6 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         mask_own_keys=method.mask_own_keys,
         batch_negatives=method.batch_negatives,
         symmetric=method.symmetric,
-        own_t_view=method.own_t_view,
         projection=model.projection,
         degree_hidden=model.degree_hidden,
         degree_dropout=model.degree_dropout,
@@ -149,7 +148,7 @@ def views_maker(
                 blur_sigma=a.blur_sigma,
                 blur_p=a.blur_p,
             )
-            frames_BTHWC = batch.frames[:, moments - 1 if view == 1 else 0]  # view k may show another moment
+            frames_BTHWC = batch.frames[:, min(view, moments - 1)]
             x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std)
             if settings.run.channels_last:
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)

@@ -40,15 +40,15 @@ def tiny_method(*, seed=0, network="r3d10", queue_size=24, queue_videos=(), **se
     return method
 
 
-def tiny_batch(size=4, *, uniforms=20, videos=None, seed=1, views=2) -> ViewBatch:
-    """Views of noise with a different brightness a clip, shuffles, and random numbers."""
+def tiny_batch(size=4, *, uniforms=20, videos=None, seed=1) -> ViewBatch:
+    """Two views of noise with a different brightness a clip, shuffles, and random numbers."""
     rng = np.random.default_rng(seed)
     base = rng.random((size, 1, 1, 1, 1)) + 0.5 * rng.random((size, 3, FRAMES, SIDE, SIDE))
-    clips = [torch.from_numpy(base + 0.2 * rng.random(base.shape)).float() for _ in range(views)]
+    views = [torch.from_numpy(base + 0.2 * rng.random(base.shape)).float() for _ in range(2)]
     permutations = np.stack([uniform_permutation(FRAMES, rng) for _ in range(size)])
     degrees = [degree_class(shuffle_degree(permutation)) for permutation in permutations]
     return ViewBatch(
-        tuple(clips),
+        tuple(views),
         {"permutation": torch.from_numpy(permutations), "degree": torch.tensor(degrees)},
         torch.tensor(range(size) if videos is None else videos),
         torch.from_numpy(rng.random((size, uniforms))).float(),
