@@ -125,7 +125,7 @@ class Method(Section):
     queue_size: Auto | Positive
     key_order: Literal["same", "swapped"]  # order of clip and twin in view k
     mask_own_keys: bool  # keys of the query's own video are no negatives
-    batch_negatives: bool  # keys of the same step are negatives too
+    batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
     symmetric: bool  # both directions of the loss
 
     @model_validator(mode="after")

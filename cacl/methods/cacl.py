@@ -293,7 +293,7 @@ class CACL(nn.Module):
                 negatives_BK = _without(negatives_BK, video_B[:, None] == self.queue.videos[None, :])
             if self.batch_negatives:
                 same = video_B[:, None] == video_B[None, :]
-                for name in ("gk", "tq", "tk"):  # Tq too: else Gq and Tq agree by running away from the older keys
+                for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
                     if name in embeddings:
                         others_BB = _without(query_BE @ embeddings[name].float().T, same)
                         negatives_BK = torch.cat([negatives_BK, others_BB], dim=1)
