@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,24 +22,10 @@ from torch import Tensor
 
 from cacl.data.clips import ClipPlan
 from cacl.data.randomness import generator
+from cacl.data.sources import FrameSource
 from cacl.errors import UserError, VideoError
 
 _MOST_FAILURES = 100  # so many failures for one sample mean that the disk is gone, not that some videos are bad
-
-
-class Frames(Protocol):
-    """What the loader wants of a source of frames; ``read`` may be called from several threads at once."""
-
-    @property
-    def height(self) -> int:
-        """Height of the frames in pixels."""
-
-    @property
-    def width(self) -> int:
-        """Width of the frames in pixels."""
-
-    def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Frames of a video, uint8 ``[T, H, W, 3]``; raises VideoError."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +97,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        source: Frames,
+        source: FrameSource,
         frames_per_video: Sequence[int],
         plan: Callable[[int, np.random.Generator], ClipPlan],
         *,

@@ -17,7 +17,7 @@ from cacl.experiments.evaluate import evaluate
 from cacl.training.pretrain import pretrain, resolve_settings
 from cacl.training.run import Run
 
-# Some 320 steps of CACL and 160 of MoCo on frames: two minutes and a quarter of a minute on two cores.
+# 324 steps of CACL and of V-MoCo, 170 of MoCo on frames: enough for these videos, short enough for a laptop.
 SETTINGS: dict[str, Any] = {"optim.epochs": 36, "frames.optim.epochs": 10}
 
 

@@ -10,7 +10,8 @@ import torch
 from cacl.config import Optim
 from cacl.data.dataset import Dataset
 from cacl.data.frames import SampledFrames
-from cacl.data.loader import ClipBatch, ClipLoader, Failure, Frames
+from cacl.data.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.sources import FrameSource
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
@@ -95,7 +96,13 @@ def video_stage(
 
 
 def _loader(
-    run: RunFolder, source: Frames, frames: list[int], method: CACL | FrameMoCo, *, batch_size: int, names: list[str]
+    run: RunFolder,
+    source: FrameSource,
+    frames: list[int],
+    method: CACL | FrameMoCo,
+    *,
+    batch_size: int,
+    names: list[str],
 ) -> ClipLoader:
     settings = run.resolved.settings
     assert settings.data.workers != "auto"
