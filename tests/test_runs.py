@@ -26,10 +26,10 @@ from pathlib import Path
 from cacl.runs import RunFolder
 with RunFolder.open(Path(sys.argv[1])):
     if len(sys.argv) > 2 and os.fork() == 0:
-        print("child", os.getpid(), flush=True)
+        os.write(1, b"child %d\\n" % os.getpid())
         time.sleep(60)
         os._exit(0)
-    print("held", os.getpid(), flush=True)
+    os.write(1, b"held %d\\n" % os.getpid())  # one write a line: two processes share the pipe
     time.sleep(60)
 """
 
