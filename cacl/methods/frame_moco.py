@@ -35,6 +35,7 @@ class FrameMoCo(nn.Module):
         momentum: float = 0.999,
         queue_size: int = 65536,
         mask_own_keys: bool = False,
+        batch_negatives: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         standardise: bool = False,
     ) -> None:
@@ -44,10 +45,11 @@ class FrameMoCo(nn.Module):
             frame_encoder: ``[N, 3, H, W]`` to ``[N, F]``; its weights are the result.
             standardise: each frame to mean 0 and standard deviation near 1, as CACL shows frames to T.
             mask_own_keys: other frames of the query's own video are no negatives; ``batch.video`` tells which.
+            batch_negatives: the keys of the batch's frames of other videos are negatives too.
         """
         super().__init__()
         self.temperature, self.momentum, self.mask_own_keys = temperature, momentum, mask_own_keys
-        self.standardise = standardise
+        self.batch_negatives, self.standardise = batch_negatives, standardise
         head = contrast_head(frame_encoder.num_features, projection=projection)
         self.query = nn.Sequential(frame_encoder, head)
         self.key = momentum_copy(self.query)
@@ -81,6 +83,11 @@ class FrameMoCo(nn.Module):
         if self.mask_own_keys:
             own_BK = batch.video[:, None] == self.queue.videos[None, :]
             negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
+        if self.batch_negatives:
+            same_BB = batch.video[:, None] == batch.video[None, :]
+            with torch.autocast(features_BF.device.type, enabled=False):
+                others_BB = (query_BE @ key_BE.T).masked_fill(same_BB, -torch.inf)
+            negatives_BK = torch.cat([negatives_BK, others_BB], dim=1)
         nce = contrastive_loss([positive_B], negatives_BK, temperature=self.temperature, form="outside")
         return StepOutput({"nce": nce, "total": nce}, metrics, features_BF, key_BE, batch.video)
 

@@ -13,6 +13,7 @@ from cacl.errors import UserError
 
 STEPS = 900  # of CACL: see docs/recipes.md
 FRAME_STEPS = 350  # of MoCo on frames
+FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
 SMALLEST_QUEUE = 64
 
 
@@ -76,7 +77,7 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
             f"about {FRAME_STEPS} steps of {steps} an epoch",
         )
     if settings.frames.queue_size == "auto":
-        size, bound = _queue(frames // 2, most=65536)
+        size, bound = _queue(frames // 2, most=FRAME_QUEUE)
         values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
 

@@ -109,6 +109,7 @@ def build_frame_moco(settings: Settings, frame_encoder: ResNet, *, queue_size: i
         momentum=settings.frames.momentum,
         queue_size=queue_size,
         mask_own_keys=settings.method.mask_own_keys,
+        batch_negatives=settings.method.batch_negatives,
         projection=settings.model.projection,
         standardise=settings.model.standardise != "none",
     )

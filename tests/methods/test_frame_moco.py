@@ -45,15 +45,22 @@ def literal(method, batch):
         for key, video in zip(method.queue.keys, method.queue.videos.tolist(), strict=True):
             if not (method.mask_own_keys and video == batch.video[i]):
                 below = below + torch.exp(torch.dot(q[i], key) / method.temperature)
+        for j in range(len(k)):
+            if method.batch_negatives and batch.video[j] != batch.video[i]:
+                below = below + torch.exp(torch.dot(q[i], k[j]) / method.temperature)
         loss = loss - torch.log(positive / below)
     return loss / len(q), k
 
 
 @pytest.mark.parametrize("projection", ["linear", "mlp"])
+@pytest.mark.parametrize("batch_negatives", [False, True])
 @pytest.mark.parametrize("mask_own_keys", [False, True])
-def test_step_is_its_literal_transcription(mask_own_keys, projection, monkeypatch):
+def test_step_is_its_literal_transcription(mask_own_keys, batch_negatives, projection, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    method, batch = make(mask_own_keys=mask_own_keys, projection=projection).double(), frames()
+    method, batch = (
+        make(mask_own_keys=mask_own_keys, batch_negatives=batch_negatives, projection=projection).double(),
+        frames(),
+    )
     output = method(batch)
     expected, keys = literal(method, batch)
     assert output.terms["total"].item() == pytest.approx(expected.item(), abs=1e-9)

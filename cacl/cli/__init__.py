@@ -1,0 +1,63 @@
+"""The command line: parse, call, print. Results go to stdout, progress and notes to stderr; UserError exits with 2."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from typing import cast
+
+import typer
+
+from cacl.cli import videos, training, evaluation  # isort: skip  (the order of the help)
+from cacl.cli.app import app
+from cacl.errors import UserError, did_you_mean
+
+__all__ = ["app", "evaluation", "main", "training", "videos"]
+
+# Some versions of typer use click, others carry a copy of it, whose errors are other classes.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main() -> None:
+    """Entry point: UserError is a sentence and status 2; a stop asked for is saved and says how to go on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    command = typer.main.get_command(app)
+    try:
+        status = command(prog_name="cacl", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except _UsageError as error:
+        _show_usage_error(cast(typer.BadParameter, error), list(getattr(command, "commands", [])))
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        from cacl.training.stop import Stopped
+
+        if not isinstance(error, Stopped):
+            raise
+        command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}"
+        print(f"Stopped, everything is saved. Go on: {command_line}", file=sys.stderr)
+        sys.exit(error.code)
+
+
+def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
+    """What is wrong with the command line, with the nearest right word and where to read on."""
+    message = error.format_message().strip()
+    if not message or "\n" in message:  # no word at all was given: this is the help
+        print(message, end="\n" * bool(message), file=sys.stderr)
+        return
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
+    path = "cacl" if error.ctx is None else error.ctx.command_path
+    message = message.rstrip(".")
+    stop = "" if message.endswith(("?", "!")) else "."
+    print(f"{message}{stop}{hint} See: {path} --help", file=sys.stderr)

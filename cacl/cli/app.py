@@ -1,0 +1,41 @@
+"""The Typer app and the options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learn from unlabelled video: self-supervised video representations after CACL (CVPR 2022).",
+)
+
+Videos = Annotated[Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.")]
+LISTS = "Folder with the data set's split lists, or one list file"
+Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.")]
+Split = Annotated[int, typer.Option(help="Which split of the lists.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting: --set method.temperature=0.1 (repeatable).")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cacl import __version__
+
+        print(f"cacl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _cacl(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Only for what is asked of no verb; the help is the app's."""

@@ -1,0 +1,79 @@
+"""The verbs that say how good it is: evaluate, demo."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cacl.cli.app import LISTS, Split, app
+from cacl.errors import UserError
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    videos: Annotated[
+        Path | None, typer.Argument(help="Labelled videos with a train and a test part.  [default: the run's own]")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,
+    split: Split = 1,
+    beside: Annotated[list[Path] | None, typer.Option(help="Another run for the same table (repeatable).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Evaluate a run as the paper does, beside chance, two baselines and the untrained network.
+
+    Example: cacl evaluate runs/ucf --protocol retrieval
+    """
+    from cacl.experiments.evaluate import evaluate as run_evaluation
+
+    if protocol != "retrieval":
+        raise UserError(f"--protocol is {protocol}; it can be retrieval.")
+    results = run_evaluation(run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [])
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    show_results(results)
+    print(f"Report: {run / 'report.html'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes, new or empty.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Makes the videos, too.")] = 0,
+    seeds: Annotated[int, typer.Option(help="So many demos, seed after seed, with mean and standard deviation.")] = 1,
+) -> None:
+    """Generate videos, learn from them, see that it worked: everything in some minutes, nothing to download.
+
+    Example: cacl demo --out runs/demo
+    """
+    from cacl.experiments.demo import demo as run_demo
+
+    show_results(run_demo(out, first_seed=seed, seeds=seeds))
+    print(f"Report: {out / 'report.html'}")
+
+
+def show_results(results: dict[str, Any]) -> None:
+    """The tables of an evaluation on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    spread = results.get("standard deviation", {})
+    recalls = results["retrieval"]
+    table = Table("retrieval, %", *next(iter(recalls.values())))
+    for name, row in recalls.items():
+        deviation = spread.get("retrieval", {}).get(name, {})
+        table.add_row(
+            name, *(f"{v:.1f}" + (f" ± {deviation[k]:.1f}" if k in deviation else "") for k, v in row.items())
+        )
+    console.print(table)
+    if "degree" in results:
+        degree = results["degree"]
+        print(
+            f"Shuffle degree on {degree.get('tested on', 'unseen videos')}: {degree['accuracy']:.1f} % right "
+            f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)"
+        )

@@ -1,0 +1,89 @@
+"""The verb that learns: pretrain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cacl.cli.app import LISTS, Sets, Split, app
+from cacl.errors import UserError
+
+_NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "config")
+
+
+@app.command()
+def pretrain(
+    context: typer.Context,
+    videos: Annotated[
+        Path | None, typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty.  [default: runs/NAME]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
+    preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
+    method: Annotated[
+        str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3.")
+    ] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.")] = None,
+    split: Split = 1,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
+    network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    sets: Sets = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings and stop.")] = False,
+) -> None:
+    """Learn an encoder from a folder of videos.
+
+    Examples: cacl pretrain videos/ --out runs/gulls
+
+    cacl pretrain --resume runs/gulls
+    """
+    from cacl.training import pretrain as training
+
+    flags: dict[str, Any] = {
+        "optim.epochs": epochs,
+        "optim.batch_size": batch_size,
+        "model.network": network,
+        "run.seed": seed,
+    }
+    flags = {key: value for key, value in flags.items() if value is not None}
+    assignments = tuple(sets or ())
+    if resume is not None:
+        _check_resume(context, resume)
+    if print_config:
+        resolved = (
+            training.resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
+            if resume is None
+            else training.resume_settings(resume, settings=flags, assignments=assignments)
+        )
+        print(resolved.to_yaml(), end="")
+        return
+    if resume is not None:
+        run = training.resume(resume, settings=flags, assignments=assignments)
+    elif videos is None:
+        raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
+    else:
+        run = training.pretrain(
+            videos,
+            out=out or Path("runs") / (videos.resolve().name or "run"),
+            preset=preset,
+            method=method,
+            lists=lists,
+            split=split,
+            config=config,
+            settings=flags,
+            assignments=assignments,
+        )
+    print(run.path)
+
+
+def _check_resume(context: typer.Context, run: Path) -> None:
+    """Raise UserError for what is given beside --resume and would not be heeded."""
+    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
+    wrong = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if wrong:
+        names = ", ".join("VIDEOS" if name == "videos" else f"--{name}" for name in wrong)
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")

@@ -1,0 +1,87 @@
+"""The verbs that look at videos and train nothing: check, prepare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cacl.cli.app import Lists, Split, Videos, app
+from cacl.errors import UserError, did_you_mean
+
+
+@app.command()
+def check(
+    videos: Videos,
+    lists: Lists = None,
+    split: Split = 1,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the list of all files here.")] = None,
+) -> None:
+    """Read every header and say which videos are usable, and why the others are not. Trains nothing.
+
+    Example: cacl check videos/ --deep
+    """
+    from cacl.data.advice import suggestions
+    from cacl.data.catalog import scan
+    from cacl.data.store import FrameStore, is_store
+    from cacl.training.progress import VideoProgress
+
+    if is_store(videos):
+        catalog = FrameStore(videos).catalog
+    else:
+        with VideoProgress() as progress:
+            catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
+    for skipped in catalog.skipped:
+        print(f"skipped  {skipped.path}: {skipped.reason}")
+    for video in catalog.videos:
+        if video.note:
+            print(f"note     {video.path}: {video.note}")
+    frames = sum(video.frames for video in catalog.videos)
+    print(f"{catalog.summary()}; {frames} frames, {len(catalog.labels)} labels.")
+    if csv is not None:
+        catalog.write_csv(csv)
+    if advice := suggestions(catalog):
+        print(advice)
+
+
+@app.command()
+def prepare(
+    videos: Videos,
+    out: Annotated[Path, typer.Option(help="The store to make.")],
+    lists: Lists = None,
+    split: Split = 1,
+    preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
+    kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
+    workers: Annotated[int, typer.Option(help="Processes that decode.")] = 2,
+) -> None:
+    """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
+
+    Example: cacl prepare videos/ --out videos.store
+    """
+    from cacl.data.catalog import scan
+    from cacl.data.store import build_store, is_store
+    from cacl.training.pretrain import resolve_settings
+    from cacl.training.progress import VideoProgress
+
+    if kind not in ("jpeg", "raw"):
+        raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")
+    height, width = size or resolve_settings(preset=preset).settings.data.resize
+    if is_store(videos):
+        raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
+    if min(height, width) < 1:
+        raise UserError(f"--size is {height} {width}; height and width are 1 pixel or more.")
+    with VideoProgress() as progress:
+        catalog = scan(videos, lists=lists, split=split, progress=progress.of("files looked at"))
+        store = build_store(
+            catalog,
+            out,
+            height=height,
+            width=width,
+            kind=kind,  # type: ignore[arg-type]
+            workers=workers,
+            progress=progress.of("videos decoded"),
+        )
+    print(f"{store.catalog.summary()}. {out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
