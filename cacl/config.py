@@ -134,7 +134,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def load_resolved(file: Path) -> Resolved:
     """The settings that ``Resolved.to_yaml`` wrote, with the origins from its comments."""
-    settings = _validate(read_yaml(file))
+    try:
+        settings = _validate(read_yaml(file))
+    except UserError as error:
+        raise UserError(f"{file} was written by another version of cacl, or changed since:\n{error}") from error
     origins, stack = {}, list[str]()
     for line in file.read_text(encoding="utf-8").split("\n"):
         depth = (len(line) - len(line.lstrip())) // 2
@@ -163,6 +166,12 @@ def _validate(tree: Mapping[str, Any]) -> Settings:
                 continue
             # behind the names of settings come places in a list, and which type of a union was tried
             key = ".".join(str(part) for part in problem["loc"] if str(part).isidentifier())
+            if problem["type"] == "extra_forbidden":
+                sentences.append(f"{key} is not a setting of this version of cacl.")
+                continue
+            if problem["type"] == "missing" and isinstance(problem["loc"][-1], str):
+                sentences.append(f"{key} is missing.")
+                continue
             found[key] = problem["input"]
             wanted.setdefault(key, []).append(_wanted(problem["type"], problem["msg"]))
         for key, value in found.items():

@@ -308,3 +308,17 @@ def test_differences():
         "optim.lr": (0.001, 1.0),
         "method.pairs": (("gq_gk", "gq_tq", "gq_tk", "tq_tk"), ("gq_gk",)),
     }
+
+
+def test_a_run_of_another_version_says_which_settings_differ(tmp_path):
+    text = resolve(SMALL).to_yaml()
+    lines = [line for line in text.splitlines() if not line.strip().startswith("temperature:")]
+    lines.insert(lines.index("run:") + 1, "  colour: red")
+    file = write(tmp_path, "\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="another version of cacl") as error:
+        load_resolved(file)
+    assert str(error.value).splitlines()[1:] == [
+        "method.temperature is missing.",
+        "frames.temperature is missing.",
+        "run.colour is not a setting of this version of cacl.",
+    ]

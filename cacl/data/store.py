@@ -114,8 +114,10 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
         raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
     changed = [key for key, value in request.items() if manifest.get(key) != value]
     if changed:
-        what = " and ".join({"videos": "other videos", "root": "another folder"}.get(k, k) for k in changed)
-        raise UserError(f"{out} holds a frame store made with a different {what}. Choose another folder, or delete it.")
+        what = " and ".join(
+            {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
+        )
+        raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
     return FrameStore(out)
 
 

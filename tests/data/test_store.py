@@ -175,7 +175,7 @@ def test_a_video_that_kills_its_process_is_reported(
 def test_an_existing_folder_is_opened_or_refused(catalog: Catalog, raw: FrameStore, tmp_path: Path) -> None:
     again = build_store(catalog, raw.path, height=H, width=W, kind="raw")
     assert again.catalog == raw.catalog
-    with pytest.raises(UserError, match="a different height and width"):
+    with pytest.raises(UserError, match="another height and another width"):
         build_store(catalog, raw.path, height=W, width=H, kind="raw")
     with pytest.raises(UserError, match="other videos"):
         build_store(
