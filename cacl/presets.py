@@ -172,6 +172,7 @@ SMALL = _with(
     model__degree_input="ratio",
     method__one_pass=True,
     method__loss="outside",
+    method__degree_weight=2.0,
     method__temperature=0.1,
     method__momentum=0.99,
     method__momentum_schedule="cosine",
@@ -202,16 +203,23 @@ SMALL = _with(
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": PAPER, "released": RELEASED, "small": SMALL}
 
-_DEGREE_ONLY = {"method.twin": True, "method.pairs": [], "method.degree_weight": 1.0}
 ABLATIONS: dict[str, dict[str, Any]] = {
     # Table 1
-    "sdp": {**_DEGREE_ONLY, "method.degree_sampling": "uniform"},
-    "sdp*": {**_DEGREE_ONLY, "method.degree_sampling": "permutation"},
+    "sdp": {"method.twin": True, "method.pairs": [], "method.degree_sampling": "uniform"},
+    "sdp*": {"method.twin": True, "method.pairs": [], "method.degree_sampling": "permutation"},
     "v-moco": {"method.twin": False, "method.pairs": ["gq_gk"], "method.degree_weight": 0.0},
-    "sdp+v-moco": {"method.twin": True, "method.pairs": ["gq_gk"], "method.degree_weight": 1.0},  # Table 2, row 1
+    "sdp+v-moco": {"method.twin": True, "method.pairs": ["gq_gk"]},  # Table 2, row 1
     "v-moco+t": {"method.twin": True, "method.pairs": ALL_PAIRS, "method.degree_weight": 0.0},
-    "cacl": {"method.twin": True, "method.pairs": ALL_PAIRS, "method.degree_weight": 1.0},  # Table 2, row 4
+    "cacl": {"method.twin": True, "method.pairs": ALL_PAIRS},  # Table 2, row 4
     # Table 2
-    "pairs2": {"method.twin": True, "method.pairs": ALL_PAIRS[:2], "method.degree_weight": 1.0},
-    "pairs3": {"method.twin": True, "method.pairs": ALL_PAIRS[:3], "method.degree_weight": 1.0},
+    "pairs2": {"method.twin": True, "method.pairs": ALL_PAIRS[:2]},
+    "pairs3": {"method.twin": True, "method.pairs": ALL_PAIRS[:3]},
 }
+
+
+def ablation(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys and values of a row of ``ABLATIONS`` under a preset.
+
+    A row that learns the degree keeps the preset's lambda, or has 1 where that is 0 (``released``).
+    """
+    return {"method.degree_weight": preset["method"]["degree_weight"] or 1.0, **ABLATIONS[name]}

@@ -13,7 +13,7 @@ import yaml
 from cacl.config import differences, resolve
 from cacl.data.shuffle import degree_class, shuffle_degree, uniform_permutation
 from cacl.methods.batch import ViewBatch
-from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED
+from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED, ablation
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 PAGE = (Path(__file__).parents[1] / "docs" / "fidelity.md").read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def test_what_we_added_is_off_in_paper_and_released(preset):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", [None, *ABLATIONS])
 def test_every_preset_and_method_resolves(preset, method):
-    resolved = resolve(PRESETS[preset], ablation=ABLATIONS[method] if method else None)
+    resolved = resolve(PRESETS[preset], ablation=ablation(method, PRESETS[preset]) if method else None)
     assert resolved.settings.preset == preset
     changed = differences(resolve(PRESETS[preset]).settings, resolved.settings)
     assert all(key.startswith("method.") for key in changed)
@@ -125,7 +125,8 @@ def batch(size=4) -> ViewBatch:
 def test_each_row_of_tables_1_and_2_builds_and_is_what_the_table_says(name, preset):
     twin, head, transformer, copy_of_it, keys, pairs, degree_counts = ROWS[name]
     network = "r3d10" if preset == "released" else PRESETS[preset]["model"]["network"]  # r3d34 takes long
-    resolved = resolve(PRESETS[preset], ablation=ABLATIONS[name], assignments=(*TINY, f"model.network={network}"))
+    row = ablation(name, PRESETS[preset])
+    resolved = resolve(PRESETS[preset], ablation=row, assignments=(*TINY, f"model.network={network}"))
     settings = resolved.settings
     assert settings.uses_transformer is transformer
     frame_encoder = build_frames_network(settings, weights=None) if transformer else None
@@ -151,7 +152,7 @@ def test_each_row_of_tables_1_and_2_builds_and_is_what_the_table_says(name, pres
 
 
 def test_cacl_is_the_default_method_of_paper_and_table_1_row_4_is_table_2_row_1():
-    assert resolve(PAPER).settings == resolve(PAPER, ablation=ABLATIONS["cacl"]).settings
+    assert resolve(PAPER).settings == resolve(PAPER, ablation=ablation("cacl", PAPER)).settings
     assert ABLATIONS["sdp+v-moco"]["method.pairs"] == ABLATIONS["pairs2"]["method.pairs"][:1]
     assert set(ROWS) == set(ABLATIONS)
 
@@ -162,3 +163,10 @@ def test_initial_weights_are_a_function_of_the_seed():
     )
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize(("preset", "weight"), [("paper", 1.0), ("released", 1.0), ("small", 2.0)])
+def test_rows_that_learn_the_degree_keep_the_presets_weight(preset, weight):
+    weights = {name: ablation(name, PRESETS[preset])["method.degree_weight"] for name in ABLATIONS}
+    assert {name for name, found in weights.items() if found == 0} == {"v-moco", "v-moco+t"}
+    assert {found for found in weights.values() if found} == {weight}

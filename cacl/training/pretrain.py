@@ -17,7 +17,7 @@ from cacl.data.dataset import Dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import read_frame_state
-from cacl.presets import ABLATIONS, PRESETS
+from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
 from cacl.training.auto import auto_values, check_device, device_auto
 from cacl.training.finish import finish
@@ -46,7 +46,7 @@ def resolve_settings(
     return resolve(
         PRESETS[preset],
         file=None if config is None else Path(config),
-        ablation=None if method is None else ABLATIONS[method],
+        ablation=None if method is None else ablation(method, PRESETS[preset]),
         assignments=tuple(assignments),
         flags=flags,
     )

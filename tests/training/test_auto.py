@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cacl.config import resolve
-from cacl.presets import ABLATIONS, PAPER, RELEASED, SMALL
+from cacl.presets import PAPER, RELEASED, SMALL, ablation
 from cacl.training import auto
 from cacl.training.auto import auto_values, frame_auto_values, samples_per_video
 
 
 def small(*assignments, method=None):
-    return resolve(SMALL, assignments=assignments, ablation=ABLATIONS[method] if method else None)
+    return resolve(SMALL, assignments=assignments, ablation=ablation(method, SMALL) if method else None)
 
 
 @pytest.mark.parametrize("videos", [1, 5, 31, 32, 33, 300, 843, 9537, 100_000])
