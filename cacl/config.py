@@ -12,13 +12,13 @@ import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from cacl.errors import UserError, did_you_mean
-from cacl.settings import Augment, Data, Frames, Method, Model, Optim, Run, Settings
+from cacl.settings import Augment, Data, Frames, Method, Model, Optim, Run, Section, Settings
 
 __all__ = [
     "Augment",
@@ -28,29 +28,34 @@ __all__ = [
     "Model",
     "Optim",
     "Resolved",
+    "ResolvedOf",
     "Run",
     "Settings",
     "differences",
     "load_resolved",
+    "load_resolved_as",
     "read_yaml",
     "resolve",
+    "resolve_as",
 ]
+
+Tree = TypeVar("Tree", bound=Section)
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedOf(Generic[Tree]):
     """Settings with the origin of every value (``preset small``, ``file x.yaml``, ``--set``, ``flag``, ``auto: …``)."""
 
-    settings: Settings
+    settings: Tree
     origins: Mapping[str, str]
 
-    def with_auto(self, values: Mapping[str, tuple[Any, str]]) -> Resolved:
+    def with_auto(self, values: Mapping[str, tuple[Any, str]]) -> ResolvedOf[Tree]:
         """Replace ``auto`` values; each comes with the reason that is written beside it."""
         tree = self.settings.model_dump()
         for key, (value, _) in values.items():
             _put(tree, key, value)
         reasons = {key: f"auto: {reason}" for key, (_, reason) in values.items()}
-        return Resolved(_validate(tree), {**self.origins, **reasons})
+        return ResolvedOf(_validate(type(self.settings), tree), {**self.origins, **reasons})
 
     def to_yaml(self) -> str:
         """The whole tree as YAML, each line with its origin as a comment."""
@@ -68,6 +73,10 @@ class Resolved:
         return "\n".join(lines) + "\n"
 
 
+Resolved = ResolvedOf[Settings]
+"""The settings of a pretraining."""
+
+
 def resolve(
     preset: Mapping[str, Any],
     *,
@@ -76,12 +85,26 @@ def resolve(
     assignments: tuple[str, ...] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
+    """``resolve_as`` for the settings of a pretraining."""
+    return resolve_as(Settings, preset, file=file, ablation=ablation, assignments=assignments, flags=flags)
+
+
+def resolve_as(
+    kind: type[Tree],
+    preset: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    ablation: Mapping[str, Any] | None = None,
+    assignments: tuple[str, ...] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> ResolvedOf[Tree]:
     """Merge preset < ablation < file < ``--set`` < flags, and check the whole.
 
     Args:
+        kind: the class of the settings.
         preset: a complete tree (``presets.PRESETS[name]``).
         file: YAML with any part of the tree.
-        ablation: dotted keys and values (``presets.ABLATIONS[name]``).
+        ablation: dotted keys and values (``presets.ablation``).
         assignments: ``a.b=value`` as YAML scalars.
         flags: dotted keys and values, from the command line or from Python; ``None`` is a value as any other.
 
@@ -109,21 +132,23 @@ def resolve(
                 origins[key] = origin
     problems = [problem for problem in problems if problem]
     try:
-        settings = _validate(tree)
+        settings = _validate(kind, tree)
     except UserError as error:
         problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
-    return Resolved(settings, origins)
+    return ResolvedOf(settings, origins)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """A settings file as a tree. Raises UserError when it cannot be read or is no tree."""
     try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{file}: {file.stat().st_size} bytes are no settings; name a YAML file of settings.")
         tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name a YAML file of settings.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())}); mend the file.") from error
     if tree is None:
         return {}
@@ -133,9 +158,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def load_resolved(file: Path) -> Resolved:
-    """The settings that ``Resolved.to_yaml`` wrote, with the origins from its comments."""
+    """The settings of a pretraining that ``Resolved.to_yaml`` wrote, with the origins from its comments."""
+    return load_resolved_as(Settings, file)
+
+
+def load_resolved_as(kind: type[Tree], file: Path) -> ResolvedOf[Tree]:
+    """The same for settings of any class."""
     try:
-        settings = _validate(read_yaml(file))
+        settings = _validate(kind, read_yaml(file))
     except UserError as error:
         raise UserError(f"{file} was written by another version of cacl, or changed since:\n{error}") from error
     origins, stack = {}, list[str]()
@@ -144,18 +174,18 @@ def load_resolved(file: Path) -> Resolved:
         stack = [*stack[:depth], line.strip().split(":", 1)[0]]
         if "  # " in line:
             origins[".".join(stack)] = line.rsplit("  # ", 1)[1]
-    return Resolved(settings, origins)
+    return ResolvedOf(settings, origins)
 
 
-def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+def differences(old: Section, new: Section) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with both values."""
     a, b = dict(_flat(old.model_dump())), dict(_flat(new.model_dump()))
     return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
 
 
-def _validate(tree: Mapping[str, Any]) -> Settings:
+def _validate(kind: type[Tree], tree: Mapping[str, Any]) -> Tree:
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         found: dict[str, Any] = {}
         wanted: dict[str, list[str]] = {}
@@ -229,7 +259,7 @@ def _assignments(texts: tuple[str, ...], problems: list[str]) -> Iterator[tuple[
             continue
         try:
             yield key.strip(), yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             problems.append(f"--set {text}: the value is not YAML ({' '.join(str(error).split())}).")
 
 
@@ -243,6 +273,7 @@ def _one_line(value: Any) -> str:
     return text
 
 
+_MOST_BYTES = 2**20  # of a settings file
 _MORE = {"greater": "more", "less": "less"}
 _WANTED = {
     "missing": "a longer list",
@@ -257,7 +288,16 @@ _WANTED = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number (YAML 1.1 wants 1.0e-3), and a key given twice is an error."""
+    """YAML in which 1e-3 is a number (YAML 1.1 wants 1.0e-3), and a key given twice or an alias is an error.
+
+    Some lines of aliases of aliases can stand for more text than fits into any memory.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "settings have no aliases (*name)", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -1,8 +1,9 @@
-"""The two errors that are not bugs, and the help that a misspelt name gets."""
+"""The two errors that are not bugs, the help that a misspelt name gets, and names of files as text."""
 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -34,3 +35,22 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the choice nearest to ``name``, or nothing when none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def printable(text: str) -> str:
+    """Text with a file's name in it, for a line, a picture or a terminal: what is no text comes as ``\\n``, ``\\xe9``.
+
+    Names may hold line breaks, commands to the terminal, signs that turn the direction of writing, and bytes that are
+    no text at all. The joiners that some scripts need inside words stay.
+    """
+    return "".join(_escaped(c) if unicodedata.category(c) in _NO_TEXT and c not in _JOINERS else c for c in text)
+
+
+_NO_TEXT = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()

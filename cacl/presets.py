@@ -70,6 +70,7 @@ PAPER: dict[str, Any] = {
         "mask_own_keys": False,
         "batch_negatives": False,
         "symmetric": False,
+        "batchnorm": "global",
     },
     "optim": {
         "optimizer": "sgd",
@@ -142,6 +143,7 @@ RELEASED = _with(
     method__degree_weight=0.0,  # the joint script's weight: the head runs, nothing is learnt from it
     method__degree_sampling="subset",
     method__key_order="swapped",
+    method__batchnorm="process",
     optim__lr=1e-2,
     optim__weight_decay=1e-4,
 )

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from cacl.config import Resolved, load_resolved
-from cacl.errors import UserError
+from cacl.config import Resolved, ResolvedOf, load_resolved
+from cacl.errors import UserError, printable
 
 _LOCK = ".lock"
 _BEGINNING = ("data.json", "environment.json", "config.yaml")  # in this order
@@ -39,17 +39,26 @@ os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 class RunFolder:
-    """A run on disk, opened for writing by one process at a time; use it as a context manager."""
+    """A run on disk, opened for writing by one process at a time; use it as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    Of several processes that train together the first one is the owner; the others only read, and what they would
+    write or log the owner writes.
+    """
+
+    def __init__(self, path: Path, *, owner: bool = True) -> None:
         self.path = path
+        self.owner = owner
         self._lock: TextIO | None = None
 
     @classmethod
-    def create(cls, path: Path, resolved: Resolved, data: Mapping[str, Any]) -> RunFolder:
+    def create(cls, path: Path, resolved: ResolvedOf[Any], data: Mapping[str, Any]) -> RunFolder:
         """A new run folder. Raises UserError when the folder holds something already.
 
         What a process left that died before its run began is written over.
+
+        Args:
+            resolved: its settings.
+            data: where the videos are; ``verb`` names the command that goes on with the run, by default pretrain.
         """
         run, texts = cls(path), (json.dumps(dict(data), indent=2), json.dumps(environment(), indent=2))
         try:
@@ -74,13 +83,17 @@ class RunFolder:
             self.path.rmdir()
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """An existing run. Raises UserError when there is none."""
+    def open(cls, path: Path, *, verb: str = "pretrain") -> RunFolder:
+        """An existing run made by ``cacl verb``. Raises UserError when there is none."""
         if not (path / "config.yaml").is_file():
-            raise UserError(f"{path} is not a run folder (no config.yaml in it); name a folder made by cacl pretrain.")
+            raise UserError(f"{path} is not a run folder (no config.yaml in it); name a folder made by cacl {verb}.")
+        if (found := _verb(path)) != verb:
+            raise UserError(f"{path} was made by cacl {found}; name a folder made by cacl {verb}.")
         return cls(path)
 
     def __enter__(self) -> RunFolder:
+        if not self.owner:
+            return self
         try:
             lock = (self.path / _LOCK).open("a+")
         except OSError as error:
@@ -123,6 +136,8 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a small text file whole or not at all."""
+        if not self.owner:
+            return
         target = self.path / name
         partial = target.with_name(_partial(target.name))
         with partial.open("w", encoding="utf-8") as file:
@@ -133,6 +148,9 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """A line for the user (stderr) and for ``log.txt``."""
+        if not self.owner:
+            return
+        text = "\n".join(printable(line) for line in text.split("\n"))
         print(text, file=sys.stderr, flush=True)
         with (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
@@ -183,6 +201,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _verb(path: Path) -> str:
+    """Which command made a run."""
+    try:
+        return str(json.loads((path / "data.json").read_text()).get("verb", "pretrain"))
+    except (OSError, ValueError, AttributeError):
+        return "pretrain"
+
+
 def _check_free(path: Path, *, videos: str) -> None:
     """Raise UserError where a folder holds more than what a process left that died before its run began."""
     if not path.exists():
@@ -192,8 +218,8 @@ def _check_free(path: Path, *, videos: str) -> None:
     names = {file.name for file in path.iterdir()}
     if "config.yaml" in names:
         raise UserError(
-            f"{path} holds a run already. Continue it: cacl pretrain --resume {path}; "
-            f"or choose another --out for a new one: cacl pretrain {videos} --out {path}-2"
+            f"{path} holds a run already. Continue it: cacl {_verb(path)} --resume {path}; "
+            f"or choose another --out for a new one: cacl {_verb(path)} {videos} --out {path}-2"
         )
     left = {_LOCK, *_BEGINNING, *map(_partial, _BEGINNING)}
     if names and (_LOCK not in names or not names <= left):

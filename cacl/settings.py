@@ -127,6 +127,8 @@ class Method(Section):
     mask_own_keys: bool  # keys of the query's own video are no negatives
     batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
     symmetric: bool  # both directions of the loss
+    # over the batch of all processes, or over each one's share with keys shuffled (MoCo v1); older runs had one process
+    batchnorm: Literal["global", "process"] = "global"
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:

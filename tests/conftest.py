@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +45,14 @@ TINY: dict[str, Any] = {
     "run.threads": 1,
     "run.log_every": 2,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a check of the convolutions finds is kept, but not among what the user has kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -224,5 +234,48 @@ def cacl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
             cli.main()
         captured = capsys.readouterr()
         return Ended(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def in_processes(tmp_path: Path) -> Callable[..., list[Any]]:
+    """``in_processes(2, work)``: ``work()`` in two joined processes at once; what each gave (tensors, plain values).
+
+    A process that is gone, or whose work raised, gives None; ``timeout`` is that of one exchange, in seconds.
+    """
+    import torch
+
+    from cacl.models import processes
+
+    meetings = iter(range(100))
+
+    def work_in(rank: int, count: int, folder: Path, work: Callable[[], Any], timeout: float) -> None:
+        try:
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+            os.environ.update({name: str(value) for name, value in place.items()})
+            os.environ["CACL_MEETING"] = f"file://{folder}/meeting"
+            torch.set_num_threads(1)
+            processes.join(timedelta(seconds=timeout))
+            torch.save(work(), folder / f"{rank}.pt")
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(0)
+
+    def run(count: int, work: Callable[[], Any], *, timeout: float = 60) -> list[Any]:
+        folder = tmp_path / f"meeting-{next(meetings)}"
+        folder.mkdir()
+        children = []
+        for rank in range(count):
+            child = os.fork()
+            if not child:
+                work_in(rank, count, folder, work, timeout)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        found = [folder / f"{rank}.pt" for rank in range(count)]
+        return [torch.load(path, weights_only=True) if path.exists() else None for path in found]
 
     return run

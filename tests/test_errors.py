@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from cacl.errors import UserError, VideoError, did_you_mean
+from cacl.errors import UserError, VideoError, did_you_mean, printable
 
 
 def test_video_error_names_the_file_and_the_reason_and_travels_between_processes():
@@ -31,3 +31,20 @@ def test_did_you_mean(name, expected):
 def test_did_you_mean_takes_any_iterable():
     assert did_you_mean("smal", iter({"small": 1, "paper": 2})) == " Did you mean 'small'?"
     assert did_you_mean("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a b/ç 日本　語 🐦.mp4", "a b/ç 日本　語 🐦.mp4"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        (b"latin-\xe9.mp4".decode("utf-8", "surrogateescape"), r"latin-\xe9.mp4"),
+        ("\u202egnp.exe\u2028", r"\u202egnp.exe\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_names_as_text(name, expected):
+    assert printable(name) == expected
+    printable(name).encode("utf-8")

@@ -9,11 +9,13 @@ from typing import cast
 
 import typer
 
-from cacl.cli import videos, training, evaluation  # isort: skip  (the order of the help)
+from cacl.cli import videos, training, evaluation, recognition, analysis, report, weights  # isort: skip  (the order of the help)
+from cacl.cli import doctor  # isort: skip
+from cacl.cli import processes
 from cacl.cli.app import app
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, did_you_mean, printable
 
-__all__ = ["app", "evaluation", "main", "training", "videos"]
+__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "training", "videos", "weights"]
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -29,7 +31,7 @@ def main() -> None:
         status = command(prog_name="cacl", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print("\n".join(printable(line) for line in str(error).split("\n")), file=sys.stderr)
         sys.exit(2)
     except _UsageError as error:
         _show_usage_error(cast(typer.BadParameter, error), list(getattr(command, "commands", [])))
@@ -44,7 +46,7 @@ def main() -> None:
 
         if not isinstance(error, Stopped):
             raise
-        command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}"
+        command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}{processes.as_many()}"
         print(f"Stopped, everything is saved. Go on: {command_line}", file=sys.stderr)
         sys.exit(error.code)
 

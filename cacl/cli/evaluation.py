@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Split, app
 from cacl.errors import UserError
 
@@ -25,17 +26,23 @@ def evaluate(
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,
     split: Split = 1,
     beside: Annotated[list[Path] | None, typer.Option(help="Another run for the same table (repeatable).")] = None,
+    processes: Annotated[int | None, typer.Option(help="Share the videos among so many processes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Evaluate a run as the paper does, beside chance, two baselines and the untrained network.
 
     Example: cacl evaluate runs/ucf --protocol retrieval
     """
-    from cacl.experiments.evaluate import evaluate as run_evaluation
-
     if protocol != "retrieval":
         raise UserError(f"--protocol is {protocol}; it can be retrieval.")
-    results = run_evaluation(run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [])
+    if (count := several.check_count(processes)) > 1:
+        raise typer.Exit(several.run_processes(count))
+    from cacl.experiments.evaluate import evaluate as run_evaluation
+
+    with several.one_of_them(go_on="give the same command again"):
+        results = run_evaluation(run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [])
+    if not several.is_first():
+        return
     if as_json:
         print(json.dumps(results, indent=2))
         return

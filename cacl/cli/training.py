@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Sets, Split, app
 from cacl.errors import UserError
 
@@ -31,6 +32,8 @@ def pretrain(
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
     network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Share each batch among so many processes.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU of its own.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings and stop.")] = False,
@@ -41,9 +44,19 @@ def pretrain(
 
     cacl pretrain --resume runs/gulls
     """
+    out = out or Path("runs") / ((videos.resolve().name if videos else "") or "run")
+    if resume is None and several.restarted() and (out / "config.yaml").exists():
+        resume = out  # what is given beside it is in the run already
+    elif resume is not None:
+        _check_resume(context, resume)
+    count = several.check_count(gpus if processes is None else processes)
+    if count > 1 and not print_config:
+        raise typer.Exit(several.run_processes(count, run=resume or out))
+
     from cacl.training import pretrain as training
 
     flags: dict[str, Any] = {
+        "run.device": None if gpus is None or resume is not None else "cuda",
         "optim.epochs": epochs,
         "optim.batch_size": batch_size,
         "model.network": network,
@@ -51,8 +64,6 @@ def pretrain(
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     assignments = tuple(sets or ())
-    if resume is not None:
-        _check_resume(context, resume)
     if print_config:
         resolved = (
             training.resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
@@ -61,23 +72,25 @@ def pretrain(
         )
         print(resolved.to_yaml(), end="")
         return
-    if resume is not None:
-        run = training.resume(resume, settings=flags, assignments=assignments)
-    elif videos is None:
-        raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
-    else:
-        run = training.pretrain(
-            videos,
-            out=out or Path("runs") / (videos.resolve().name or "run"),
-            preset=preset,
-            method=method,
-            lists=lists,
-            split=split,
-            config=config,
-            settings=flags,
-            assignments=assignments,
-        )
-    print(run.path)
+    with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
+        if resume is not None:
+            run = training.resume(resume, settings=flags, assignments=assignments)
+        elif videos is None:
+            raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
+        else:
+            run = training.pretrain(
+                videos,
+                out=out,
+                preset=preset,
+                method=method,
+                lists=lists,
+                split=split,
+                config=config,
+                settings=flags,
+                assignments=assignments,
+            )
+    if several.is_first():
+        print(run.path)
 
 
 def _check_resume(context: typer.Context, run: Path) -> None:

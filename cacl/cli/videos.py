@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cacl.cli.app import Lists, Split, Videos, app
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, did_you_mean, printable
 
 
 @app.command()
@@ -34,10 +34,10 @@ def check(
         with VideoProgress() as progress:
             catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
     for skipped in catalog.skipped:
-        print(f"skipped  {skipped.path}: {skipped.reason}")
+        print(printable(f"skipped  {skipped.path}: {skipped.reason}"))
     for video in catalog.videos:
         if video.note:
-            print(f"note     {video.path}: {video.note}")
+            print(printable(f"note     {video.path}: {video.note}"))
     frames = sum(video.frames for video in catalog.videos)
     print(f"{catalog.summary()}; {frames} frames, {len(catalog.labels)} labels.")
     if csv is not None:

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
+from cacl.data.isolated import isolated, time_limit
 from cacl.data.layouts import Entry, Listing, find_lists, match, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError
@@ -101,14 +102,17 @@ class Catalog:
     def write_csv(self, path: str | Path) -> None:
         """Write one row a video or skipped file; columns ``path, status (used | skipped), reason, id, label, ...``."""
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
+            plain = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+            # csv leaves a lone carriage return unquoted, and then reads it as the end of a line.
+            quoted = csv.DictWriter(file, _COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            plain.writeheader()
             for video in self.videos:
                 row = {f.name: getattr(video, f.name) for f in fields(Video) if f.name != "note"}
-                row["fps"] = repr(video.fps)
-                writer.writerow({**row, "status": "used", "reason": video.note})
+                row |= {"fps": repr(video.fps), "status": "used", "reason": video.note}
+                (quoted if "\r" in f"{video.path}{video.label}" else plain).writerow(row)
             for item in self.skipped:
-                writer.writerow({"path": item.path, "status": "skipped", "reason": item.reason})
+                row = {"path": item.path, "status": "skipped", "reason": item.reason}
+                (quoted if "\r" in item.path else plain).writerow(row)
 
     @classmethod
     def read_csv(cls, path: str | Path, *, root: str | Path) -> Catalog:
@@ -126,7 +130,7 @@ class Catalog:
                         skipped.append(Skipped(row["path"], row["reason"]))
                     else:
                         videos.append(_video_of(row))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{path}: not a catalog of videos ({error}). Make it again from the videos.") from error
         return cls(Path(root), tuple(videos), tuple(skipped))
 
@@ -157,8 +161,11 @@ def scan(
         UserError: no such folder, no video in it, or lists that name mostly files that are not there.
     """
     root = Path(root)
-    if not root.exists():
-        raise UserError(f"{root}: no such folder. Name the folder that holds the videos.")
+    try:
+        root.stat()
+    except OSError as error:
+        reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
     if root.is_file() and why_no_video(root) == "not a video (text file)":
         root, lists = root.parent, root
     if root.is_file():
@@ -178,7 +185,7 @@ def scan(
         elif strict and path not in named and listing is not None:
             out.append(Skipped(path, listing.absent))
         else:
-            found = _look(root, path, named.get(path) or [Entry(path)], deep=deep)
+            found = _look_isolated(root, path, named.get(path) or [Entry(path)], deep=deep)
             videos += [item for item in found if isinstance(item, Video)]
             out += [item for item in found if isinstance(item, Skipped)]
         if progress is not None:
@@ -206,6 +213,14 @@ def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
     elif frames < CLIP_WINDOW:
         notes.append(f"{frames} frames, too short for stride 2")
     return replace(video, frames=frames, note="; ".join(notes))
+
+
+def _look_isolated(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
+    """``_look`` in a decode process: a file that is the end of it is skipped."""
+    try:
+        return isolated(path, time_limit(root / path), _look, root, path, entries, deep=deep)
+    except VideoError as error:
+        return [Skipped(path, error.reason)]
 
 
 def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
@@ -237,9 +252,13 @@ def _own_lists(root: Path, split: int) -> Listing | None:
 
     Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
     """
-    if (root / "videos.csv").is_file():
+    if os.path.isfile(root / "videos.csv"):
         return read_lists(root / "videos.csv", split=split)
-    for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))]:
+    try:
+        below = sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir())
+    except OSError:
+        return None  # the walk says why
+    for folder in [root, *below]:
         try:
             listing = find_lists(folder, split=split)
         except (OSError, UserError):

@@ -124,6 +124,30 @@ def open_dataset(
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
         return Dataset(frames.catalog, frames)
     catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
+    return open_catalog(
+        catalog,
+        height=height,
+        width=width,
+        store=store,
+        store_folder=store_folder,
+        workers=workers,
+        say=say,
+        progress=progress,
+    )
+
+
+def open_catalog(
+    catalog: Catalog,
+    *,
+    height: int,
+    width: int,
+    store: str = "none",
+    store_folder: Path | None = None,
+    workers: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Dataset:
+    """A source of the frames of videos that were found already; arguments as of ``open_dataset``."""
     target = _store_target(catalog, store, store_folder, height * width, say)
     if target is None:
         return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))

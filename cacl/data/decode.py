@@ -10,7 +10,7 @@ Legend: T frames, H height and W width in pixels, C = 3 colours (RGB).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media import first_frames, open_media, words
+from cacl.data.media import first_frames, open_media, packets_of, words
 from cacl.data.pixels import orientation_of, rgb
-from cacl.data.timeline import Timeline, check_sum, from_frames, from_packets
+from cacl.data.timeline import FirstLook, PacketFacts, Timeline, check_sum, from_frames, from_packets
 from cacl.errors import VideoError
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class VideoDecoder:
 
     Args:
         path: the video file.
-        timeline: the ``timeline`` of an earlier decoder of the same unchanged file, to save reading its packets again.
+        timeline: the ``timeline`` of an earlier decoder of the same unchanged file: saves reading its packets and
+            decoding its first frame again.
 
     Raises:
         VideoError: the file cannot be read, or holds no video.
@@ -72,25 +73,20 @@ class VideoDecoder:
         self._counted: int | None = None  # frames since the beginning of the file, where they are told by counting
         self._problem = ""  # why decoding stopped before the end
         self._attempt = 0  # the first of _ATTEMPTS that is worth trying with this file
+        self._stored: list[PacketFacts] = []  # facts of all packets, read where the timeline was not known
         self._container, self._stream = open_media(self.path)
         try:
-            first, shown, self._stored = first_frames(
-                self.path, self._container, self._stream, all_packets=timeline is None
-            )
-            self._orientation = orientation_of(first)
-            self._set_timeline(timeline or self._stated(shown) or self._measure())
+            if timeline is None or timeline.first is None:
+                self._look()
+            else:
+                self._first = timeline.first
+            self._set_timeline(timeline or self._stated() or self._measure())
         except BaseException:
             self.close()
             raise
-        turned = self._orientation.transpose
-        self.info = VideoInfo(
-            frames=self.timeline.frames,
-            fps=float(self._stream.average_rate or self._stream.guessed_rate or 0),
-            width=first.height if turned else first.width,
-            height=first.width if turned else first.height,
-            rotation=self._orientation.rotation,
-            codec=self._codec,
-        )
+        width, height = self._first.shown_size
+        rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        self.info = VideoInfo(self.frames, rate, width, height, self._first.orientation.rotation, self._codec)
 
     @property
     def frames(self) -> int:
@@ -130,7 +126,7 @@ class VideoDecoder:
             VideoError: after the last good frame, where the file breaks before its end.
         """
         for frame in self._decode_all():
-            yield rgb(frame, self._orientation, height=height, width=width)
+            yield rgb(frame, self._first.orientation, height=height, width=width)
 
     def span(self, start: float, end: float | None) -> tuple[int, int]:
         """The frames shown from ``start`` to before ``end`` seconds after the first: number of the first, and count."""
@@ -169,12 +165,18 @@ class VideoDecoder:
     def _codec(self) -> str:
         return self._stream.codec_context.codec.canonical_name
 
-    def _stated(self, shown: list[int | None]) -> Timeline | None:
+    def _look(self) -> None:
+        """Read every packet and decode the first frames."""
+        frame, self._shown, self._stored = first_frames(self.path, self._container, self._stream)
+        pts = self._stored[0].pts
+        self._first = FirstLook(frame.height, frame.width, orientation_of(frame), pts, len(self._stored))
+
+    def _stated(self) -> Timeline | None:
         """The timeline that the packets state, if it can be trusted."""
         name = self._container.format.name
-        if "mp4" in name and len(self._stored) < self._stream.frames:
+        if "mp4" in name and self._first.packets < self._stream.frames:
             return None  # the file was cut off
-        return from_packets(self._stored, container=name, codec=self._codec, first_shown=shown)
+        return from_packets(self._stored, container=name, codec=self._codec, first_shown=self._shown)
 
     def _measure(self) -> Timeline:
         """The timeline of one sequential decode."""
@@ -189,9 +191,9 @@ class VideoDecoder:
         return from_frames(rows)
 
     def _set_timeline(self, timeline: Timeline) -> None:
-        self.timeline = timeline
+        self.timeline = timeline if timeline.first is self._first else replace(timeline, first=self._first)
         self._lost = timeline.frames  # the decoder stands anywhere: the next read has to seek
-        self._number = {} if timeline.times is None else {int(t): i for i, t in enumerate(timeline.times)}
+        self._number = {} if timeline.times is None else {t: i for i, t in enumerate(timeline.times.tolist())}
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -211,7 +213,7 @@ class VideoDecoder:
         for earlier in _ATTEMPTS[self._attempt :]:
             got: dict[int, NDArray[np.uint8]] = {}
             for i, frame in self._frames(group, earlier=earlier):
-                got[i] = rgb(frame, self._orientation, height=height, width=width)
+                got[i] = rgb(frame, self._first.orientation, height=height, width=width)
                 if len(got) == len(group):
                     self._attempt = _ATTEMPTS.index(earlier)
                     return got
@@ -310,12 +312,12 @@ class VideoDecoder:
         self._counted = None
         try:
             self._container.seek(time, stream=self._stream)
-            packets = self._container.demux(self._stream)
+            packets = packets_of(self._container, self._stream)
             first = next(packets)
         except (av.FFmpegError, OSError, StopIteration):
             return -1
         self._packets = chain([first], packets)
-        if first.pts == self._stored[0].pts:
+        if first.pts == self._first.pts:
             return 0
         return -1 if first.pts is None else self._number.get(first.pts, -1)
 
@@ -323,7 +325,7 @@ class VideoDecoder:
         """Stand at the beginning of the file, opened anew."""
         self._container.close()
         self._container, self._stream = open_media(self.path)
-        self._packets = self._container.demux(self._stream)
+        self._packets = packets_of(self._container, self._stream)
         self._lost = -1
 
     def _decode_all(self) -> Iterator[VideoFrame]:
@@ -331,6 +333,8 @@ class VideoDecoder:
         self._rewind()
         self._counted = None
         shown = sorted(p.pts for p in self._stored if p.pts is not None and not p.hidden)
+        if not self._stored and self.timeline.times is not None:
+            shown = self.timeline.times.tolist()
         done = 0
         for frame in self._outputs():
             if self._problem and (done >= len(shown) or shown[done] != frame.pts):
@@ -338,8 +342,8 @@ class VideoDecoder:
             yield frame
             done += 1
         self._lost = max(done, self._stream.frames)  # nothing more comes without a seek
-        total = max(len(self._stored), self._stream.frames)
+        total = max(self._first.packets, self._stream.frames)
         if self._problem:
             raise VideoError(self.path, f"breaks at frame {done} of {total} ({self._problem})")
-        if "mp4" in self._container.format.name and len(self._stored) < self._stream.frames:
+        if "mp4" in self._container.format.name and self._first.packets < self._stream.frames:
             raise VideoError(self.path, f"ends after frame {done} of {total} (the file was cut off)")

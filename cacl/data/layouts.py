@@ -287,12 +287,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _rows(path: Path, *, needs: str = "youtube_id") -> Iterator[tuple[int, Mapping[str, str]]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
-        if needs not in (reader.fieldnames or ()):
-            found = ", ".join(reader.fieldnames or ()) or "nothing"
-            raise UserError(f"{path}: the first line must name the columns, '{needs}' among them; it says {found}.")
-        for row in reader:
-            if row.get(needs):
-                yield reader.line_num, row
+        try:
+            if needs not in (reader.fieldnames or ()):
+                found = ", ".join(reader.fieldnames or ()) or "nothing"
+                raise UserError(f"{path}: the first line must name the columns, '{needs}' among them; it says {found}.")
+            for row in reader:
+                if row.get(needs):
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise UserError(f"{path}, line {reader.line_num}: cannot be read as a table ({error}).") from error
 
 
 def _seconds(path: Path, number: int, row: Mapping[str, str], column: str) -> float:

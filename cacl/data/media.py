@@ -7,6 +7,8 @@ codec without a decoder, a header with an insane size.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from cacl.data.timeline import PacketFacts, in_order
@@ -14,6 +16,7 @@ from cacl.errors import UserError, VideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -41,8 +44,10 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
         ) from error
     try:
         # An absolute path, lest a name such as "a:b.mp4" be read as a protocol; files alone, lest a playlist fetch
-        # something from the network; "replace", because titles in old files are in any encoding.
-        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        # something from the network; "replace", because titles in old files are in any encoding. Opening decodes a
+        # little already: the frames' size is limited before.
+        options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+        container = av.open(os.path.abspath(path), options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
     try:
@@ -53,9 +58,9 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
 
 
 def first_frames(
-    path: str, container: InputContainer, stream: VideoStream, *, all_packets: bool
+    path: str, container: InputContainer, stream: VideoStream
 ) -> tuple[VideoFrame, list[int | None], list[PacketFacts]]:
-    """The first frame that comes out, timestamps of the first few, facts of the packets read (all of them, if wanted).
+    """The first frame that comes out, timestamps of the first few, facts of all packets.
 
     Only where the decoder expects frames to change places, but the packets' timestamps do not, are several decoded.
 
@@ -70,7 +75,7 @@ def first_frames(
     decoding = True
     problem = "no frame can be decoded"
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if packet.size:
                 facts.append(PacketFacts.of(packet))
             if decoding:
@@ -79,13 +84,20 @@ def first_frames(
                     shown.append(frame.pts)
                 doubtful = len(facts) < _DOUBTFUL and bool(stream.codec_context.has_b_frames) and in_order(facts)
                 decoding = first is None or doubtful
-            elif not all_packets:
-                break
     except (av.FFmpegError, OSError, ValueError) as error:
         problem = f"no frame can be decoded ({words(error)})"
     if first is None:
         raise VideoError(path, problem)
     return first, shown, facts
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Packets of a stream from where the container stands, and an empty one at the end.
+
+    PyAV raises IndexError behind that one when other streams came up on the way.
+    """
+    with suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def words(error: Exception) -> str:

@@ -7,11 +7,8 @@ and forked: files are opened in the process that reads.
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -19,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.catalog import Catalog
-from cacl.data.decode import VideoDecoder
+from cacl.data.isolated import LostVideo, isolated, time_limit
+from cacl.data.media import MAX_PIXELS, MAX_SIDE
+from cacl.data.open_files import Stamp, read_frames
 from cacl.data.timeline import Timeline
 from cacl.errors import UserError, VideoError
 
 FORMAT = 1
-_OPEN_FILES = 16
 _KEPT_TIMELINES = 4096  # some kilobytes each
 
 
@@ -55,6 +53,9 @@ class FrameSource(Protocol):
 class DecodedVideos:
     """Frames decoded from the video files each time. Good for small and short videos; a store is faster.
 
+    Decoding is done in processes of its own, one for each thread that reads: a file that crashes the decoder, hangs or
+    eats memory is a ``VideoError`` like any other.
+
     Args:
         catalog: the videos; number i is ``catalog.videos[i]``.
         height: of the frames given out, pixels.
@@ -65,50 +66,42 @@ class DecodedVideos:
         self.catalog = catalog
         self.height = height
         self.width = width
-        self._forget()
+        self._learnt: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()  # what took a whole decode to learn
+        self._lost: dict[str, str] = {}  # files that a process was lost over: once is enough
 
     def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Frames of one video, uint8 RGB ``[T, height, width, 3]``; a VideoError where they cannot be decoded."""
         entry = self.catalog.videos[video]
-        with self._borrowed(entry.path) as decoder:
-            if entry.first_frame + entry.frames > decoder.frames:
-                found = f"{decoder.frames} frames, {entry.first_frame + entry.frames} when it was looked at first"
-                raise VideoError(entry.path, f"has {found}")
-            if len(indices) and not (indices.min() >= 0 and indices.max() < entry.frames):
-                raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
-            return decoder.read(indices + entry.first_frame, height=self.height, width=self.width)
-
-    @contextmanager
-    def _borrowed(self, path: str) -> Iterator[VideoDecoder]:
-        """A decoder that no other thread has until it is given back."""
-        if self._process != os.getpid():
-            self._forget()  # after a fork: open files share their position with the parent's
-        with self._lock:
-            decoder, timeline = self._open.pop(path, None), self._timelines.get(path)
-        if decoder is None:
-            try:
-                decoder = VideoDecoder(self.catalog.root / path, timeline=timeline)
-            except VideoError as error:
-                raise VideoError(path, error.reason) from None
+        if len(indices) and not (indices.min() >= 0 and indices.max() < entry.frames):
+            raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
+        if entry.path in self._lost:
+            raise VideoError(entry.path, self._lost[entry.path])
+        file = str(self.catalog.root / entry.path)
         try:
-            yield decoder
-        finally:
-            with self._lock:
-                surplus = self._open.pop(path, None)  # of a thread that read the same video meanwhile
-                self._open[path] = decoder
-                if len(self._open) > _OPEN_FILES:
-                    surplus = self._open.popitem(last=False)[1]
-                self._timelines[path] = decoder.timeline
-                if len(self._timelines) > _KEPT_TIMELINES:
-                    self._timelines.popitem(last=False)
-            if surplus is not None:
-                surplus.close()
+            frames, learnt = isolated(
+                file,
+                time_limit(file),
+                read_frames,
+                file,
+                indices + entry.first_frame,
+                height=self.height,
+                width=self.width,
+                at_least=entry.first_frame + entry.frames,
+                known=self._learnt.get(entry.path),
+            )
+        except VideoError as error:
+            if isinstance(error, LostVideo):
+                self._lost[entry.path] = error.reason
+            raise VideoError(entry.path, error.reason) from None
+        if learnt is not None:
+            self._learnt[entry.path] = learnt
+            if len(self._learnt) > _KEPT_TIMELINES:
+                with suppress(KeyError):  # another thread was faster
+                    self._learnt.popitem(last=False)
+        return frames
 
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, VideoDecoder] = OrderedDict()
-        self._timelines: OrderedDict[str, Timeline] = OrderedDict()
+    def __deepcopy__(self, memo: object) -> DecodedVideos:
+        return self  # for several threads at once; a catalog of a million videos would take ten seconds to copy
 
     def __getstate__(self) -> dict[str, Any]:
         return {"catalog": self.catalog, "height": self.height, "width": self.width}
@@ -135,22 +128,22 @@ class FrameStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-            version = manifest["format"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{self.path} is not a complete frame store. Make it with cacl prepare.") from None
-        if version != FORMAT:
-            raise UserError(f"{self.path} is a frame store of format {version}, this is for {FORMAT}. Make it again.")
+        manifest = self._manifest()
         self.height: int = manifest["height"]
         self.width: int = manifest["width"]
         self.kind: Literal["jpeg", "raw"] = manifest["kind"]
         self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"])
-        self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r")
+        try:
+            self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.path}/offsets.npy is damaged ({error}). Make the store again.") from error
         counts = np.array([v.frames for v in self.catalog.videos], np.int64)
         self._first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         size = (self.path / "frames.bin").stat().st_size if (self.path / "frames.bin").exists() else 0
-        if len(self._offsets) != self._first[-1] + 1 or self._offsets[-1] != size:
+        array = isinstance(self._offsets, np.ndarray)  # and no archive of arrays
+        if not array or self._offsets.dtype != np.int64 or self._offsets.shape != (self._first[-1] + 1,):
+            raise UserError(f"{self.path}/offsets.npy does not fit its videos.csv. Make the store again.")
+        if self._offsets[-1] != size:
             due = int(self._offsets[-1])
             raise UserError(f"{self.path}/frames.bin is damaged: {size} bytes, {due} expected. Make it again.")
         self._bytes: NDArray[np.uint8] | None = None
@@ -169,9 +162,28 @@ class FrameStore:
                 out[place] = out[done[index]]
                 continue
             frame = int(self._first[video]) + index
-            self._unpack(self._bytes[self._offsets[frame] : self._offsets[frame + 1]], out[place])
+            try:
+                self._unpack(self._bytes[self._offsets[frame] : self._offsets[frame + 1]], out[place])
+            except ValueError as error:
+                path = self.catalog.videos[video].path
+                raise VideoError(path, f"frame {index} is damaged in {self.path} ({error})") from None
             done[index] = place
         return out
+
+    def _manifest(self) -> dict[str, Any]:
+        """What the store says of itself, every value of the right type and range."""
+        try:
+            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            version = manifest["format"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise UserError(f"{self.path} is not a complete frame store. Make it with cacl prepare.") from None
+        if version != FORMAT:
+            raise UserError(f"{self.path} is a frame store of format {version}, this is for {FORMAT}. Make it again.")
+        sizes = [manifest.get("height"), manifest.get("width")]
+        good = all(type(size) is int and 1 <= size <= MAX_SIDE for size in sizes) and sizes[0] * sizes[1] <= MAX_PIXELS
+        if not good or manifest.get("kind") not in ("jpeg", "raw") or not isinstance(manifest.get("root"), str):
+            raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
+        return dict(manifest)
 
     def _unpack(self, packed: NDArray[np.uint8], out_HWC: NDArray[np.uint8]) -> None:
         if self.kind == "raw":
@@ -179,8 +191,14 @@ class FrameStore:
             return
         import simplejpeg
 
+        height, width, _, _ = simplejpeg.decode_jpeg_header(packed)
+        if (height, width) != out_HWC.shape[:2]:
+            raise ValueError(f"{height}x{width} pixels")
         # Quick upsampling of colour: a quarter less time, 0.4 dB, far below what augmentation does to colour.
         simplejpeg.decode_jpeg(packed, "RGB", fastupsample=True, buffer=out_HWC)
+
+    def __deepcopy__(self, memo: object) -> FrameStore:
+        return self  # for several threads at once
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

@@ -12,15 +12,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import astuple
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 
 from cacl.data.catalog import Catalog, Skipped, Video, judged
+from cacl.data.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.data.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.errors import UserError
@@ -29,7 +28,6 @@ __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_stor
 
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
-_DIED = "the process that decoded it died"
 
 
 def build_store(
@@ -164,57 +162,40 @@ def _make_all(
 def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
     if workers <= 0:
         for plan in todo:
-            make_part(plan)
+            _make(plan)
             yield plan
         return
-    done: set[int] = set()
+    with ThreadPoolExecutor(workers, "cacl-prepare") as pool:  # each has a decode process to itself
+        futures = {pool.submit(_make, plan): plan for plan in todo}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _make(plan: PartPlan) -> None:
+    """Make a part in a decode process; where that is lost, video by video, and name the one that it was lost over."""
+    seconds = SECONDS + sum(time_limit(plan.root / video.path) - SECONDS for video in plan.videos)
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(make_part, plan): plan for plan in todo}
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    done.add(futures[future].number)
-                    yield futures[future]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    except BrokenProcessPool:
-        # A video killed its process, and with it the pool: find out which, one process a part.
-        for plan in todo:
-            if plan.number not in done:
-                _make_alone(plan)
-                yield plan
-
-
-def _make_alone(plan: PartPlan) -> None:
-    """Make a part in a process of its own; where that dies too, video by video, and name the one that kills."""
-    if plan.facts.exists() or _survives(plan):
-        return
-    pieces: list[PartPlan] = []
-    for i, video in enumerate(plan.videos):
-        folder = plan.folder / f"part-{plan.number:06d}-alone"
-        folder.mkdir(exist_ok=True)
-        piece = PartPlan(i, plan.root, folder, (video,), plan.height, plan.width, plan.kind, plan.quality)
-        if not _survives(piece):
-            fail_part(piece, _DIED)
-        pieces.append(piece)
+        return isolated(str(plan.folder), seconds, make_part, plan)
+    except LostVideo as error:
+        if len(plan.videos) == 1:
+            return fail_part(plan, error.reason)
+    folder = plan.folder / f"part-{plan.number:06d}-alone"
+    folder.mkdir(exist_ok=True)
+    pieces = [replace(plan, number=i, folder=folder, videos=(video,)) for i, video in enumerate(plan.videos)]
+    for piece in pieces:
+        _make(piece)
     facts = [PartFacts.read(piece.facts) for piece in pieces]
     with plan.data.open("wb") as file:
         for piece in pieces:
             file.write(piece.data.read_bytes())
-    shutil.rmtree(pieces[0].folder)
+    shutil.rmtree(folder)
     joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes")}
     write_json(plan.facts, joined)
-
-
-def _survives(plan: PartPlan) -> bool:
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(make_part, plan).result()
-    except BrokenProcessPool:
-        return False
-    return True
 
 
 def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: dict[str, object]) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.pixels import Orientation
+
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -33,6 +35,30 @@ _CODECS = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """What the first frame and the packets told besides, so that a file met again need not decode its first frame.
+
+    Attributes:
+        height: of the stored frames, pixels.
+        width: pixels.
+        orientation: how they are turned upright.
+        pts: timestamp of the packet that is stored first.
+        packets: number of packets that hold data.
+    """
+
+    height: int
+    width: int
+    orientation: Orientation
+    pts: int | None
+    packets: int
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height as shown, pixels."""
+        return (self.height, self.width) if self.orientation.transpose else (self.width, self.height)
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The frames of one video in presentation order.
@@ -45,6 +71,7 @@ class Timeline:
         checks: check sum of each frame's brightness, uint32 ``[N]``, where a sequential decode made this timeline;
             ``None`` where the packets alone did.
         broken: why decoding stopped before the end of the file, or an empty string.
+        first: what else is known of the file, once a decoder has opened it.
     """
 
     frames: int
@@ -52,6 +79,7 @@ class Timeline:
     keys: NDArray[np.int64]
     checks: NDArray[np.uint32] | None = None
     broken: str = ""
+    first: FirstLook | None = None
 
     @property
     def from_packets(self) -> bool:

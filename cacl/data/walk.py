@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 _HEAD = 512  # bytes
 
 
 def walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """All files below ``root``, sorted, relative to it with ``/``; and what is none of them, with the reason."""
+    """All files below ``root``, sorted, relative to it with ``/``; and what is none of them, with the reason.
+
+    A folder is entered once, however many links lead to it: folders themselves before links to folders.
+    """
     files: list[str] = []
     others: list[tuple[str, str]] = []
-    _walk(root, "", (_identity(root),), files, others)
+    entered = {_identity(root)}
+    folders, links = deque([_Folder(root, "", (_identity(root),))]), deque[_Folder]()
+    while folders or links:
+        folder = folders.popleft() if folders else links.popleft()
+        if folder.is_link:
+            if folder.above[-1] in entered:
+                others.append((folder.prefix.rstrip("/"), "folder that is listed already"))
+                continue
+            entered.add(folder.above[-1])
+        for below in _list(folder, files, others):
+            if below.is_link:
+                links.append(below)
+            elif below.above[-1] in entered:
+                others.append((below.prefix.rstrip("/"), "folder that is listed already"))
+            else:
+                entered.add(below.above[-1])
+                folders.append(below)
     return sorted(files), sorted(others)
 
 
@@ -45,35 +66,48 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _identity(path: Path | os.DirEntry[str]) -> tuple[int, int]:
+class _Folder(NamedTuple):
+    """A folder to be listed: where it is, what its files' names begin with, which folders are above it, and itself."""
+
+    path: Path
+    prefix: str
+    above: tuple[tuple[int, int], ...]
+    is_link: bool = False
+
+
+def _identity(path: Path) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
-def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], files: list[str], others: list[tuple[str, str]]
-) -> None:
+def _list(folder: _Folder, files: list[str], others: list[tuple[str, str]]) -> list[_Folder]:
+    """Sort what lies in one folder into files, folders (returned) and others."""
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder.path), key=lambda entry: entry.name)
     except OSError as error:
-        others.append((prefix.rstrip("/") or ".", f"folder cannot be read ({(error.strerror or str(error)).lower()})"))
-        return
+        reason = f"folder cannot be read ({(error.strerror or str(error)).lower()})"
+        others.append((folder.prefix.rstrip("/") or ".", reason))
+        return []
+    folders: list[_Folder] = []
     for entry in entries:
-        path = prefix + entry.name
+        path = folder.prefix + entry.name
         try:
             found = os.stat(entry.path)
-        except OSError:
-            others.append((path, "broken link" if entry.is_symlink() else "cannot be read"))
+        except OSError as error:
+            reason = "broken link" if entry.is_symlink() else f"cannot be read ({(error.strerror or '').lower()})"
+            others.append((path, reason))
             continue
         if stat.S_ISDIR(found.st_mode):
             identity = (found.st_dev, found.st_ino)
-            if identity in above:
+            if identity in folder.above:
                 others.append((path, "link to a folder above it"))
             elif entry.name.startswith("."):
                 others.append((path, "hidden folder"))
             else:
-                _walk(Path(entry.path), path + "/", (*above, identity), files, others)
+                above = (*folder.above, identity)
+                folders.append(_Folder(Path(entry.path), path + "/", above, entry.is_symlink()))
         elif stat.S_ISREG(found.st_mode):
             files.append(path)
         else:
             others.append((path, "not a regular file"))
+    return folders

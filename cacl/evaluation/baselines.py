@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cacl.data.catalog import Skipped, Video
 from cacl.data.store import FrameSource
-from cacl.evaluation.reading import read_videos
+from cacl.evaluation.reading import shared_videos
 
 FRAMES = 10
 BINS = 8
@@ -103,8 +103,8 @@ def video_baselines(
 
     histograms, thumbnails, kept = [], [], []
     skipped: list[Skipped] = []
-    for position, (histogram, small) in read_videos(
-        source, videos, read, skipped=skipped, numbers=numbers, threads=threads, progress=progress
+    for position, (histogram, small) in shared_videos(
+        source, videos, read, iter, group=8, skipped=skipped, numbers=numbers, threads=threads, progress=progress
     ):
         histograms.append(histogram)
         thumbnails.append(small)

@@ -6,6 +6,7 @@ An SVG that uses the page's colours follows light and dark mode and stays sharp 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +39,13 @@ class Drawn:
     last: dict[str, str]
 
 
-def draw_panel(panel: Panel) -> Drawn:
-    """Scale a panel into the box."""
+def draw_panel(panel: Panel, *, numbers: Sequence[int] | None = None) -> Drawn:
+    """Scale a panel into the box.
+
+    Args:
+        panel: what to draw.
+        numbers: of the colour of each line; by default they take them in turn.
+    """
 
     def warp(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.log10(values) if panel.log else values
@@ -61,11 +67,11 @@ def draw_panel(panel: Panel) -> Drawn:
         return HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     paths = []
-    for number, line in enumerate(panel.lines):
+    for number, line in zip(numbers or range(len(panel.lines)), panel.lines, strict=True):
         x, smooth = thin(line.x), warp(thin(line.smooth()))
         paths.append((line.name, number, _path(px(x), py(warp(thin(line.y)))), _path(px(x), py(smooth))))
     y_values = _log_ticks(low, high) if panel.log else _ticks(low, high)
-    x_values = [v for v in _ticks(first, end, 4) if v == int(v)]
+    x_values = [v for v in _ticks(first, end) if v == int(v)]
     return Drawn(
         panel.title,
         tuple(paths),

@@ -62,6 +62,7 @@ class Panel:
 _LAYOUT: tuple[tuple[str, dict[str, str], tuple[tuple[str, float], ...], bool, bool], ...] = (
     ("Loss", {"loss": "total", "nce": "contrastive", "degree_loss": "degree"}, (), False, False),
     ("Degree accuracy", {"degree_accuracy": "training clips"}, (), False, True),
+    ("Accuracy", {"accuracy": "training clips"}, (), False, True),  # of a fine-tuning
     (
         "Similarity of pairs",
         {
@@ -126,6 +127,33 @@ def panels(rows: Sequence[Mapping[str, Any]], *, degrees: int = 16) -> list[Pane
             elif title == "Loss" and any(line.name == "degree" for line in lines):
                 references = ((f"ln {degrees}", math.log(degrees)),)  # where the degree loss starts
             filled.append(Panel(title, tuple(lines), references, log, percent))
+    return filled
+
+
+def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]], *, degrees: int | None = 16) -> list[Panel]:
+    """A panel for each number that was written while training, with a line for each run that has it.
+
+    Args:
+        runs: name -> rows, as of :func:`panels`. A line is called as its run.
+        degrees: how many shuffle degrees there are to choose from, None where the runs differ in it.
+    """
+    found = {name: {panel.title: panel for panel in panels(rows, degrees=degrees or 1)} for name, rows in runs.items()}
+    filled = []
+    for title, keys, _, log, percent in _LAYOUT:
+        for line_name in keys.values():
+            lines: list[Line] = []
+            references: tuple[tuple[str, float], ...] = ()
+            for colour, (name, own) in enumerate(found.items()):
+                for line in own[title].lines if title in own else ():
+                    if line.name == line_name:
+                        lines.append(Line(name, COLOURS[colour % len(COLOURS)], line.x, line.y))
+                        references = own[title].references
+            told = line_name == "degree" if title == "Loss" else title == "Degree accuracy"
+            if (title == "Loss" and not told) or (told and degrees is None):
+                references = ()
+            if lines:
+                whole = f"{title}, {line_name}" if len(keys) > 1 else title
+                filled.append(Panel(whole, tuple(lines), references, log, percent))
     return filled
 
 

@@ -8,6 +8,7 @@ Shapes: V videos, N clips, C channels, T frames, H W pixels, D features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,20 +23,24 @@ from cacl.data.augment import Standardise, centre_crop
 from cacl.data.catalog import Skipped, Video
 from cacl.data.clips import evaluation_clips
 from cacl.data.store import FrameSource
-from cacl.evaluation.reading import read_clips, read_videos
+from cacl.evaluation.reading import read_clips, shared_videos
 from cacl.models.encoder import pool_map
 
 
-class FeatureNetwork(Protocol):
-    """What is embedded with: any module that has the map of its last convolution."""
+class Trainable(Protocol):
+    """Anything with a training and an evaluation mode."""
 
     training: bool
 
-    def forward_features(self, x_BCTHW: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]`` -> ``[B, D, T', H', W']``."""
-
     def train(self, mode: bool = True) -> object:
         """Switch between training and evaluation."""
+
+
+class FeatureNetwork(Trainable, Protocol):
+    """What is embedded with: any module that has the map of its last convolution."""
+
+    def forward_features(self, x_BCTHW: Tensor) -> Tensor:
+        """``[B, 3, T, H, W]`` -> ``[B, D, T', H', W']``."""
 
 
 @dataclass(frozen=True)
@@ -102,29 +107,77 @@ def video_features(
     """
     rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
 
-    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
-        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips)
-        return read_clips(own, number, plan_NT)
-
-    def pixels() -> Iterator[NDArray[np.uint8]]:
-        for position, clips_NTHWC in read_videos(
-            source, videos, read, skipped=skipped, numbers=numbers, threads=threads, progress=progress
-        ):
-            kept.append(position)
-            yield clips_NTHWC
-
     def embed(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
         x_NCTHW = centre_crop(
             torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std, standardise=standardise
         )
-        with _autocast(torch.device(device), autocast_dtype):
+        with mixed_precision(device, autocast_dtype):
             map_NDTHW = network.forward_features(x_NCTHW)
         return pool_map(map_NDTHW, layer)
 
-    with _evaluating(network):
-        for vectors_ND in _in_batches(pixels(), embed, batch_size):
+    with evaluating(network):
+        for position, vectors_ND in clips_through(
+            embed,
+            source,
+            videos,
+            frames=frames,
+            stride=stride,
+            clips=clips,
+            batch_size=batch_size,
+            numbers=numbers,
+            threads=threads,
+            skipped=skipped,
+            progress=progress,
+        ):
+            kept.append(position)
             rows.append(vectors_ND.mean(dim=0).cpu().numpy())
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
+
+
+def clips_through(
+    compute: Callable[[NDArray[np.uint8]], Tensor],
+    source: FrameSource,
+    videos: Sequence[Video],
+    *,
+    frames: int,
+    stride: int,
+    clips: int,
+    skipped: list[Skipped],
+    batch_size: int = 40,
+    numbers: Sequence[int] | None = None,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield ``(position, compute(its clips))`` of each video that can be read; each is decoded once, by one process.
+
+    Args:
+        compute: uint8 ``[n, T, H, W, 3]``, clips of several videos, to a vector each, ``[n, D]``. What is yielded is on
+            the CPU.
+        skipped: takes the videos that cannot be read. The rest as of ``video_features``.
+
+    Raises:
+        UserError: no video could be read.
+    """
+
+    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
+        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips)
+        return read_clips(own, number, plan_NT)
+
+    def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:
+        for vectors_ND in _in_batches(pixels, compute, batch_size):
+            yield vectors_ND.cpu()
+
+    yield from shared_videos(
+        source,
+        videos,
+        read,
+        vectors,
+        group=batch_size // math.gcd(batch_size, clips),  # the fewest videos that fill batches
+        skipped=skipped,
+        numbers=numbers,
+        threads=threads,
+        progress=progress,
+    )
 
 
 def _in_batches(
@@ -154,7 +207,8 @@ def _in_batches(
 
 
 @contextmanager
-def _evaluating(network: FeatureNetwork) -> Iterator[None]:
+def evaluating(network: Trainable) -> Iterator[None]:
+    """In eval mode here, in its own mode afterwards."""
     was_training = network.training
     network.train(False)
     try:
@@ -163,5 +217,6 @@ def _evaluating(network: FeatureNetwork) -> Iterator[None]:
         network.train(was_training)
 
 
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+def mixed_precision(device: torch.device | str, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Autocast to ``dtype``, or nothing where it is None."""
+    return nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype=dtype)

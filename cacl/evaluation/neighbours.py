@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.catalog import Video
-from cacl.data.store import FrameSource
-from cacl.errors import VideoError
+from cacl.data.sources import FrameSource
+from cacl.errors import VideoError, printable
 from cacl.evaluation.tiles import Tile, TileRow, shrink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_PREVIEW_FRAMES, _PREVIEW_SECONDS = 12, 2.0
 _MARKS = {True: ("\N{CHECK MARK} ", "#0072b2"), False: ("\N{BALLOT X} ", "#d55e00"), None: ("", "#333333")}
 
 
@@ -62,7 +63,7 @@ def neighbour_rows(
     neighbours: int = 5,
     height: int = 96,
 ) -> list[TileRow]:
-    """One row a query: its middle frame, then those of its nearest neighbours, best first.
+    """One row a query: its middle frame and some around it, then those of its nearest neighbours, best first.
 
     Args:
         queries: the query videos, Q of them.
@@ -96,12 +97,38 @@ def neighbour_rows(
 def _tile(
     source: FrameSource, number: int, video: Video, height: int, *, note: str, right: bool | None = None
 ) -> Tile | None:
+    indices_T, milliseconds = preview_frames(video.frames, video.fps)
     try:
-        frames_1HWC = source.read(number, np.array([video.frames // 2], np.int64))
+        frames_THWC = shrink(source.read(number, indices_T), height)
     except VideoError:
         return None
-    caption = video.label if video.label is not None else video.id
-    return Tile(shrink(frames_1HWC, height)[0], caption, note, right, title=video.path)
+    middle = int(np.flatnonzero(indices_T == video.frames // 2)[0])
+    return Tile(
+        frames_THWC[middle],
+        caption=video.label if video.label is not None else video.id,
+        note=note,
+        right=right,
+        title=video.path,
+        frames=frames_THWC if len(frames_THWC) > 1 else None,
+        milliseconds=milliseconds,
+    )
+
+
+def preview_frames(frames: int, fps: float) -> tuple[NDArray[np.int64], int]:
+    """About two seconds around the middle of a video as at most 12 frames, the middle one among them, at their speed.
+
+    Args:
+        frames: of the video, at least 1.
+        fps: its frames a second; 0 where unknown, then 25.
+
+    Returns:
+        Frame numbers, int64 ``[T]``, evenly spaced, and how many milliseconds each is to be seen.
+    """
+    rate = fps if fps > 0 else 25.0
+    step = max(1, round(_PREVIEW_SECONDS * rate / _PREVIEW_FRAMES))
+    step = min(step, max(1, frames // _PREVIEW_FRAMES))  # a short video is shown whole
+    around_T = frames // 2 + step * (np.arange(_PREVIEW_FRAMES) - _PREVIEW_FRAMES // 2)
+    return around_T[(around_T >= 0) & (around_T < frames)].astype(np.int64), round(1000 * step / rate)
 
 
 def draw_neighbours(rows: Sequence[TileRow], path: Path) -> bool:
@@ -133,7 +160,8 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.imshow(tile.image)
     mark, colour = _MARKS[tile.right]
     caption = tile.caption if len(tile.caption) <= 18 else tile.caption[:17] + "…"
-    text = f"{mark}{caption}\n{tile.note}".replace("$", r"\$")  # a dollar sign would start mathematics
+    text = f"{mark}{printable(caption)}\n{printable(tile.note)}"
+    text = text.replace("$", r"\$")  # a dollar sign would start mathematics
     axes.set_title(text, fontsize=7.5, color=colour, fontweight="bold" if tile.right is None else "normal", pad=3)
     if tile.right is not None:
         height, width = tile.image.shape[:2]

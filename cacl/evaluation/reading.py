@@ -2,7 +2,7 @@
 
 Decoding releases the interpreter lock, so threads are enough. Open decoders are not to be shared, so each thread works
 on its own copy of the source, made as pickling would make it. A video that fails is handed over as its error, never
-raised.
+raised. ``shared_videos`` shares the work among the processes of a job.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from cacl.data.catalog import Skipped, Video
 from cacl.data.store import FrameSource
 from cacl.errors import UserError, VideoError
+from cacl.models.processes import everyones, rank, world
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 
 def read_ahead(
@@ -102,6 +104,65 @@ def read_videos(
             yield position, result
         if progress is not None:
             progress(done)
+    _check_any(videos, skipped)
+
+
+def shared_videos(
+    source: FrameSource,
+    videos: Sequence[Video],
+    read: Callable[[FrameSource, int, int], Result],
+    make: Callable[[Iterator[Result]], Iterator[Made]],
+    *,
+    group: int,
+    skipped: list[Skipped],
+    numbers: Sequence[int] | None = None,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Made]]:
+    """``read_videos`` with what is made of the videos, shared among the processes: every one gets everything, in order.
+
+    Groups of ``group`` neighbouring videos are dealt out in turn, and what a group makes is told to all. A group is
+    made alike wherever that is, so that the number of processes changes nothing, not a bit. All of them must call this.
+
+    Args:
+        make: from what was read of a group's videos to as many results, in order, on the CPU. The rest as of
+            ``read_videos``.
+
+    Raises:
+        UserError: if not one video could be read.
+    """
+    starts = range(0, len(videos), group)
+    groups = [range(start, min(start + group, len(videos))) for start in starts]
+    own = [position for positions in groups[rank() :: world()] for position in positions]
+
+    def read_one(own_source: FrameSource, position: int) -> Result:
+        return read(own_source, position if numbers is None else int(numbers[position]), position)
+
+    reading, done = read_ahead(source, own, read_one, threads=threads), 0
+
+    def good(positions: range, kept: list[int], failed: list[Skipped]) -> Iterator[Result]:
+        nonlocal done
+        for position, result in (next(reading) for _ in positions):
+            done += 1
+            if progress is not None:
+                progress(min(done * world(), len(videos)))
+            if isinstance(result, VideoError):
+                failed.append(Skipped(videos[position].path, result.reason))
+            else:
+                kept.append(position)
+                yield result
+
+    for first in range(0, len(groups), world()):
+        kept, failed, made = list[int](), list[Skipped](), list[Made]()
+        if first + rank() < len(groups):
+            made = list(make(good(groups[first + rank()], kept, failed)))
+        for positions, results, bad in everyones((kept, made, failed)):
+            skipped.extend(bad)
+            yield from zip(positions, results, strict=True)
+    _check_any(videos, skipped)
+
+
+def _check_any(videos: Sequence[Video], skipped: Sequence[Skipped]) -> None:
     if len(skipped) == len(videos):
         first = f"; the first, {skipped[0].path}: {skipped[0].reason}" if skipped else ""
         raise UserError(f"None of {len(videos)} videos could be read{first}. Run `cacl check` on the folder.")

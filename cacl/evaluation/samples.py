@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cacl.errors import printable
 from cacl.evaluation.tiles import film_strip, shrink
 
 
@@ -98,7 +99,7 @@ def draw_samples(samples: Sequence[Sample], path: Path) -> bool:
             for spine in axes.spines.values():
                 spine.set_visible(False)
             if number == 0:
-                axes.set_title(sample.title.replace("$", r"\$"), loc="left", fontsize=9, fontweight="bold")
+                axes.set_title(printable(sample.title).replace("$", r"\$"), loc="left", fontsize=9, fontweight="bold")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file name in a script that the font lacks
         figure.savefig(path, format="png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ class Tile:
         note: a smaller second line, e.g. the similarity.
         right: True or False where it can be right or wrong, else None.
         title: shown on hovering, e.g. the file.
+        frames: the same in motion, uint8 RGB ``[T, H, W, 3]``, where it is a video.
+        milliseconds: that each of the frames is to be seen.
     """
 
     image: NDArray[np.uint8]
@@ -26,6 +29,8 @@ class Tile:
     note: str = ""
     right: bool | None = None
     title: str = ""
+    frames: NDArray[np.uint8] | None = None
+    milliseconds: int = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,24 @@ def jpeg_uri(image_HWC: NDArray[np.uint8], *, quality: int = 85) -> str:
 
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(image_HWC), quality=quality, colorsubsampling="444")
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def webp_uri(frames_THWC: NDArray[np.uint8], *, milliseconds: int, quality: int = 55) -> str:
+    """Frames as an animation without end, ``data:image/webp;base64,…``; every browser plays it, and no codec is needed.
+
+    Args:
+        frames_THWC: uint8 RGB.
+        milliseconds: that each of the frames is to be seen.
+        quality: of WebP, 0 … 100.
+    """
+    from PIL import Image
+
+    first, *others = [Image.fromarray(np.ascontiguousarray(frame_HWC)) for frame_HWC in frames_THWC]
+    out = io.BytesIO()
+    first.save(
+        out, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=quality, method=4
+    )
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def shrink(frames_NHWC: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:

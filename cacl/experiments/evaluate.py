@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cacl.data.dataset import open_dataset
 from cacl.errors import UserError
 from cacl.models.encoder import Encoder
+from cacl.models.processes import join
 from cacl.runs import RunFolder
 from cacl.training.retrieval import run_retrieval
 from cacl.training.run import Run
@@ -27,6 +28,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` into its folder.
 
+    Called by every process of torchrun, they share the videos; the numbers are those of one process.
+
     Args:
         run: the run folder.
         videos: labelled videos with a train and a test part (``val`` where nothing is called ``test``); by default the
@@ -43,6 +46,7 @@ def evaluate(
         UserError: the run is not finished, the videos have no labels or no test part, or ``lists`` came without
             ``videos``.
     """
+    join()
     main = Run(run)
     if main.finished is None:
         raise UserError(f"{main.path} is not finished; continue it: cacl pretrain --resume {main.path}")

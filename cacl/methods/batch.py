@@ -40,10 +40,11 @@ class StepOutput:
 
     Attributes:
         terms: named scalar loss terms with gradient, ``"total"`` among them.
-        metrics: named detached scalars to log.
+        metrics: named detached scalars to log; these and the terms are means over the samples.
         features: G's features with gradient, ``[B, D]`` or, of clip and twin, ``[n, B, D]``: where each term's gradient
             is measured.
-        keys: float32 ``[n, 128]`` for the queue, without gradient, or None.
+        keys: float32 ``[n, 128]`` for the queue, without gradient, or None; those of all processes, so that each has
+            the same queue.
         key_videos: int64 ``[n]``, the video of each key.
     """
 

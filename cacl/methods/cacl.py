@@ -23,8 +23,10 @@ from cacl.data.shuffle import DegreeSampler, degree_class, shuffle_degree, subse
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.shuffled import Shuffled
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import DegreeHead, DegreeInput, contrast_head
+from cacl.models.processes import gathered
 from cacl.models.transformer import VideoTransformer
 
 Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
@@ -101,6 +103,7 @@ class CACL(nn.Module):
         degree_hidden: int = 512,
         degree_dropout: float = 0.5,
         degree_input: DegreeInput = "pair",
+        batchnorm: Literal["global", "process"] = "global",
     ) -> None:
         """Put the parts together; every argument is the setting of the same name.
 
@@ -108,6 +111,7 @@ class CACL(nn.Module):
             network: G, whose weights stay when training is over.
             transformer: T, wanted when a pair names it.
             frame_encoder: the frozen network below T, wanted with it; ``[N, 3, H, W]`` to ``[N, F]``.
+            batchnorm: with ``process``, each process's own, other processes compute Gk (``shuffled.py``).
         """
         super().__init__()
         if any("t" in pair for pair in pairs) and (transformer is None or frame_encoder is None):
@@ -118,6 +122,7 @@ class CACL(nn.Module):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
+        self.shuffle_keys = batchnorm == "process"
         self.sampler = DegreeSampler(frames)
 
         self.query = VideoEncoder(network, twin=twin, one_pass=one_pass, standardise=standardise, projection=projection)
@@ -148,8 +153,8 @@ class CACL(nn.Module):
 
     @property
     def uniforms(self) -> int:
-        """Random numbers a sample that ``forward`` wants: the degree head's dropout, one set a direction."""
-        return self.degree.hidden * (2 if self.symmetric else 1)
+        """Random numbers a sample that ``forward`` wants: the degree head's dropout, a set a direction; the shuffle."""
+        return self.degree.hidden * (2 if self.symmetric else 1) + self.shuffle_keys
 
     def train(self, mode: bool = True) -> CACL:
         """As usual, but the frozen frame encoder stays in evaluation mode."""
@@ -184,7 +189,8 @@ class CACL(nn.Module):
         output = self._one_direction(batch, frames, batch.uniforms[:, : self.degree.hidden])
         if not (self.symmetric and self.pairs):
             return output
-        back = self._one_direction(batch, frames, batch.uniforms[:, self.degree.hidden :], q=1, k=0)
+        uniforms = batch.uniforms[:, self.degree.hidden : 2 * self.degree.hidden]
+        back = self._one_direction(batch, frames, uniforms, q=1, k=0)
         mean = {name: (output.terms[name] + back.terms[name]) / 2 for name in output.terms}
         metrics = {name: (output.metrics[name] + back.metrics[name]) / 2 for name in output.metrics}
         return StepOutput(mean, metrics, output.features, output.keys, output.key_videos)
@@ -221,8 +227,10 @@ class CACL(nn.Module):
         if self.pairs:
             embeddings = {"gq": self.query.embed(features)}
             embeddings |= self._other_embeddings(batch, frames, permutation_BT, q, k)
-            keys = torch.cat([embeddings[name] for name in ("gk", "tk") if name in embeddings]).detach()
-            terms["nce"] = self._contrast(embeddings, batch.video, metrics)
+            for_all = ("gk", "tq", "tk") if self.batch_negatives else ("gk", "tk")  # negatives, or keys of the queue
+            others = {name: gathered(embeddings[name]) for name in for_all if name in embeddings}
+            keys = torch.cat([others[name] for name in ("gk", "tk") if name in others]).detach()
+            terms["nce"] = self._contrast(embeddings, others, batch.video, metrics)
         if self.twin:
             with torch.autocast(pair_features.device.type, enabled=False):
                 dropped = uniforms if self.training else None
@@ -235,7 +243,8 @@ class CACL(nn.Module):
             total = total + terms["nce"]
         if "degree" in terms:
             total = total + self.degree_weight * terms["degree"]  # L = L_nce + lambda * L_cls
-        videos = None if keys is None else batch.video.repeat(len(keys) // len(batch.video))
+        video_B = gathered(batch.video)
+        videos = None if keys is None else video_B.repeat(len(keys) // len(video_B))
         return StepOutput({**terms, "total": total}, metrics, pair_features, keys, videos)
 
     def _other_embeddings(
@@ -245,8 +254,7 @@ class CACL(nn.Module):
         found: dict[str, Tensor] = {}
         assert self.key is not None
         with torch.no_grad():
-            key_features = self.key.features(batch.views[k], permutation_BT)
-            found["gk"] = self.key.embed(key_features[::-1] if self.swapped else key_features)
+            found["gk"] = self._key_embedding(self.key, batch, permutation_BT, k)
         if self._uses("tq") and self.transformer is not None:
             features_BTF = self._frame_features(batch, frames, q)
             found["tq"] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
@@ -255,6 +263,17 @@ class CACL(nn.Module):
                 features_BTF = self._frame_features(batch, frames, k)
                 found["tk"] = self._transform(self.key_transformer, features_BTF, permutation_BT, swapped=self.swapped)
         return found
+
+    def _key_embedding(self, key: VideoEncoder, batch: ViewBatch, permutation_BT: Tensor | None, k: int) -> Tensor:
+        """Gk ``[B, E]``; with ``shuffle_keys`` each process computes that of samples from all of them."""
+        x_BCTHW, shuffled = batch.views[k], None
+        if self.shuffle_keys:
+            shuffled = Shuffled(batch.uniforms[:, -1])
+            x_BCTHW = _formatted(shuffled.out(x_BCTHW), like=x_BCTHW)
+            permutation_BT = None if permutation_BT is None else shuffled.out(permutation_BT)
+        features = key.features(x_BCTHW, permutation_BT)
+        embedding_BE = key.embed(features[::-1] if self.swapped else features)
+        return embedding_BE if shuffled is None else shuffled.back(embedding_BE)
 
     @torch.no_grad()
     def _frame_features(self, batch: ViewBatch, frames: dict[int, Tensor], view: int) -> Tensor:
@@ -276,8 +295,13 @@ class CACL(nn.Module):
             tokens_BTD = torch.cat(parts[::-1] if swapped else parts, dim=1)
         return F.normalize(transformer(tokens_BTD).float(), dim=1)
 
-    def _contrast(self, embeddings: dict[str, Tensor], video_B: Tensor, metrics: dict[str, Tensor]) -> Tensor:
-        """Eq. 3 and 4 over the pairs asked for; all of the four similarities go to the metrics where they exist."""
+    def _contrast(
+        self, embeddings: dict[str, Tensor], others: dict[str, Tensor], video_B: Tensor, metrics: dict[str, Tensor]
+    ) -> Tensor:
+        """Eq. 3 and 4 over the pairs asked for; all of the four similarities go to the metrics where they exist.
+
+        ``others`` are the embeddings of the whole batch, ``embeddings`` and ``video_B`` those of this process's share.
+        """
         assert self.queue is not None
         with torch.autocast(video_B.device.type, enabled=False):
             similarity = {}
@@ -290,13 +314,14 @@ class CACL(nn.Module):
             negatives_BK = query_BE @ self.queue.keys.T
             metrics["similarity_negatives"] = negatives_BK.detach().mean()
             if self.mask_own_keys:
-                negatives_BK = _without(negatives_BK, video_B[:, None] == self.queue.videos[None, :])
+                own_BK = video_B[:, None] == self.queue.videos[None, :]
+                negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
             if self.batch_negatives:
-                same = video_B[:, None] == video_B[None, :]
+                same = video_B[:, None] == gathered(video_B)[None, :]
                 for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
-                    if name in embeddings:
-                        others_BB = _without(query_BE @ embeddings[name].float().T, same)
-                        negatives_BK = torch.cat([negatives_BK, others_BB], dim=1)
+                    if name in others:
+                        others_BB = query_BE @ others[name].float().T
+                        negatives_BK = torch.cat([negatives_BK, others_BB.masked_fill(same, -torch.inf)], dim=1)
             return contrastive_loss(
                 [similarity[pair] for pair in self.pairs],
                 negatives_BK,
@@ -323,7 +348,3 @@ def permute_tokens(tokens_BTD: Tensor, permutation_BT: Tensor) -> Tensor:
     """Row t is row ``permutation[t]``."""
     rows_B1 = torch.arange(len(tokens_BTD), device=tokens_BTD.device)[:, None]
     return tokens_BTD[rows_B1, permutation_BT]
-
-
-def _without(logits_BK: Tensor, excluded_BK: Tensor) -> Tensor:
-    return logits_BK.masked_fill(excluded_BK, -torch.inf)

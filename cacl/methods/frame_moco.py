@@ -17,8 +17,10 @@ from cacl.data.clips import ClipPlan
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update
+from cacl.methods.shuffled import Shuffled
 from cacl.models.frame_encoder import ResNet
 from cacl.models.heads import contrast_head
+from cacl.models.processes import gathered
 
 
 class FrameMoCo(nn.Module):
@@ -38,6 +40,7 @@ class FrameMoCo(nn.Module):
         batch_negatives: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         standardise: bool = False,
+        batchnorm: Literal["global", "process"] = "global",
     ) -> None:
         """Put the parts together.
 
@@ -46,10 +49,12 @@ class FrameMoCo(nn.Module):
             standardise: each frame to mean 0 and standard deviation near 1, as CACL shows frames to T.
             mask_own_keys: other frames of the query's own video are no negatives; ``batch.video`` tells which.
             batch_negatives: the keys of the batch's frames of other videos are negatives too.
+            batchnorm: with ``process``, each process's own, other processes compute the keys (``shuffled.py``).
         """
         super().__init__()
         self.temperature, self.momentum, self.mask_own_keys = temperature, momentum, mask_own_keys
         self.batch_negatives, self.standardise = batch_negatives, standardise
+        self.shuffle_keys = batchnorm == "process"
         head = contrast_head(frame_encoder.num_features, projection=projection)
         self.query = nn.Sequential(frame_encoder, head)
         self.key = momentum_copy(self.query)
@@ -70,9 +75,13 @@ class FrameMoCo(nn.Module):
         with torch.autocast(features_BF.device.type, enabled=False):
             query_BE = F.normalize(self.query[1](features_BF), dim=1)
         with torch.no_grad():
-            key_features = self.key[0](standard_frames(batch.views[1], self.standardise)).float()
+            shuffled = Shuffled(batch.uniforms[:, 0]) if self.shuffle_keys else None
+            x = batch.views[1] if shuffled is None else shuffled.out(batch.views[1])
+            key_features = self.key[0](standard_frames(x, self.standardise)).float()
             with torch.autocast(features_BF.device.type, enabled=False):
                 key_BE = F.normalize(self.key[1](key_features), dim=1)
+            key_BE = key_BE if shuffled is None else shuffled.back(key_BE)
+            all_BE, video_B = gathered(key_BE), gathered(batch.video)
         with torch.autocast(features_BF.device.type, enabled=False):
             negatives_BK = query_BE @ self.queue.keys.T
         positive_B = (query_BE * key_BE).sum(dim=1)
@@ -84,12 +93,12 @@ class FrameMoCo(nn.Module):
             own_BK = batch.video[:, None] == self.queue.videos[None, :]
             negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
         if self.batch_negatives:
-            same_BB = batch.video[:, None] == batch.video[None, :]
+            same_BB = batch.video[:, None] == video_B[None, :]
             with torch.autocast(features_BF.device.type, enabled=False):
-                others_BB = (query_BE @ key_BE.T).masked_fill(same_BB, -torch.inf)
+                others_BB = (query_BE @ all_BE.T).masked_fill(same_BB, -torch.inf)
             negatives_BK = torch.cat([negatives_BK, others_BB], dim=1)
         nce = contrastive_loss([positive_B], negatives_BK, temperature=self.temperature, form="outside")
-        return StepOutput({"nce": nce, "total": nce}, metrics, features_BF, key_BE, batch.video)
+        return StepOutput({"nce": nce, "total": nce}, metrics, features_BF, all_BE, video_B)
 
     @torch.no_grad()
     def after_step(self, output: StepOutput, progress: float) -> None:

@@ -9,6 +9,7 @@ Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a clip, S segm
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -189,20 +190,20 @@ class Encoder(nn.Module):
         """
         folder, config, state = read_encoder_folder(path)
         try:
-            network = dict(config["network"])
-            clip: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
-            }
-            encoder = cls(network.pop("name"), **network, clip=ClipSpec(**clip))
+            network, clip = {"width": 64, **config["network"]}, clip_from_config(config)
+            with torch.device("meta"):  # before memory is asked for: a damaged width may be any number
+                blueprint = build_cnn3d(**network)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(_no_description(folder, error)) from error
+        if _shapes(state) != _shapes(blueprint.state_dict()):
             raise UserError(
-                f"{folder / 'config.json'} does not describe an encoder ({error!r}): take it from its source again."
-            ) from error
-        if _shapes(state) != _shapes(encoder.network.state_dict()):
-            raise UserError(
-                f"{folder / 'model.safetensors'} does not fit its config.json, which says {encoder.name} of width "
-                f"{encoder.width}: take both files from the same source."
+                f"{folder / 'model.safetensors'} does not fit its config.json, which says {network['name']} of width "
+                f"{network['width']}: take both files from the same source."
             )
+        try:
+            encoder = cls(**network, clip=clip)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(_no_description(folder, error)) from error
         encoder.network.load_state_dict(state)
         return encoder.eval()
 
@@ -242,6 +243,22 @@ class Encoder(nn.Module):
             "clip": asdict(self.clip),
             "num_features": self.num_features,
         }
+
+
+def clip_from_config(config: Mapping[str, Any]) -> ClipSpec:
+    """The clips that a ``config.json`` describes. Raises KeyError, TypeError, ValueError or AttributeError."""
+    clip: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
+    }
+    return ClipSpec(**clip)
+
+
+def _no_description(folder: Path, error: Exception) -> str:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"{folder / 'config.json'} does not describe an encoder ({type(error).__name__}: {reason}): "
+        "take it from its source again."
+    )
 
 
 def _stretch(frames_BTHWC: Tensor, resize: tuple[int, int]) -> Tensor:

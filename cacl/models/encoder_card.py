@@ -15,13 +15,16 @@ vectors = encoder(clips)                      # uint8 [B, {frames}, H, W, 3] -> 
 ```"""
 
 
-def encoder_card(config: Mapping[str, Any], *, trained_on: str = "", measured: str = "") -> str:
+def encoder_card(
+    config: Mapping[str, Any], *, trained_on: str = "", measured: str = "", imported_from: str = ""
+) -> str:
     """Text of ``README.md`` in an encoder folder, with the header that model hubs read.
 
     Args:
         config: what ``config.json`` says (``network``, ``clip``, ``num_features``, ``cacl``).
         trained_on: data, settings and length of the training, Markdown; left out when empty.
         measured: results, Markdown, e.g. a table of Recall@k with its baselines; left out when empty.
+        imported_from: the file that holds these weights, where they were trained elsewhere.
     """
     network, clip = config["network"], config["clip"]
     height, width = clip["resize"]
@@ -37,10 +40,12 @@ def encoder_card(config: Mapping[str, Any], *, trained_on: str = "", measured: s
         "max": "last convolution, max-pooled over 2x2 pixels, flattened",
         "mean": "last convolution, averaged over time and space",
     }[clip["layer"]]
+    origin = f"imported from {imported_from}" if imported_from else "trained without labels with CACL"
+    method = "Guo et al., *Cross-Architecture Self-supervised Video Representation Learning*, CVPR 2022."
     parts = [
         "---\nlibrary_name: cacl\npipeline_tag: feature-extraction\n"
         "tags:\n- video\n- self-supervised\n- video-representation-learning\n---",
-        f"# {network['name']} (width {network['width']}), trained without labels with CACL",
+        f"# {network['name']} (width {network['width']}), {origin}",
         f"A 3D CNN that turns a clip of {clip['frames']} frames into {config['num_features']} numbers. Clips that show "
         "similar motion and content should come out near each other by cosine similarity.",
         "## Use\n\n" + _USE.format(features=config["num_features"], frames=clip["frames"]),
@@ -54,7 +59,6 @@ def encoder_card(config: Mapping[str, Any], *, trained_on: str = "", measured: s
     parts += [
         "## Limits\n\nIt has seen nothing but the videos it was trained on: judge it on videos of your own "
         "before you rely on it.",
-        f"Written by cacl {config['cacl']}. Method: Guo et al., *Cross-Architecture Self-supervised Video "
-        "Representation Learning*, CVPR 2022.",
+        f"Written by cacl {config['cacl']}." + ("" if imported_from else f" Method: {method}"),
     ]
     return "\n\n".join(parts) + "\n"

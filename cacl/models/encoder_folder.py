@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -20,11 +20,14 @@ from torch import Tensor
 
 from cacl.errors import UserError
 
-FORMAT = "cacl encoder"
 VERSION = 1
+Kind = Literal["encoder", "classifier"]
+_A = {"encoder": "an encoder", "classifier": "a classifier"}
 
 
-def write_encoder_folder(folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str) -> None:
+def write_encoder_folder(
+    folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str, *, kind: Kind = "encoder"
+) -> None:
     """Write the three files, replacing an encoder that is already there once the new one is complete.
 
     Args:
@@ -32,19 +35,20 @@ def write_encoder_folder(folder: str | Path, config: Mapping[str, Any], state: M
         config: what ``config.json`` holds beside ``format`` and ``version``; plain JSON values.
         state: the network's weights.
         card: text of ``README.md``.
+        kind: what it holds; a classifier is an encoder with a linear layer on top.
 
     Raises:
-        UserError: ``folder`` holds something that is no encoder, or cannot be written.
+        UserError: ``folder`` holds something that is no encoder (classifier), or cannot be written.
     """
     folder = Path(folder).absolute()
     _recover(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise UserError(f"{folder} exists and is no encoder folder: choose another place, or move it away.")
+    if folder.exists() and not _may_be_replaced(folder, kind):
+        raise UserError(f"{folder} exists and is no {kind} folder: choose another place, or move it away.")
     weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     files = {
         "model.safetensors": save(weights, metadata={"format": "pt"}),
         "README.md": card.encode(),
-        "config.json": (json.dumps({"format": FORMAT, "version": VERSION, **config}, indent=2) + "\n").encode(),
+        "config.json": (json.dumps({"format": f"cacl {kind}", "version": VERSION, **config}, indent=2) + "\n").encode(),
     }
     new, old = folder.with_name(f".{folder.name}.new"), _backup(folder)  # of a killed process: taken away below
     try:
@@ -69,39 +73,40 @@ def write_encoder_folder(folder: str | Path, config: Mapping[str, Any], state: M
         shutil.rmtree(new, ignore_errors=True)
 
 
-def read_encoder_folder(path: str | Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
     """The folder that holds the encoder, its ``config.json`` and its weights.
 
     Args:
         path: an encoder folder, or a run folder with one inside (``encoder/``).
+        kind: ``"classifier"`` reads a classifier folder, or a run folder with ``classifier/``.
 
     Raises:
         UserError: nothing there, another kind of folder, or a damaged file.
     """
     path = Path(path)
-    inside = path / "encoder"
+    inside = path / kind
     # the backups last: they are there alone when a replacement was cut off between its two renames
     for folder in (inside, path, _backup(inside), _backup(path.absolute())):
         if (folder / "config.json").is_file():
             break
     else:
         if not path.exists():
-            raise UserError(f"{path} does not exist: give a run folder or an encoder folder.")
+            raise UserError(f"{path} does not exist: give a run folder or {_A[kind]} folder.")
         raise UserError(
-            f"{path} holds no encoder (neither config.json nor encoder/config.json): "
-            "give an encoder folder, or a run folder whose training has saved one."
+            f"{path} holds no {kind} (neither config.json nor {kind}/config.json): "
+            f"give {_A[kind]} folder, or a run folder whose training has saved one."
         )
-    return folder, _read_config(folder / "config.json"), _read_weights(folder / "model.safetensors")
+    return folder, _read_config(folder / "config.json", kind), _read_weights(folder / "model.safetensors")
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(file: Path, kind: Kind) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
     found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{file} describes {found or 'something else'!r}, not a {FORMAT}: give an encoder folder.")
+    if found != f"cacl {kind}":
+        raise UserError(f"{file} describes {found or 'something else'!r}, not a cacl {kind}: give {_A[kind]} folder.")
     if config.get("version") != VERSION:
         raise UserError(
             f"{file} has format version {config.get('version')}, this cacl reads {VERSION}: install a cacl of its time."
@@ -118,7 +123,7 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
 
 
-def _may_be_replaced(folder: Path) -> bool:
+def _may_be_replaced(folder: Path, kind: Kind) -> bool:
     if not folder.is_dir():
         return False
     if not any(folder.iterdir()):
@@ -127,7 +132,7 @@ def _may_be_replaced(folder: Path) -> bool:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
+    return isinstance(config, dict) and config.get("format") == f"cacl {kind}"
 
 
 def _backup(folder: Path) -> Path:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cacl.errors import UserError
+from cacl.models.state_file import read_state
 
 Colour = tuple[float, float, float]
 Normalisation = tuple[Colour, Colour]  # mean and standard deviation
 
 FORMAT = "cacl frame encoder"
-_KINDS = "a .safetensors file or one that torch.save wrote"
 # Where a ResNet lives in other people's checkpoints. MoCo v1 and v2: encoder_q; MoCo v3: base_encoder;
 # the authors' CACL: the frozen ResNet-50 inside the transformer.
 _PLACES = ("", "encoder_q.", "base_encoder.", "encoder_transformer.video_embed.extract_feature_net.", "backbone.")
@@ -95,7 +92,7 @@ def read_frame_state(path: str | Path) -> dict[str, Tensor]:
         UserError: no such file, not readable, or no ResNet in it.
     """
     path = Path(path)
-    entries = _tensors(_read(path))
+    entries = read_state(path, folder="a frame encoder's folder")
     for place in (prefix + p for p in _PLACES for prefix in ("", "module.")):
         stem = entries.get(f"{place}conv1.weight")
         if stem is not None and stem.ndim == 4:
@@ -182,35 +179,6 @@ def agreed_normalisation(path: str | Path, given: Normalisation | None) -> Norma
             f"{list(given[0])} and model.frame_std is {list(given[1])}: leave these two settings out."
         )
     return given
-
-
-def _read(path: Path) -> object:
-    """The content of a weights file, of whatever kind, without running code from it."""
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        what = "has no model.safetensors" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}: give a frame encoder's folder, or a weights file.")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{file} could not be read as tensors alone: it is damaged, no weights file, or holds other Python "
-            f"objects, which are never loaded because they can run code. Give {_KINDS}, with nothing but a state dict."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{file} is no weights file or is damaged ({reason}): give {_KINDS}.") from error
-
-
-def _tensors(content: object) -> dict[str, Tensor]:
-    """Named tensors of a state dict, looked for one level down too (``state_dict``, ``model``)."""
-    if not isinstance(content, Mapping):
-        return {}
-    inner = (content.get(key) for key in ("state_dict", "model", "model_state_dict"))
-    entries = next((entry for entry in inner if isinstance(entry, Mapping)), content)
-    return {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}
 
 
 def _first_difference(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], needed: set[str]) -> str:

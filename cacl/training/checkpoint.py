@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from cacl.errors import UserError
+from cacl.models.state_file import refuse_bomb
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -78,13 +79,14 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
     try:
         manifest = json.loads((path / "manifest.json").read_text())
         step = int(manifest["step"])
+        refuse_bomb(path / "state.pt")
         state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path / 'state.pt'} holds more than tensors and plain values, so it is not one of our checkpoints and "
             "was not opened; remove it."
         ) from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # the unpickler fails in a dozen ways on damaged files
         raise UserError(f"{path}: the checkpoint cannot be read ({error}); remove it to use an older one.") from error
     return step, state
 

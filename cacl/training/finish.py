@@ -111,7 +111,6 @@ def finish(
     report = write_run_report(
         Run(run.path),
         {key: found[key] for key in ("degree",) if key in found},
-        data.catalog,
         finished=found,
         command=f"cacl pretrain … --out {run.path}",
     )

@@ -1,12 +1,14 @@
 """The training loop: one step that can be read without scrolling, ruled off from logging and saving.
 
 It serves every method and stage. All randomness is a function of (seed, epoch, sample), so that the state to restore is
-weights, optimiser, momentum copies, queue and the number of steps done.
+weights, optimiser, momentum copies, queue and the number of steps done. Several processes share each batch and have the
+same weights throughout; the first of them logs and saves.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -22,8 +24,10 @@ from cacl.data.loader import ClipBatch, ClipLoader, Failure
 from cacl.errors import UserError
 from cacl.evaluation.health import feature_health
 from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.models.processes import everyones, gathered, is_first, wait_for_first, world
 from cacl.runs import Metrics
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from cacl.training.distributed import any_wants, average_gradients, averaged
 from cacl.training.progress import Progress
 from cacl.training.stop import StopRequest
 
@@ -36,6 +40,11 @@ class Method(Protocol):
 
     def after_step(self, output: StepOutput, progress: float) -> None:
         """Momentum copies and queue, after the optimiser's step."""
+
+
+def _to_stderr(text: str) -> None:
+    """A line for the user."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Stage:
         checkpoints: folder of this stage.
         metrics: ``metrics.jsonl``.
         autocast: bfloat16/float16, or None for float32.
+        say: told what the user should know.
     """
 
     name: str
@@ -69,6 +79,7 @@ class Stage:
     clip_gradient: float | None
     log_every: int
     save_minutes: float
+    say: Callable[[str], None] = _to_stderr
 
     @property
     def steps(self) -> int:
@@ -82,15 +93,17 @@ def train(stage: Stage, stop: StopRequest) -> None:
     Raises:
         UserError: the loss is not finite (the batch's videos are named), or a checkpoint cannot be written.
         Stopped: SIGTERM or Ctrl-C asked for it; the step was finished and saved.
+        LostProcess: another process of the job has gone.
     """
     scaler = torch.amp.GradScaler(stage.device.type, enabled=stage.autocast == torch.float16)
     done = _restore(stage, scaler)
-    metrics = Metrics(stage.metrics, kind=stage.name, step=done)
+    metrics = Metrics(stage.metrics, kind=stage.name, step=done) if is_first() else None
     per_epoch, saved_at = stage.loader.steps_per_epoch, time.monotonic()
     stage.method.train()
     try:
-        with Progress(stage.name, total=stage.steps, done=done) as progress:
+        with Progress(stage.name, total=stage.steps, done=done, shown=is_first()) as progress:
             for epoch in range(done // per_epoch, stage.epochs):
+                _share_failures(stage.loader)
                 for raw in stage.loader.epoch(epoch, start_step=done % per_epoch if epoch == done // per_epoch else 0):
                     # ---- one step --------------------------------------------------------------------------------
                     lr = _set_learning_rate(stage, done)
@@ -100,6 +113,7 @@ def train(stage: Stage, stop: StopRequest) -> None:
                     row = _row(stage, output, done, epoch, lr)
                     stage.optimizer.zero_grad(set_to_none=True)
                     scaler.scale(output.terms["total"]).backward()  # type: ignore[no-untyped-call]
+                    average_gradients(stage.method)
                     _clip(stage, scaler)
                     scaler.step(stage.optimizer)
                     scaler.update()
@@ -107,23 +121,32 @@ def train(stage: Stage, stop: StopRequest) -> None:
                     done += 1
                     # ---- logging and saving ------------------------------------------------------------------------
                     _check_finite(stage, row, batch)
-                    metrics.add({**row, "clips_per_second": round(progress.rate * stage.loader.batch_size, 2)})
+                    if metrics is not None:
+                        metrics.add({**row, "clips_per_second": round(progress.rate * stage.loader.batch_size, 2)})
                     progress.advance(row)
-                    due = time.monotonic() - saved_at > 60 * stage.save_minutes
-                    if due or stop.requested or done == stage.steps:
+                    time_to = time.monotonic() - saved_at > 60 * stage.save_minutes
+                    due, asked = any_wants(time_to, stop.signal if stop.requested else 0)
+                    if due or asked or done == stage.steps:
                         _check_weights(stage, row, batch)
-                        metrics.flush()
-                        save_checkpoint(stage.checkpoints, done, _state(stage, scaler))
+                        _share_failures(stage.loader)
+                        if metrics is not None:
+                            metrics.flush()
+                            save_checkpoint(stage.checkpoints, done, _state(stage, scaler))
                         saved_at = time.monotonic()
-                    stop.raise_if_requested()
+                        wait_for_first()
+                    if asked:  # by this step: a signal that came since then ends the next one
+                        stop.ask(asked)
+                        stop.raise_if_requested()
     finally:
-        metrics.close()
+        if metrics is not None:
+            metrics.close()
 
 
 def _set_learning_rate(stage: Stage, step: int) -> float:
+    """The schedule's rate in every group but those that keep a rate of their own (``constant_lr``)."""
     lr = stage.learning_rate(step)
     for group in stage.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = group.get("constant_lr", lr)
     return lr
 
 
@@ -141,13 +164,12 @@ def _row(stage: Stage, output: StepOutput, step: int, epoch: int, lr: float) -> 
     """This step's numbers; every ``log_every`` steps also what each term does to G, and the state of the features."""
     names = {"nce": "nce", "degree": "degree_loss", "total": "loss"}
     row: dict[str, Any] = {"step": step + 1, "epoch": epoch, "lr": lr}
-    row |= {names[name]: value.item() for name, value in output.terms.items()}
-    row |= {name: value.item() for name, value in output.metrics.items()}
+    row |= averaged({names[name]: value for name, value in output.terms.items()} | dict(output.metrics))
     if step % stage.log_every == 0:
         for name, term in output.terms.items():
             if name != "total":
                 (gradient,) = torch.autograd.grad(term, output.features, retain_graph=True)
-                row[f"grad_{name}"] = gradient.float().norm().item()
+                row[f"grad_{name}"] = gathered(gradient.float()).norm().item() / world()
         health = feature_health(_clip_features(output.features))
         row |= {"feature_std": health["std"], "feature_rank": health["effective_rank"]}
     return row
@@ -156,7 +178,7 @@ def _row(stage: Stage, output: StepOutput, step: int, epoch: int, lr: float) -> 
 def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """G(x) of a batch, ``[B, D]``: the first of clip and twin where there are two."""
     first = features[0] if features.ndim == 3 else features
-    return first.detach().float().cpu().numpy()
+    return gathered(first.detach().float()).cpu().numpy()
 
 
 def _check_finite(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
@@ -171,7 +193,7 @@ def _check_weights(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
 
 
 def _not_finite(stage: Stage, what: str, row: dict[str, Any], batch: ViewBatch) -> UserError:
-    names = sorted({stage.video_names[i] for i in batch.video.tolist()})
+    names = sorted({stage.video_names[i] for i in gathered(batch.video).tolist()})
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     kept = newest_checkpoint(stage.checkpoints)
     good = "No checkpoint was written yet" if kept is None else f"The last good checkpoint is kept ({kept})"
@@ -181,6 +203,14 @@ def _not_finite(stage: Stage, what: str, row: dict[str, Any], batch: ViewBatch) 
     )
 
 
+def _share_failures(loader: ClipLoader) -> None:
+    """A video that failed in one process is left out by all, from the next epoch on."""
+    for failure in (failure for failures in everyones(loader.failures) for failure in failures):
+        if failure.video not in {known.video for known in loader.failures} and loader.on_failure:
+            loader.on_failure(failure)
+        loader.leave_out([failure])
+
+
 def _state(stage: Stage, scaler: torch.amp.GradScaler) -> dict[str, Any]:
     failures = [[f.video, f.epoch, f.reason] for f in stage.loader.failures]
     return {
@@ -188,15 +218,23 @@ def _state(stage: Stage, scaler: torch.amp.GradScaler) -> dict[str, Any]:
         "optimizer": stage.optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "failures": failures,
+        "processes": world(),
     }
 
 
 def _restore(stage: Stage, scaler: torch.amp.GradScaler) -> int:
     """Load the newest complete checkpoint; the number of steps done, 0 without one."""
     path = newest_checkpoint(stage.checkpoints)
+    if len(set(everyones(None if path is None else path.name))) > 1:
+        raise UserError(f"{stage.checkpoints}: not every process sees the same files; put the run on a shared disk.")
     if path is None:
         return 0
     done, state = load_checkpoint(path)
+    if (before := state.get("processes", 1)) != world() and done < stage.steps:
+        stage.say(
+            f"{stage.name}: {done} of {stage.steps} steps were made with {before} process{'es' * (before > 1)}, now it "
+            f"is {world()}. The samples stay the same; sums are taken in another order, so not every bit does."
+        )
     stage.method.load_state_dict(state["method"])
     stage.optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])

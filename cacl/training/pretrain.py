@@ -16,10 +16,12 @@ from cacl.config import Resolved, Settings, differences, resolve
 from cacl.data.dataset import Dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.models.cnn3d import channels_last_
+from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
 from cacl.training.auto import auto_values, check_device, device_auto
+from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
 from cacl.training.progress import VideoProgress
@@ -68,7 +70,7 @@ def pretrain(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Run:
-    """Learn an encoder from a folder of videos.
+    """Learn an encoder from a folder of videos; called by every process of torchrun, all of them learn it together.
 
     Args:
         videos: a folder (any tree), a list file, ``videos.csv``, or a store made by ``cacl prepare``.
@@ -92,7 +94,9 @@ def pretrain(
     Raises:
         UserError: something that the user can mend, in one sentence.
         Stopped: SIGTERM or Ctrl-C; ``resume`` continues.
+        LostProcess: another process has gone; ``resume`` continues.
     """
+    join()
     words = {"optim.epochs": epochs, "optim.batch_size": batch_size, "model.network": network, "run.seed": seed}
     flags = {**(settings or {}), **{key: value for key, value in words.items() if value is not None}}
     resolved = resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
@@ -101,15 +105,19 @@ def pretrain(
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     check_device(resolved.settings.run.device)
+    _check_processes(resolved.settings)
     if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
         _check_frame_weights(resolved)
-    _check_precision(resolved)
+    if is_first():
+        _check_precision(resolved)
     data = {
         "videos": str(Path(videos).resolve()),
         "lists": None if lists is None else str(Path(lists).resolve()),
         "split": split,
     }
-    return _train(RunFolder.create(Path(out), resolved, data), new=True)
+    run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
+    wait_for_first()
+    return _train(run, new=True)
 
 
 def resume(
@@ -131,19 +139,22 @@ def resume(
     Raises:
         UserError: no run there, or a setting that would change the result.
     """
-    folder = RunFolder.open(Path(run))
+    join()
+    folder = RunFolder(RunFolder.open(Path(run)).path, owner=is_first())
     settings = {**(settings or {}), **({} if epochs is None else {"optim.epochs": epochs})}
     old, new = folder.resolved, resume_settings(run, settings=settings, assignments=assignments)
+    _check_processes(new.settings)
     changed = differences(old.settings, new.settings)
-    if changed:
+    if changed and is_first():
         with folder:
             if "optim.epochs" in changed and (folder.path / "finished.json").exists():
                 (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
                 folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
     check_device(new.settings.run.device)
-    if not (folder.path / "finished.json").exists():
+    if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
+    wait_for_first()
     return _train(folder)
 
 
@@ -190,11 +201,15 @@ def _train(run: RunFolder, *, new: bool = False) -> Run:
         if (run.path / "finished.json").exists():
             run.log(f"{run.path} is finished already; a longer training: cacl pretrain --resume {run.path} --epochs N")
             return Run(run.path)
+        if not run.owner:
+            wait_for_first()
         data, train_numbers = _find_videos(run, stop, new=new)
-        resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
-        resolved = _with_precision(resolved)
-        run.write("config.yaml", resolved.to_yaml())
-        torch.set_num_threads(int(resolved.settings.run.threads))
+        if run.owner:
+            resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
+            run.write("config.yaml", _with_precision(resolved).to_yaml())
+            wait_for_first()
+        resolved = run.resolved
+        torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
         if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
@@ -202,7 +217,9 @@ def _train(run: RunFolder, *, new: bool = False) -> Run:
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop)
         method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop)
-        finish(run, data, train_numbers, method, unreadable=unreadable, check=stop.raise_if_requested)
+        if run.owner:
+            finish(run, data, train_numbers, method, unreadable=unreadable, check=stop.raise_if_requested)
+        wait_for_first()
     return Run(run.path)
 
 
@@ -219,6 +236,19 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
             run.discard()
             raise
         raise UserError(f"{error} Go on: cacl pretrain --resume {run.path}") from error
+
+
+def _check_processes(settings: Settings) -> None:
+    sizes = {"optim.batch_size": settings.optim.batch_size}
+    if settings.uses_transformer and settings.model.frame_weights is None:
+        sizes["frames.optim.batch_size"] = settings.frames.optim.batch_size
+    device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
+    check_processes(
+        device=device,
+        batch_sizes=sizes,
+        compiled=settings.run.compile,
+        own_batchnorm=settings.method.batchnorm == "process",
+    )
 
 
 def _with_precision(resolved: Resolved) -> Resolved:

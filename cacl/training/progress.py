@@ -28,9 +28,18 @@ class Progress:
         rate: steps a second over the last fifty calls of ``advance``, 0 before the first.
     """
 
-    def __init__(self, name: str, *, total: int, done: int = 0, unit: str = "steps", last_line: bool = True) -> None:
-        """``last_line``: print one at the end too, where there is no terminal."""
-        self._last = last_line
+    def __init__(
+        self,
+        name: str,
+        *,
+        total: int,
+        done: int = 0,
+        unit: str = "steps",
+        last_line: bool = True,
+        shown: bool = True,
+    ) -> None:
+        """``last_line``: print one at the end too, where there is no terminal. ``shown``: print anything at all."""
+        self._last, self._shown = last_line, shown
         self._name, self._total, self._done, self._unit = name, total, done, unit
         self._times: deque[tuple[float, int]] = deque([(time.monotonic(), done)], maxlen=51)  # when, how many done
         self._last_line = time.monotonic()
@@ -45,7 +54,7 @@ class Progress:
                 TimeRemainingColumn(),
                 console=console,
             )
-            if console.is_terminal
+            if console.is_terminal and shown
             else None
         )
 
@@ -86,6 +95,8 @@ class Progress:
         return "  ".join(f"{label} {value:.3g}" for label, value in self._smooth.items())
 
     def _line(self) -> None:
+        if not self._shown:
+            return
         self._last_line = time.monotonic()
         left = (self._total - self._done) / self.rate if self.rate else 0.0
         share = f"{self._done}/{self._total} {self._unit}"

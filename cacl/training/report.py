@@ -1,7 +1,12 @@
-"""``report.html`` of a run: at its end without retrieval, after ``cacl evaluate`` with it."""
+"""What a report says about a run, read from its folder; and ``report.html`` there, at its end and after an evaluation.
+
+At the end of a run there is no retrieval yet; ``cacl evaluate`` adds it, ``cacl analyse`` the analysis.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,75 +15,168 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from cacl.config import Resolved
-from cacl.data.catalog import Catalog
+from cacl.config import ResolvedOf
+from cacl.data.catalog import Catalog, Skipped
 from cacl.data.shuffle import possible_degrees
 from cacl.evaluation.evaluate import Retrieval
-from cacl.evaluation.report import Setting, write_report
+from cacl.evaluation.previews import PreviewRow, preview_rows, rows_from_json, rows_to_json
+from cacl.evaluation.report import RunPage, Setting, write_page
+from cacl.evaluation.report_analysis import read_analysis
+from cacl.evaluation.results import write_results, write_whole
 from cacl.runs import RunFolder
 from cacl.training.run import Run
 
+RETRIEVAL = "retrieval.json"
 
-def write_run_report(
-    run: Run,
-    results: Mapping[str, Any],
-    catalog: Catalog,
-    *,
-    finished: Mapping[str, Any],
-    retrieval: Retrieval | None = None,
-    beside: Mapping[str, Run] | None = None,
-    command: str = "",
-) -> Path:
-    """``report.html`` with ``results.json`` beside it, in the run folder.
+
+def write_run_report(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any], command: str = "") -> Path:
+    """``results.json`` and ``report.html`` in the run folder.
 
     Args:
         run: the run.
         results: numbers in percent, ``retrieval`` and ``degree``.
-        catalog: the videos that they were measured on.
         finished: what ``finished.json`` says or will say.
-        retrieval: for the picture of neighbours.
-        beside: name -> another run in the table.
         command: what made the report.
 
     Returns:
         Where the page is.
     """
-    resolved = RunFolder(run.path).resolved
-    settings = resolved.settings
-    facts = {"steps": str(finished.get("steps", ""))}
-    if retrieval is not None:
-        facts["videos"] = f"{retrieval.gallery} train, {retrieval.queries} {retrieval.part}"
-    runs = {run.method: run, **(beside or {})}
     path = run.path / "report.html"
-    write_report(
-        path,
-        results,
-        title=run.path.resolve().name,
-        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}.",
-        facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
-        warnings=finished.get("warnings", []),
-        metrics={name: [row for row in each.metrics if row["kind"] == "train"] for name, each in runs.items()},
-        neighbours=[] if retrieval is None else retrieval.neighbours,
-        first_batch=_picture(run.path / "samples" / "first-batch.png"),
-        settings=_settings(resolved),
-        data=catalog.summary(),
-        skipped=catalog.skipped,
-        command=command,
-        main=run.method,
-        degrees=len(possible_degrees(settings.data.frames)),
-    )
+    write_page(path, [run_page(run, results, finished=finished, command=command)])
+    write_results(run.path / "results.json", results)
     return path
 
 
-def _settings(resolved: Resolved) -> list[Setting]:
-    rows = []
-    for section, values in resolved.settings.model_dump(mode="json").items():
-        pairs = values.items() if isinstance(values, dict) else [("", values)]
-        for name, value in pairs:
-            key = f"{section}.{name}" if name else section
-            text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
-            rows.append(Setting(key, text, resolved.origins.get(key, "")))
+def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any] | None, command: str = "") -> RunPage:
+    """Everything that the folder of a pretraining says.
+
+    Args:
+        run: the run, also one that is not finished.
+        results: numbers in percent, ``retrieval`` and ``degree``.
+        finished: what ``finished.json`` says or will say, None where the run is not finished.
+        command: what makes the report.
+    """
+    resolved, path = RunFolder(run.path).resolved, run.path
+    settings, about = resolved.settings, finished or {}
+    rows = run.metrics if (path / "metrics.jsonl").exists() else []
+    train = [row for row in rows if row["kind"] == "train"]
+    frames = [{**row, "kind": "train"} for row in rows if row["kind"] == "frames"]
+    steps = about.get("steps", train[-1]["step"] if train else 0)
+    measured = _read_json(path / RETRIEVAL) if results.get("retrieval") else {}
+    analysis = read_analysis(path / "analysis", steps=int(steps))
+    warnings = list(about.get("warnings", []))
+    if finished is None:
+        warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl pretrain --resume {path}")
+    facts = {"steps": str(steps)}
+    if measured:
+        facts["videos"] = f"{measured.get('gallery')} train, {measured.get('queries')} {measured.get('part')}"
+    catalog = _catalog(path / "videos.csv", run.path)
+    broken = [Skipped(name, f"broke while training: {why}") for name, why in about.get("unreadable", {}).items()]
+    missing = []
+    if finished is not None and not results.get("retrieval"):
+        missing.append(("retrieval and neighbours of labelled videos", f"cacl evaluate {path}"))
+    if finished is not None and analysis is None:
+        missing.append(("attention, pairs, features and temporal probes", f"cacl analyse {path}"))
+    return RunPage(
+        path.resolve().name,
+        results,
+        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}.",
+        facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
+        warnings=warnings,
+        metrics={run.method: train, **_beside(measured), **({"frame stage": frames} if frames else {})},
+        neighbours=_neighbours(measured),
+        measured=_measured(measured),
+        first_batch=_picture(path / "samples" / "first-batch.png"),
+        analysis=analysis,
+        settings=setting_rows(resolved),
+        data="" if catalog is None else catalog.summary(),
+        counts={} if catalog is None else video_counts(catalog),
+        skipped=[*broken, *(() if catalog is None else catalog.skipped)],
+        command=command,
+        missing=missing,
+        main=run.method,
+        degrees=len(possible_degrees(settings.data.frames)),
+    )
+
+
+def keep_retrieval(run: Run, retrieval: Retrieval, *, videos: Path, beside: Mapping[str, Run]) -> None:
+    """Write ``retrieval.json``: what was measured on which videos, and the pictures of neighbours, for the page."""
+    content = {
+        "videos": str(videos),
+        "part": retrieval.part,
+        "queries": retrieval.queries,
+        "gallery": retrieval.gallery,
+        "beside": {name: str(other.path.resolve()) for name, other in beside.items()},
+        "neighbours": rows_to_json(preview_rows(retrieval.neighbours)),
+    }
+    write_whole(run.path / RETRIEVAL, json.dumps(content) + "\n")
+
+
+def setting_rows(resolved: ResolvedOf[Any]) -> list[Setting]:
+    """Every setting as ``a.b``, its value as YAML on one line, and its origin."""
+    rows: list[Setting] = []
+
+    def walk(tree: Mapping[str, Any], prefix: str) -> None:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+            else:
+                text = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
+                text = text.strip().removesuffix("...").strip()
+                rows.append(Setting(f"{prefix}{name}", text, resolved.origins.get(f"{prefix}{name}", "")))
+
+    walk(resolved.settings.model_dump(mode="json"), "")
     return rows
+
+
+def video_counts(catalog: Catalog) -> dict[str, str]:
+    """Videos of each part, classes, hours, and how many are used with a note."""
+    videos = catalog.videos
+    counts = {str(part): str(n) for part, n in Counter(v.split for v in videos if v.split is not None).items()}
+    if catalog.labels:
+        counts["classes"] = str(len(catalog.labels))
+    seconds = sum(video.frames / video.fps for video in videos if video.fps > 0)
+    if seconds:
+        counts["length"] = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+    if noted := sum(bool(video.note) for video in videos):
+        counts["with a note in videos.csv"] = str(noted)
+    return counts
+
+
+def _catalog(file: Path, root: Path) -> Catalog | None:
+    return Catalog.read_csv(file, root=root) if file.exists() else None
+
+
+def _beside(measured: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Curves of the runs that the table was made with, where they are still there."""
+    found = {}
+    for name, place in measured.get("beside", {}).items():
+        if (Path(place) / "config.yaml").is_file():
+            found[str(name)] = [row for row in Run(place).metrics if row["kind"] == "train"]
+    return found
+
+
+def _neighbours(measured: Mapping[str, Any]) -> list[PreviewRow]:
+    try:
+        return rows_from_json(measured.get("neighbours", []))
+    except (KeyError, TypeError, ValueError):  # of another version
+        return []
+
+
+def _measured(measured: Mapping[str, Any]) -> str:
+    if not measured:
+        return ""
+    part = {"val": "validation"}.get(str(measured.get("part")), "test")
+    return f"{measured.get('queries')} {part} videos query {measured.get('gallery')} of {measured.get('videos')}."
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is missing or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _picture(path: Path) -> NDArray[np.uint8] | None:

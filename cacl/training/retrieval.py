@@ -12,15 +12,16 @@ from cacl.data.dataset import Dataset
 from cacl.errors import UserError
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
+from cacl.models.processes import is_first
 from cacl.training.auto import check_device, device_auto
-from cacl.training.report import write_run_report
+from cacl.training.report import keep_retrieval, write_run_report
 from cacl.training.run import Run
 
 
 def run_retrieval(
     run: Run, data: Dataset, *, beside: Mapping[str, Run] | None = None, command: str = ""
 ) -> dict[str, Any]:
-    """Evaluate; write ``results.json``, ``report.html`` and ``neighbours.png`` into the run folder.
+    """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png`` into the run folder.
 
     Args:
         run: a finished run.
@@ -50,8 +51,11 @@ def run_retrieval(
         results["degree"] = finished["degree"]
     if retrieval.skipped:
         _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
+    if not is_first():
+        return results
     draw_neighbours(retrieval.neighbours, run.path / "neighbours.png")
-    write_run_report(run, results, data.catalog, finished=finished, retrieval=retrieval, beside=others, command=command)
+    keep_retrieval(run, retrieval, videos=data.catalog.root, beside=others)
+    write_run_report(run, results, finished=finished, command=command)
     return results
 
 
@@ -68,4 +72,5 @@ def _device(run: Run) -> tuple[str, torch.dtype | None]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    if is_first():
+        print(text, file=sys.stderr, flush=True)

@@ -95,7 +95,7 @@ class Run:
             run_retrieval(self, open_run_data(RunFolder(self.path)), command=f"cacl evaluate {self.path}")
             return path
         results = {key: found[key] for key in ("degree",) if key in found}
-        return write_run_report(self, results, catalog, finished=found, command=f"cacl pretrain … --out {self.path}")
+        return write_run_report(self, results, finished=found, command=f"cacl pretrain … --out {self.path}")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {'finished' if self.finished is not None else 'not finished'})"

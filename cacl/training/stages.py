@@ -15,9 +15,11 @@ from cacl.data.sources import FrameSource
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
+from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
+from cacl.models.processes import is_first, rank, wait_for_first, world
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.runs import RunFolder
 from cacl.training.auto import frame_auto_values, samples_per_video
@@ -43,7 +45,8 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
         return build_frames_network(settings, weights=own)
     if settings.model.frame_weights is not None:
         network = build_frames_network(settings, weights=Path(settings.model.frame_weights))
-        save_frame_weights(own, network)
+        if is_first():
+            save_frame_weights(own, network)
         if settings.model.standardise != "none" and not trained_here(settings.model.frame_weights):
             run.log(
                 f"Warning: the frame encoder of {settings.model.frame_weights} will see pixels that "
@@ -62,12 +65,16 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
     method = build_frame_moco(
         settings, build_frames_network(settings, weights=None), queue_size=settings.frames.queue_size
     ).to(settings.run.device)
+    if settings.method.batchnorm == "global" and world() > 1:
+        global_batchnorm_(method)
     names = [video.path for video in data.catalog.videos]
     of_frame = [names[i] for i in source.video.tolist()]
     loader = _loader(run, source, [1] * len(source), method, batch_size=optim.batch_size, names=of_frame)
     make_views = views_maker(settings, method=method, video_of=torch.from_numpy(source.video))
     train(_stage(run, "frames", method, loader, make_views, names, optim), stop)
-    save_frame_weights(own, method.encoder)
+    if is_first():
+        save_frame_weights(own, method.encoder)
+    wait_for_first()
     return build_frames_network(settings, weights=own)
 
 
@@ -77,11 +84,13 @@ def video_stage(
     """Train CACL (or the ablation that the settings describe) to its end; which videos failed in it, and why."""
     settings = run.resolved.settings
     network = initial_network(settings)
-    if not (run.path / "initial").exists():
+    if is_first() and not (run.path / "initial").exists():
         spec = clip_spec(settings)
         initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
         initial.save(run.path / "initial")
     method = build_method(settings, network=network, frame_encoder=frame_encoder).to(settings.run.device)
+    if settings.method.batchnorm == "global" and world() > 1:
+        global_batchnorm_(method)
     if settings.run.channels_last:
         channels_last_(method)
     if settings.run.compile:
@@ -90,7 +99,8 @@ def video_stage(
     names = [data.catalog.videos[i].path for i in numbers]
     loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, names=names)
     make_views = views_maker(settings, method=method)
-    draw_first_batch(run, loader, make_views, names)
+    if is_first():
+        draw_first_batch(run, loader, make_views, names)
     train(_stage(run, "train", method, loader, make_views, names, settings.optim), stop)
     return method, {names[failure.video]: failure.reason for failure in loader.failures}
 
@@ -122,6 +132,8 @@ def _loader(
         batch_size=batch_size,
         workers=settings.data.workers,
         samples_per_video=samples_per_video(len(frames), batch_size),
+        rank=rank(),
+        world=world(),
         pin_memory=settings.run.device.startswith("cuda"),
         on_failure=note,
     )
@@ -169,4 +181,5 @@ def _stage(
         clip_gradient=optim.clip_gradient,
         log_every=settings.run.log_every,
         save_minutes=settings.run.save_minutes,
+        say=run.log,
     )

@@ -34,6 +34,15 @@ class StopRequest:
         """Whether a signal came."""
         return self._signal != 0
 
+    @property
+    def signal(self) -> int:
+        """The signal that came, 0 for none."""
+        return self._signal
+
+    def ask(self, number: int) -> None:
+        """Ask for a stop as signal ``number`` does, 0 for none: another process of the job was asked."""
+        self._signal = self._signal or number
+
     def raise_if_requested(self) -> None:
         """Raise ``Stopped`` when a signal came."""
         if self._signal:

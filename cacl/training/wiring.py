@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from cacl.config import Settings
+from cacl.config import Augment, Settings
 from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.data.loader import ClipBatch
 from cacl.data.randomness import uniform
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.methods.classify import Classify
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import CNN3D, build_cnn3d
 from cacl.models.encoder import ClipSpec
@@ -98,6 +99,7 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         degree_hidden=model.degree_hidden,
         degree_dropout=model.degree_dropout,
         degree_input=model.degree_input,
+        batchnorm=method.batchnorm,
     )
 
 
@@ -112,6 +114,7 @@ def build_frame_moco(settings: Settings, frame_encoder: ResNet, *, queue_size: i
         batch_negatives=settings.method.batch_negatives,
         projection=settings.model.projection,
         standardise=settings.model.standardise != "none",
+        batchnorm=settings.method.batchnorm,
     )
 
 
@@ -124,11 +127,25 @@ def views_maker(
         method: says how many views and numbers it wants.
         video_of: int64, for sources whose "videos" are frames: which video each belongs to.
     """
-    frames_stage = isinstance(method, FrameMoCo)
-    crop = settings.frames.crop if frames_stage else settings.augment.crop
-    area = settings.frames.area if frames_stage else settings.augment.area
-    a, seed = settings.augment, settings.run.seed
-    purpose = "frame" if frames_stage else "clip"
+    a, purpose = settings.augment, "clip"
+    if isinstance(method, FrameMoCo):
+        a, purpose = a.model_copy(update={"crop": settings.frames.crop, "area": settings.frames.area}), "frame"
+    run = settings.run
+    return augmented_views(
+        method, a, seed=run.seed, channels_last=run.channels_last, purpose=purpose, video_of=video_of
+    )
+
+
+def augmented_views(
+    method: CACL | FrameMoCo | Classify,
+    a: Augment,
+    *,
+    seed: int,
+    channels_last: bool,
+    purpose: str = "clip",
+    video_of: torch.Tensor | None = None,
+) -> Callable[[ClipBatch], ViewBatch]:
+    """How a batch becomes views of augmentation ``a``; ``purpose`` keeps the draws of two trainings apart."""
 
     def make(batch: ClipBatch) -> ViewBatch:
         samples = batch.sample.cpu().numpy()
@@ -140,8 +157,8 @@ def views_maker(
                 height=height,
                 width=width,
                 size=a.size,
-                crop=crop,
-                area=area,
+                crop=a.crop,
+                area=a.area,
                 flip=a.flip,
                 jitter=a.jitter,
                 jitter_p=a.jitter_p,
@@ -151,7 +168,7 @@ def views_maker(
             )
             frames_BTHWC = batch.frames[:, min(view, moments - 1)]
             x_BCTHW = augment(frames_BTHWC, draw, hue=a.hue, mean=a.mean, std=a.std)
-            if settings.run.channels_last:
+            if channels_last:
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
             views.append(x_BCTHW)
         numbers = uniform(seed, f"{purpose} method", batch.epoch, samples, method.uniforms)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import av
@@ -135,6 +137,28 @@ def test_a_known_timeline_saves_reading_the_packets(media: Path, references: dic
         with VideoDecoder(media / kind) as first, VideoDecoder(media / kind, timeline=first.timeline) as second:
             assert len(second._stored) < 20 < len(first._stored)
             assert np.array_equal(second.read([40, 3], height=96, width=128), references[kind][[40, 3]])
+
+
+def test_a_known_timeline_changes_nothing(media: Path) -> None:
+    for path in sorted(media.iterdir()):
+        try:
+            first = VideoDecoder(path)
+        except VideoError:
+            continue
+        with first, VideoDecoder(path, timeline=first.timeline) as second:
+            assert second.info == first.info
+            assert second.timeline is first.timeline
+            asked = [first.frames - 1, first.frames // 2, 0]
+            assert np.array_equal(second.read(asked, height=48, width=64), first.read(asked, height=48, width=64))
+            for a, b in zip_longest(good_frames(first), good_frames(second)):
+                assert np.array_equal(a, b)
+
+
+def good_frames(decoder: VideoDecoder) -> Iterator[NDArray[np.uint8]]:
+    try:
+        yield from decoder.iterate(height=48, width=64)
+    except VideoError:
+        return
 
 
 def test_seconds_become_frames_by_the_real_times(media: Path) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cacl.data import parts, store
+from cacl.data import open_files, parts, store
 from cacl.data.catalog import Catalog, scan
 from cacl.data.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError, VideoError
@@ -101,7 +102,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(store, "_PART_VIDEOS", 2)
     made: list[int] = []
-    inner = parts.make_part
+    inner = store._make
 
     def stop_in_third(plan: parts.PartPlan) -> None:
         if len(made) == 2:
@@ -110,7 +111,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
         inner(plan)
         made.append(plan.number)
 
-    monkeypatch.setattr(store, "make_part", stop_in_third)
+    monkeypatch.setattr(store, "_make", stop_in_third)
     with pytest.raises(KeyboardInterrupt):
         build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
     assert not (tmp_path / "s").exists()
@@ -119,7 +120,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
         inner(plan)
         made.append(plan.number)
 
-    monkeypatch.setattr(store, "make_part", count)
+    monkeypatch.setattr(store, "_make", count)
     merge = store.shutil.copyfileobj
     copied = []
 
@@ -141,35 +142,50 @@ def test_an_interrupted_store_goes_on_where_it_was(
     assert contents(tmp_path / "s") == contents(raw.path)
 
 
-def test_a_full_disk_is_said_and_damages_nothing(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(plan: parts.PartPlan) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+FULL = """
+import errno
+def full(plan):
+    raise OSError(errno.ENOSPC, "No space left on device")
+"""
+DIE = """
+import os, signal
+from cacl.data import parts
+def die(plan):
+    if any(video.id == "vp9" for video in plan.videos):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    parts.make_part(plan)
+"""
 
+
+def test_a_full_disk_is_said_and_damages_nothing(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_decode_processes: Callable[[str], ModuleType]
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store, "make_part", full)
+        patch.setattr(store, "make_part", in_decode_processes(FULL).full)
         with pytest.raises(UserError, match="the disk is full"):
             build_store(catalog, tmp_path / "s", height=H, width=W)
     assert not (tmp_path / "s").exists()
     assert is_store(build_store(catalog, tmp_path / "s", height=H, width=W).path)
 
 
-def die(plan: parts.PartPlan) -> None:
-    """Stands in for a video that crashes the decoder."""
-    if any(video.id == "vp9" for video in plan.videos):
-        os._exit(1)
-    parts.make_part(plan)
-
-
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_video_that_kills_its_process_is_reported(
-    catalog: Catalog, raw: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog,
+    raw: FrameStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_decode_processes: Callable[[str], ModuleType],
+    workers: int,
 ) -> None:
-    monkeypatch.setattr(store, "make_part", die)
-    monkeypatch.setattr(store, "get_context", lambda _: get_context("fork"))  # so that the process knows ``die``
-    result = build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw", workers=1).catalog
-    assert {s.path: s.reason for s in result.skipped}["vp9.webm"] == "the process that decoded it died"
-    assert {v.id for v in raw.catalog.videos} - {v.id for v in result.videos} == {"vp9"}
+    monkeypatch.setattr(store, "make_part", in_decode_processes(DIE).die)
+    result = build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw", workers=workers)
+    reasons = {s.path: s.reason for s in result.catalog.skipped}
+    assert reasons["vp9.webm"] == "the process that decoded it died (SIGSEGV)"
+    assert {v.id for v in raw.catalog.videos} - {v.id for v in result.catalog.videos} == {"vp9"}
+    for number, video in enumerate(result.catalog.videos):
+        everything = np.arange(video.frames)
+        before = next(i for i, v in enumerate(raw.catalog.videos) if v.id == video.id)
+        assert np.array_equal(result.read(number, everything), raw.read(before, everything))
 
 
 def test_an_existing_folder_is_opened_or_refused(catalog: Catalog, raw: FrameStore, tmp_path: Path) -> None:
@@ -222,11 +238,15 @@ def test_sources_travel_to_other_processes(raw: FrameStore, catalog: Catalog) ->
 
 
 def test_more_videos_than_open_files(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cacl.data.sources._OPEN_FILES", 2)
-    decoded = DecodedVideos(catalog, height=4, width=4)
-    first = [decoded.read(i, np.array([0])) for i in range(6)]
-    assert all(np.array_equal(decoded.read(i, np.array([0])), first[i]) for i in range(6))
-    assert len(decoded._open) == 2
+    monkeypatch.setattr(open_files, "_OPEN_FILES", 2)
+    size: dict[str, Any] = {"height": 4, "width": 4, "at_least": 1, "known": None}
+    paths = [str(catalog.file(video)) for video in catalog.videos[:6]]
+    first = [open_files.read_frames(path, np.array([0]), **size)[0] for path in paths]
+    assert all(
+        np.array_equal(open_files.read_frames(p, np.array([0]), **size)[0], f)
+        for p, f in zip(paths, first, strict=True)
+    )
+    assert len(open_files._open) == 2
 
 
 def test_a_video_that_changed_is_reported(media: Path, tmp_path: Path) -> None:

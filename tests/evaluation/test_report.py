@@ -3,13 +3,10 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cacl.data.catalog import Skipped
 from cacl.evaluation.report import Setting, write_report
@@ -38,13 +35,12 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "img", "link", "br", "line", "path"):
+        if tag not in ("meta", "img", "link", "br", "source"):
             self.open.append(tag)
         self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "action")]
 
     def handle_endtag(self, tag):
-        if tag not in ("line", "path"):
-            assert self.open.pop() == tag
+        assert self.open.pop() == tag
 
     def handle_data(self, data):
         if "style" not in self.open:
@@ -81,7 +77,11 @@ def test_page_is_whole_escaped_and_needs_no_network(tmp_path):
     page = Page(html)
     assert page.open == []
     assert page.links
-    assert all(link.startswith("data:") for link in page.links)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(set(ids)) == len(ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(ids)
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html
     assert "<script" not in html
     assert not re.search(r"https?://|url\(|@import", html)
     text = " ".join(page.text)
@@ -176,32 +176,3 @@ def test_file_names_that_are_no_text_do_not_stop_the_report(tmp_path):
 def test_results_take_numpy_numbers(tmp_path):
     write_results(tmp_path / "r.json", {"a": np.float32(1.23456), "b": np.int64(3), "c": [1.0, None], "d": "x"})
     assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1.235, "b": 3, "c": [1.0, None], "d": "x"}
-
-
-@pytest.mark.parametrize("width", [500, 1200])
-def test_chromium_draws_the_page_without_complaint(tmp_path, width):
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    full_report(tmp_path / "report.html")
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --enable-logging=stderr --hide-scrollbars"
-    shot = tmp_path / "shot.png"
-    done = subprocess.run(
-        [
-            chromium,
-            *flags.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width},2500",
-            f"--screenshot={shot}",
-            (tmp_path / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    pixels = np.asarray(Image.open(shot).convert("RGB")).reshape(-1, 3)
-    assert len(np.unique(pixels, axis=0)) > 50
-    assert (pixels == (0, 114, 178)).all(axis=1).sum() > 500  # the bars

@@ -194,19 +194,16 @@ def test_gradients_are_clipped_together(tmp_path: Path) -> None:
 
 
 class StopAfter(StopRequest):
-    """Asks to stop once so many steps were looked at."""
+    """Asks to stop after so many steps."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.left = steps
 
-    def raise_if_requested(self) -> None:
-        self.left -= 1
-        super().raise_if_requested()
-
     @property
     def requested(self) -> bool:
-        if self.left <= 1:
+        self.left -= 1
+        if self.left == 0:
             self._signal = signal.SIGTERM
         return super().requested
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3DName, Conv3d, build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder
-from cacl.training import precision
+from cacl.training import convolutions, precision
 from cacl.training.precision import Finding, check_convolutions, choose_precision
 
 Wrong = Literal["output", "input gradient", "weight gradient"]
@@ -52,6 +52,40 @@ def test_each_wrong_quantity_is_found_and_named(wrong: Wrong):
     findings = check_convolutions(model, (8, 3, 4, 6, 6), torch.bfloat16)
     assert [(f.layer, f.quantity, f.input_shape) for f in findings] == [("2", wrong, (2, 4, 4, 6, 6))]
     assert findings[0].error == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("wrong", get_args(Wrong))
+def test_wide_convolutions_are_sampled(wrong: Wrong):
+    faulty = FaultyConv(80, 100, 3, padding=1)
+    faulty.wrong = wrong
+    findings = check_convolutions(nn.Sequential(faulty), (2, 80, 4, 6, 6), torch.bfloat16)
+    assert [f.quantity for f in findings] == [wrong]
+    assert findings[0].error == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("value", [1e30, float("nan")])
+@pytest.mark.parametrize("channel", [0, 1, 50, 98, 99])
+def test_one_channel_that_was_never_written_is_found(channel: int, value: float):
+    class Hole(nn.Conv3d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).index_fill(1, torch.tensor([channel]), value)
+
+    findings = check_convolutions(nn.Sequential(Hole(80, 100, 3, padding=1)), (2, 80, 4, 6, 6), torch.bfloat16)
+    assert "output" in [f.quantity for f in findings]
+
+
+@pytest.mark.parametrize(("groups", "stride", "bias"), [(1, 2, True), (4, 1, False), (64, 2, True)])
+def test_exact_channels_are_those_of_the_whole_convolution(groups: int, stride: int, bias: bool):
+    module = nn.Conv3d(64, 128, 3, padding=1, stride=stride, groups=groups, bias=bias)
+    x = torch.randn(2, 64, 4, 5, 5)
+    exact = convolutions._exact(module, x, module.weight, torch.float32)
+    module, x = module.double(), x.double().requires_grad_(True)
+    y = module(x)
+    x_gradient, weight_gradient = torch.autograd.grad(y, (x, module.weight), exact.gradient)
+    assert len(exact.out_channels) == (32 if groups == 1 else 128)
+    torch.testing.assert_close(exact.output, y[:, exact.out_channels].detach())
+    torch.testing.assert_close(exact.input_gradient, x_gradient[:, exact.in_channels])
+    torch.testing.assert_close(exact.weight_gradient, weight_gradient[exact.out_channels])
 
 
 def test_what_is_not_finite_is_wrong():
@@ -103,7 +137,7 @@ def test_float32_agrees_with_float64_to_1e_5():
 
 def test_a_convolution_of_equal_shape_is_checked_once_and_every_other_one_is():
     model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3))
-    cases = precision._record_convolutions(model, (2, 3, 8, 8), torch.device("cpu"))
+    cases = convolutions._record_convolutions(model, (2, 3, 8, 8), torch.device("cpu"))
     assert [case.layer for case in cases] == ["0", "2"]
 
 

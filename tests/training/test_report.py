@@ -28,6 +28,7 @@ def test_the_end_of_a_training_leaves_a_page_without_retrieval(finished: Path) -
     for part in ("degree", "curves", "samples", "data", "settings"):
         assert f'<section id="{part}">' in html
     assert "Clips of the first batch" in html
+    assert "<details><summary>frame stage</summary>" in html
     assert '<section id="retrieval">' not in html
     found = Run(finished).finished
     assert found is not None

@@ -1,0 +1,180 @@
+"""The verbs that tell classes: finetune, classify."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cacl.cli import processes as several
+from cacl.cli.app import LISTS, Sets, Videos, app
+from cacl.errors import UserError
+
+_NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", "labels_per_class", "draws", "epochs",
+                    "seed", "config", "sets", "out")  # fmt: skip
+
+
+@app.command()
+def finetune(
+    context: typer.Context,
+    labelled: Annotated[
+        Path | None, typer.Argument(help="Labelled videos with a training and a test part: a folder, or a store.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A run, an encoder folder, RUN/initial (before it learnt), or untrained.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder, new or empty.  [default: runs/NAME-finetuned]")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}.")] = None,
+    splits: Annotated[
+        str, typer.Option(help="Which splits of the lists, for example 1,2,3; the result is the mean.")
+    ] = "1",
+    preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Only the linear probe on frozen features: a minute.")
+    ] = False,
+    labels_per_class: Annotated[
+        str, typer.Option(help="Training videos of each class, for example 1,2,5,10,all.")
+    ] = "all",
+    draws: Annotated[int, typer.Option(help="Random choices of each number of labels.")] = 5,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Share each batch among so many processes.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    sets: Sets = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Fine-tune an encoder on labelled videos and test it, with linear probe and k-NN beside it.
+
+    Examples: cacl finetune ucf/ --lists ucf/splits --splits 1,2,3 --model runs/gulls --out runs/ucf
+
+    cacl finetune mine/ --model runs/gulls --linear --labels-per-class 1,2,5,10,all --out runs/few
+
+    cacl finetune --resume runs/ucf
+    """
+    if resume is not None:
+        _check_resume(context, resume)
+    run = (
+        resume
+        or out
+        or Path("runs") / (f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}")
+    )
+    if (count := several.check_count(processes)) > 1:
+        raise typer.Exit(several.run_processes(count, run=run, verb="finetune"))
+
+    from cacl.experiments import recognition
+    from cacl.training.stop import Stopped
+
+    try:
+        with several.one_of_them(go_on=f"cacl finetune --resume {run}"):
+            if resume is not None:
+                results = recognition.resume_finetune(resume)
+            elif labelled is None or model is None:
+                raise UserError(
+                    "Name labelled videos and an encoder (cacl finetune LABELLED --model RUN), or a run to continue "
+                    "(--resume RUN)."
+                )
+            else:
+                results = recognition.finetune(
+                    labelled,
+                    model=model,
+                    out=run,
+                    preset=preset,
+                    lists=lists,
+                    splits=_numbers("--splits", splits),
+                    linear=linear,
+                    labels_per_class=[
+                        None if n == "all" else n
+                        for n in _numbers("--labels-per-class", labels_per_class, all_too=True)
+                    ],
+                    draws=draws,
+                    epochs=epochs,
+                    seed=seed,
+                    config=config,
+                    assignments=tuple(sets or ()),
+                )
+    except Stopped as stopped:
+        command = f"cacl finetune --resume {shlex.quote(str(stopped.run))}{several.as_many()}"
+        print(f"Stopped, everything is saved. Go on: {command}", file=sys.stderr)
+        raise typer.Exit(stopped.code) from None
+    if not several.is_first():
+        return
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        show_recognition(results)
+        print(run)
+
+
+@app.command()
+def classify(
+    run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.")],
+    videos: Videos,
+    out: Annotated[Path | None, typer.Option(help="The table, .csv or .json.  [default: CSV on stdout]")] = None,
+    top: Annotated[int, typer.Option(help="Classes a video.")] = 5,
+) -> None:
+    """Tell what each video shows: a table of classes with probabilities. Videos that cannot be read are listed.
+
+    Example: cacl classify runs/ucf videos/ --out table.csv
+    """
+    from cacl.experiments.classify import classify as run_classify
+    from cacl.training.progress import VideoProgress
+
+    with VideoProgress() as progress:
+        found = run_classify(run, videos, out=out, top=top, progress=progress)
+    for skipped in found.skipped:
+        print(f"skipped  {skipped.path}: {skipped.reason}", file=sys.stderr)
+    print(f"{len(found.told)} used, {len(found.skipped)} skipped.", file=sys.stderr)
+    if found.note:
+        print(found.note, file=sys.stderr)
+    print(found.to_csv() if out is None else out, end="" if out is None else "\n")
+
+
+def show_recognition(results: dict[str, Any]) -> None:
+    """The table of a recognition run on stdout: a row a number of labels, a column a way of telling."""
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    means, spread = results["recognition"], results.get("standard deviation", {})
+    names, top = list(means), "top-5" if len(results["classes"]) > 5 else None
+    table = Table("labels a class, %", *[f"{n} {k}" for n in names for k in ("top-1", top) if k])
+    for labels in means[names[0]]:
+        cells = []
+        for name in names:
+            for key in ("top-1", top):
+                if key:
+                    deviation = spread.get(name, {}).get(labels)
+                    text = f"{means[name][labels][key]:.1f}"
+                    cells.append(text + (f" ± {deviation[key]:.1f}" if deviation else ""))
+        table.add_row(labels, *cells)
+    console.print(table)
+    print(
+        f"Chance: {results['chance']:.1f} %. {len(results['classes'])} classes, mean over splits and draws ± deviation."
+    )
+    for note in results["notes"]:
+        print(f"Note: {note}")
+
+
+def _numbers(flag: str, text: str, *, all_too: bool = False) -> list[Any]:
+    """``1,2,all`` as a list."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all((part.isascii() and part.isdigit()) or (all_too and part == "all") for part in parts):
+        more = " or all" if all_too else ""
+        raise UserError(f"{flag} is {text}; it must be numbers{more}, separated by commas.")
+    return [part if part == "all" else int(part) for part in parts]
+
+
+def _check_resume(context: typer.Context, run: Path) -> None:
+    """Raise UserError for what is given beside --resume and would not be heeded."""
+    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        flags = {"labelled": "LABELLED", "sets": "--set"}
+        names = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in given)
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")

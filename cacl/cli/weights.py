@@ -1,0 +1,108 @@
+"""The verbs for weights that others have, or want: import, export, info."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cacl.cli.app import app
+from cacl.errors import UserError, did_you_mean
+
+Colour = tuple[float, float, float]
+
+
+@app.command("import")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.")],
+    out: Annotated[Path, typer.Option(help="The encoder folder to make.")],
+    network: Annotated[str | None, typer.Option(help="What it has to be (default: what the file holds).")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames in a clip of its training (default 16).")] = None,
+    stride: Annotated[int | None, typer.Option(help="Video frames from one to the next (default 2).")] = None,
+    resize: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width of whole frames, pixels (default 128 171).")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square cut out, pixels (default 112).")] = None,
+    mean: Annotated[Colour | None, typer.Option(help="Subtracted from pixels in [0, 1] (default: nothing).")] = None,
+    std: Annotated[Colour | None, typer.Option(help="What they are divided by then (default: nothing).")] = None,
+) -> None:
+    """Make an encoder folder of a 3D CNN that others trained; the file says which network it is. Runs no code from it.
+
+    Examples: cacl import checkpoint.pth.tar --out encoders/authors
+
+    cacl import vcop_c3d.pt --out encoders/vcop --stride 1
+    """
+    from typing import get_args
+
+    from cacl.models.cnn3d import CNN3DName
+    from cacl.models.encoder import ClipSpec
+    from cacl.models.encoder_card import encoder_card
+    from cacl.models.foreign import import_encoder, stored_clip
+
+    if network is not None and network not in get_args(CNN3DName):
+        names = get_args(CNN3DName)
+        raise UserError(f"--network is {network}; it can be {', '.join(names)}.{did_you_mean(network, names)}")
+    given: dict[str, Any] = {"frames": frames, "stride": stride, "resize": resize, "size": size}
+    given |= {"pixel_mean": mean, "pixel_std": std}
+    try:
+        clip = replace(
+            stored_clip(file) or ClipSpec(), **{key: value for key, value in given.items() if value is not None}
+        )
+    except ValueError as error:
+        raise UserError(f"The clips cannot be such: {error}.") from error
+    encoder, found = import_encoder(file, network=network, clip=clip)  # type: ignore[arg-type]
+    encoder.save(out, card=encoder_card(encoder.config, imported_from=file.name))
+    where = f"below '{found.place}'" if found.place else "without a prefix"
+    print(f"{out}: {encoder.name} of width {encoder.width}, {len(found.state)} tensors found {where}.")
+    print(f"Left out: {_summary(found.left_out)}.")
+    print(
+        f"Its clips: {clip.frames} frames at stride {clip.stride}, {clip.size}x{clip.size} of "
+        f"{clip.resize[0]}x{clip.resize[1]} pixels; if it was trained on others, say so: cacl import --help"
+    )
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .pt2, .onnx or .safetensors.")],
+    to: Annotated[str, typer.Option(help="torch, onnx or safetensors.")],
+) -> None:
+    """Write an encoder as a file for programs without cacl, and check it against the encoder.
+
+    Example: cacl export runs/gulls --to onnx --out gulls.onnx
+    """
+    from cacl.models.encoder import Encoder
+    from cacl.models.export import export_encoder
+
+    written = export_encoder(Encoder.load(model), out, to=to)  # type: ignore[arg-type]
+    print(f"{written.path}: largest difference {written.difference:.2g} (largest feature {written.largest:.2g}).")
+    if to == "safetensors":
+        print("It holds the weights of the 3D CNN alone; what its pixels are is in its metadata, cacl.config.")
+        return
+    shape = ", ".join(map(str, written.clip))
+    print(f"In: clips, float32 [B, {shape}] in [0, 1]. Out: features, float32 [B, {written.features}].")
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what a folder or file is: a run and how far it is, an encoder, a store, a checkpoint, an export …
+
+    Example: cacl info runs/gulls
+    """
+    from cacl.experiments.info import info as look
+    from cacl.experiments.info import text
+
+    facts = look(path)
+    print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else text(facts))
+
+
+def _summary(names: tuple[str, ...]) -> str:
+    """How many tensors, by the first word of their names."""
+    words = dict.fromkeys(name.removeprefix("module.").split(".")[0] for name in names)
+    return f"{len(names)} other tensors ({', '.join(words)})" if names else "nothing"

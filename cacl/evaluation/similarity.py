@@ -1,0 +1,140 @@
+"""Table 3: how similar are the pairs that training draws together, and how similar are clips of different videos.
+
+A high cosine alone says little: embeddings that have collapsed agree everywhere. So each pair's mean stands beside the
+mean of the same two embeddings taken from different videos.
+
+Shapes: N clips, E = 128 embedding, U pairs of clips of different videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cacl.evaluation.curves import COLOURS
+from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure
+from cacl.evaluation.method_views import embeddings
+from cacl.methods.batch import ViewBatch
+from cacl.methods.cacl import CACL
+
+PAIRS = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
+NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}
+
+
+@dataclass(frozen=True, eq=False)
+class PairCosines:
+    """Cosines of one pair of embeddings.
+
+    Attributes:
+        positive: float32 ``[N]``, both of the same clip.
+        unrelated: float32 ``[U]``, of every two clips of different videos.
+    """
+
+    positive: NDArray[np.float32]
+    unrelated: NDArray[np.float32]
+
+    def numbers(self) -> dict[str, float]:
+        """Mean and standard deviation, for ``results.json``; of unrelated clips only where there are any."""
+        found = {"mean": float(self.positive.mean()), "deviation": float(self.positive.std())}
+        if len(self.unrelated):
+            found |= {
+                "unrelated mean": float(self.unrelated.mean()),
+                "unrelated deviation": float(self.unrelated.std()),
+            }
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Table 3 of one method.
+
+    Attributes:
+        pairs: ``gq_gk`` … -> cosines; those that the method has no embeddings for are missing.
+        clips: N.
+        videos: from how many videos.
+    """
+
+    pairs: Mapping[str, PairCosines]
+    clips: int
+    videos: int
+
+    def numbers(self) -> dict[str, Any]:
+        """For ``results.json``: cosines, not percent."""
+        rows = {name: cosines.numbers() for name, cosines in self.pairs.items()}
+        return {"pairs": rows, "clips": self.clips, "videos": self.videos}
+
+
+def pair_similarity(method: CACL, batches: Iterable[ViewBatch]) -> Similarity:
+    """Cosines of the four positive pairs (paper Table 3) and of unrelated clips, over batches of test clips.
+
+    Args:
+        method: with pairs; put into evaluation mode here.
+        batches: two views a clip, from :func:`cacl.evaluation.method_views.drawn_views`.
+    """
+    method.eval()
+    parts: dict[str, list[Tensor]] = {}
+    videos = []
+    for batch in batches:
+        videos.append(batch.video.cpu())
+        for name, vectors_BE in embeddings(method, batch).items():
+            parts.setdefault(name, []).append(vectors_BE.float().cpu())
+    found = {name: torch.cat(vectors) for name, vectors in parts.items()}
+    video_N = torch.cat(videos)
+    pairs = {}
+    for pair in PAIRS:
+        a, b = pair.split("_")
+        if a in found and b in found:
+            pairs[pair] = pair_cosines(found[a], found[b], video_N)
+    return Similarity(pairs, len(video_N), len(set(video_N.tolist())))
+
+
+def pair_cosines(a_NE: Tensor, b_NE: Tensor, video_N: Tensor) -> PairCosines:
+    """Cosines of unit rows: a with b of the same clip, and a with b of every clip of another video.
+
+    Args:
+        a_NE: unit rows, float32.
+        b_NE: unit rows, of the same clips.
+        video_N: int64, the video of each clip.
+    """
+    cosine_NN = a_NE @ b_NE.T
+    other_NN = video_N[:, None] != video_N[None, :]
+    return PairCosines(cosine_NN.diagonal().numpy().copy(), cosine_NN[other_NN].numpy())
+
+
+def draw_similarity(similarity: Similarity, path: Path) -> None:
+    """Write ``similarity.png``: of each pair, how its cosines are spread, beside those of unrelated clips."""
+    count = len(similarity.pairs)
+    figure = new_figure(6.6, 0.9 + 1.1 * count)
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    lowest = min(float(np.min(np.r_[c.positive, c.unrelated])) for c in similarity.pairs.values())
+    edges = np.linspace(np.floor(lowest * 10) / 10 - 0.1, 1.0, 61)
+    for axes, colour, (name, cosines) in zip(panels, COLOURS, similarity.pairs.items(), strict=False):
+        for values, shade, ink in ((cosines.unrelated, "#aaaaaa", FAINT), (cosines.positive, colour, INK)):
+            if len(values):
+                share, _ = np.histogram(values.clip(edges[0], 1.0), edges)
+                axes.stairs(share / len(values), edges, fill=True, color=shade, alpha=0.7)
+                axes.axvline(values.mean(), color=ink, linewidth=1.1, linestyle="--")
+        numbers = cosines.numbers()
+        text = f"{numbers['mean']:.3f} ± {numbers['deviation']:.3f}"
+        if "unrelated mean" in numbers:
+            text += f",   unrelated clips {numbers['unrelated mean']:.3f} ± {numbers['unrelated deviation']:.3f}"
+        plain(axes)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_ylabel(NAMES[name], rotation=0, ha="right", va="center", fontsize=10, color=colour, fontweight="bold")
+        axes.set_title(text, loc="left", fontsize=8, color=INK, pad=2)
+    figure.suptitle(
+        "Cosine of positive pairs (colour) and of unrelated clips (grey), dashed: means",
+        fontsize=10,
+        fontweight="bold",
+        color=INK,
+    )
+    panels[-1].set_xlabel(f"cosine similarity; {similarity.clips} clips of {similarity.videos} videos", fontsize=9)
+    save_figure(figure, path)

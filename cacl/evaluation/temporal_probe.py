@@ -1,0 +1,127 @@
+"""Does the encoder know time, or does it only look? Linear probes of frozen features for what differs in time alone.
+
+Shuffle degree, playback speed and arrow of time, each beside chance, plain frame differences and the untrained network:
+a random 3D network tells speeds quite well, and only what lies above it was learned.
+
+Shapes: P samples, M classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cacl.data.shuffle import possible_degrees
+from cacl.errors import UserError
+from cacl.evaluation.curves import COLOURS
+from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure, title
+from cacl.evaluation.logistic import fit_probe
+from cacl.evaluation.temporal_clips import DIFFERENCES, Task, TaskSamples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEWEST_VIDEOS = 5
+
+
+def probe_time(
+    train: Mapping[Task, TaskSamples], test: Mapping[Task, TaskSamples], *, frames: int, speeds: tuple[int, ...]
+) -> dict[str, Any]:
+    """Fit a probe a task and row on the training samples and score it on the test samples.
+
+    Args:
+        train: from :func:`cacl.evaluation.temporal_clips.temporal_samples`.
+        test: likewise, the same rows.
+        frames: frames a clip, which says how many shuffle degrees there are.
+        speeds: the playback speeds.
+
+    Returns:
+        task -> ``{"chance": percent, "classes": …, "rows": {row: {"accuracy": percent, "standard error": percent,
+        "penalty": …}}, "train videos": …, "test videos": …, "clips": …}``; shuffle degrees also ``"mean error"`` in
+        degrees. The standard error is that of the mean over videos, whose clips are not independent. A task without
+        samples on both sides is missing.
+
+    Raises:
+        UserError: fewer than 5 training videos.
+    """
+    results: dict[str, Any] = {}
+    names: dict[Task, list[str]] = {
+        "shuffle degree": [str(degree) for degree in possible_degrees(frames)],
+        "playback speed": [f"{speed}x" for speed in speeds],
+        "arrow of time": ["forwards", "backwards"],
+    }
+    for task, samples in train.items():
+        if task in test and len(names[task]) > 1:
+            results[task] = _task(samples, test[task], names[task], degrees=task == "shuffle degree")
+    return results
+
+
+def _task(train: TaskSamples, test: TaskSamples, names: list[str], *, degrees: bool) -> dict[str, Any]:
+    videos = len(np.unique(train.video))
+    if videos < FEWEST_VIDEOS:
+        raise UserError(f"Temporal probes need {FEWEST_VIDEOS} training videos or more, found {videos}.")
+    rows = {}
+    for name, features in train.features.items():
+        model = fit_probe(features, train.classes, train.video, classes=len(names))
+        predicted = model.scores(test.features[name]).argmax(dim=1).numpy()
+        right = (predicted == test.classes).astype(np.float64)
+        of_video = np.array([right[test.video == video].mean() for video in np.unique(test.video)])
+        error = of_video.std(ddof=1) / np.sqrt(len(of_video)) if len(of_video) > 1 else float("nan")
+        rows[name] = {"accuracy": 100 * float(right.mean()), "standard error": 100 * float(error)}
+        if degrees:
+            away = np.abs(_degree(predicted) - _degree(test.classes))
+            rows[name]["mean error"] = float(away.mean())
+        rows[name]["penalty"] = model.penalty
+    return {
+        "chance": 100 / len(names),
+        "classes": names,
+        "rows": rows,
+        "train videos": videos,
+        "test videos": len(np.unique(test.video)),
+        "clips": len(test.classes),
+    }
+
+
+def _degree(classes: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return classes + (classes > 0)
+
+
+def draw_probes(results: Mapping[str, Any], path: Path) -> None:
+    """Write ``probes.png``: a panel a task, a bar a row, chance as a dashed line."""
+    figure = new_figure(3.6 * len(results), 3.4)
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for axes, (task, found) in zip(panels, results.items(), strict=True):
+        _draw_task(axes, found)
+        title(axes, f"{task[0].upper()}{task[1:]}, {len(found['classes'])} classes")
+    panels[0].set_ylabel("accuracy on test videos, %", fontsize=9, color=INK)
+    save_figure(figure, path)
+
+
+def _draw_task(axes: Axes, found: Mapping[str, Any]) -> None:
+    rows = found["rows"]
+    colours = {DIFFERENCES: "#999999", "untrained": "#666666"}
+    for place, (name, row) in enumerate(rows.items()):
+        height, error = row["accuracy"], np.nan_to_num(row["standard error"])
+        axes.bar(place, height, yerr=error, width=0.66, color=colours.get(name, COLOURS[0]), ecolor=INK, capsize=3)
+        axes.annotate(
+            f"{height:.1f}", (place, 0), (0, 4), textcoords="offset points", ha="center", fontsize=9, color="white"
+        )
+    axes.axhline(found["chance"], color=FAINT, linestyle="--", linewidth=1.0)
+    axes.annotate(
+        "chance",
+        (1, found["chance"]),
+        (3, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=FAINT,
+    )
+    top = max([found["chance"], *(row["accuracy"] + np.nan_to_num(row["standard error"]) for row in rows.values())])
+    axes.set_ylim(0, 1.08 * float(top))
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_xticks(range(len(rows)), [name.replace(" ", "\n").replace("$", r"\$") for name in rows])
+    plain(axes)

@@ -1,0 +1,166 @@
+"""``cacl analyse RUN``: what a run has learned; everything goes into ``RUN/analysis/``.
+
+Table 3 (similarity of the positive pairs), Figure 3 (attention of T), confusion of shuffle degrees, a picture of video
+features, and temporal probes, on videos that the run was not trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cacl.data.catalog import Catalog
+from cacl.data.dataset import Dataset, open_dataset
+from cacl.errors import UserError, did_you_mean
+from cacl.evaluation.projection import ProjectionName, check_projection
+from cacl.evaluation.results import write_whole
+from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
+from cacl.runs import RunFolder
+from cacl.training.auto import check_device, device_auto
+from cacl.training.rebuild import trained_method
+from cacl.training.run import Run
+from cacl.training.videos import open_run_data
+
+SET_APART = 5  # without a test part every fifth video tests the probes
+
+
+def analyse(
+    run: str | Path,
+    videos: str | Path | None = None,
+    *,
+    lists: str | Path | None = None,
+    split: int = 1,
+    parts: Sequence[Part] = tuple(PARTS),
+    projection: ProjectionName = "pca",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``.
+
+    Args:
+        run: a run folder with a checkpoint; it need not be finished.
+        videos: other videos than the run's own, labelled or not. The test part is looked at (``val`` where nothing is
+            called ``test``), and probes learn from the training part; without parts every fifth video is looked at.
+        lists: the data set's split lists, for ``videos``.
+        split: which split of them.
+        parts: what to do; results of other parts, made before on the same videos and checkpoint, are kept.
+        projection: of the picture of features.
+        seed: chooses clips, shuffles and augmentations.
+
+    Returns:
+        What ``results.json`` holds: ``"about"`` (steps, videos, seed), one entry a part, and ``"left out"``: part ->
+        why.
+
+    Raises:
+        UserError: no checkpoint, no usable video, an unknown part, or a package that ``projection`` needs is missing.
+    """
+    main = Run(run)
+    for part in parts:
+        if part not in PARTS:
+            raise UserError(
+                f"{part} is no part of the analysis; it can be {', '.join(PARTS)}.{did_you_mean(part, PARTS)}"
+            )
+    if "features" in parts and projection != "pca":
+        check_projection(projection)  # before anything is computed
+    device = _device(main)
+    method, steps = trained_method(main, device=device)
+    data = _open(main, videos, lists, split)
+    train, test, how = _sides(data)
+    folder = main.path / "analysis"
+    folder.mkdir(exist_ok=True)
+    subject = Subject(main, method, data, train, test, folder, device, seed, projection)
+    about = {"steps": steps, "videos": str(data.catalog.root), "tested on": how, "test videos": len(test), "seed": seed}
+    if known := _trained_on(main, data, test):
+        about["trained on"] = known
+        say(f"The run was trained on {known} of these {len(test)} videos: the results are better than on unseen ones.")
+    results = _earlier(folder / "results.json", about)
+    for part in PARTS:
+        if part in parts:
+            _one(subject, part, results)
+            write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
+    return results
+
+
+def _one(subject: Subject, part: Part, results: dict[str, Any]) -> None:
+    """Do one part, or note in one line why not."""
+    results.pop(part, None)
+    results["left out"].pop(part, None)
+    why = why_not(part, subject)
+    if why is None:
+        say(f"Analysis: {part} …")
+        results[part] = PARTS[part](subject)
+    else:
+        results["left out"][part] = why
+        say(f"Left out: {part}, {why}.")
+
+
+def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> Dataset:
+    folder = RunFolder.open(run.path)
+    if videos is None:
+        if lists is not None or split not in (1, folder.data["split"]):
+            raise UserError(
+                f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists "
+                f"and --split, or name the videos too (cacl analyse {run.path} VIDEOS --lists {lists or 'DIR'})."
+            )
+        return open_run_data(folder)
+    height, width = run.settings.data.resize
+    return open_dataset(
+        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
+    )
+
+
+def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
+    """Numbers of the videos that probes learn from, of those that are looked at, and what the latter are."""
+    if data.has_test:
+        return data.numbers("train"), data.numbers(data.test_part), f"the {data.test_part} part"
+    every = data.numbers(None)
+    test = every[SET_APART - 1 :: SET_APART]
+    if not test:
+        return [], every, "all videos"
+    say(f"{data.catalog.root} has no test part: every fifth video is set apart ({len(test)} of {len(every)}).")
+    return [i for i in every if i not in set(test)], test, "every fifth video"
+
+
+def _trained_on(run: Run, data: Dataset, test: list[int]) -> int:
+    """How many of the test videos the run was trained on, by their files."""
+    root = Path(RunFolder(run.path).data["videos"])
+    own = Catalog.read_csv(run.path / "videos.csv", root=root if root.is_dir() else root.parent)
+    split = "train" if any(video.split == "train" for video in own.videos) else None
+    mine = {(own.root / v.path).resolve() for v in own.videos if v.split == split or split is None}
+    return sum((data.catalog.root / video.path).resolve() in mine for video in data.videos(test))
+
+
+def _device(run: Run) -> str:
+    """The run's device, or the best one where this machine lacks it."""
+    device = run.settings.run.device
+    try:
+        check_device(device)
+    except UserError:
+        best, why = device_auto()
+        say(f"{run.path} was trained on {device}, which is not there; analysing on {best} ({why}).")
+        return best
+    return device_auto()[0] if device == "auto" else device
+
+
+def _earlier(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Results of other parts that were made of the same weights, videos and seed."""
+    fresh: dict[str, Any] = {"about": about, "left out": {}}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return fresh
+    return found if found.get("about") == about and "left out" in found else fresh
+
+
+def _rounded(value: Any) -> Any:
+    """Five decimals, and null for what is not finite."""
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 5) if np.isfinite(value) else None
+    return value

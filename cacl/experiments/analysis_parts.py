@@ -1,0 +1,220 @@
+"""The parts of an analysis, each from a trained run and its videos to numbers, tables and a picture in one folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cacl.config import Settings
+from cacl.data.catalog import Skipped
+from cacl.data.dataset import Dataset
+from cacl.data.randomness import generator
+from cacl.data.shuffle import possible_degrees
+from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
+from cacl.evaluation.degree_baseline import draw_pairs
+from cacl.evaluation.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.evaluation.embed import video_features
+from cacl.evaluation.method_views import drawn_views
+from cacl.evaluation.projection import Projection, ProjectionName, draw_projections, project
+from cacl.evaluation.results import write_whole
+from cacl.evaluation.similarity import draw_similarity, pair_similarity
+from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
+from cacl.evaluation.temporal_probe import draw_probes, probe_time
+from cacl.methods.batch import ViewBatch
+from cacl.methods.cacl import CACL
+from cacl.models.cnn3d import CNN3D
+from cacl.training.run import Run
+from cacl.training.wiring import views_maker
+
+Part = Literal["similarity", "attention", "degree", "features", "probes"]
+MOST_VIDEOS = 2000  # of each side: more would change the last digit only
+SIMILARITY_CLIPS = 1000  # about, in small sets up to three clips a video
+DEGREE_DRAWS = 3  # as at the end of a training, so that both say the same
+PROBE_DRAWS = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every part looks at: a trained method and the numbers of the videos on both sides."""
+
+    run: Run
+    method: CACL
+    data: Dataset
+    train: list[int]
+    test: list[int]
+    folder: Path
+    device: str
+    seed: int
+    projection: ProjectionName
+
+    @property
+    def settings(self) -> Settings:
+        """The run's."""
+        return self.run.settings
+
+    @property
+    def untrained(self) -> CNN3D:
+        """The network at its first step, in evaluation mode."""
+        return self.run.untrained.network.to(self.device).eval()
+
+    def pixels(self) -> dict[str, Any]:
+        """What a clip is to the run's network."""
+        settings = self.settings
+        return {
+            "frames": settings.data.frames,
+            "stride": settings.data.stride,
+            "size": settings.augment.size,
+            "mean": settings.augment.mean,
+            "std": settings.augment.std,
+            "standardise": settings.model.standardise,
+            "device": self.device,
+        }
+
+
+def why_not(part: Part, subject: Subject) -> str | None:
+    """What a part needs and the run or the videos lack."""
+    method = subject.settings.method
+    if part == "similarity" and not method.pairs:
+        return f"{subject.run.method} draws no pairs together"
+    if part == "attention" and not subject.settings.uses_transformer:
+        return f"{subject.run.method} has no video transformer"
+    if part == "degree" and (not method.twin or method.degree_weight == 0):
+        return f"{subject.run.method} did not learn shuffle degrees"
+    if part == "features" and len(subject.test) < 3:
+        return f"a picture needs 3 videos, there are {len(subject.test)}"
+    if part == "probes" and (len(subject.train) < 5 or not subject.test):
+        return f"probes need 5 videos to learn from, there are {len(subject.train)}"
+    return None
+
+
+def _similarity(subject: Subject) -> dict[str, Any]:
+    numbers, skipped = _thinned(subject.test), list[Skipped]()
+    draws = max(1, min(3, SIMILARITY_CLIPS // len(numbers)))
+    batches = _views(subject, numbers, draws, skipped)
+    similarity = pair_similarity(subject.method, batches)
+    draw_similarity(similarity, subject.folder / "similarity.png")
+    return {**similarity.numbers(), **_told(skipped)}
+
+
+def _attention(subject: Subject) -> dict[str, Any]:
+    chosen, draws = choose_clips(len(subject.test), generator(subject.seed, "attention"))
+    skipped = list[Skipped]()
+    batches = _views(subject, [subject.test[i] for i in chosen], draws, skipped)
+    attention = mean_attention(subject.method, batches)
+    write_attention(attention, subject.folder)
+    return {**attention.numbers(), **_told(skipped)}
+
+
+def _degree(subject: Subject) -> dict[str, Any]:
+    method, numbers = subject.method, _thinned(subject.test)
+    pairs = draw_pairs(
+        subject.data.source,
+        subject.data.videos(numbers),
+        numbers=numbers,
+        purpose="test",
+        draws=DEGREE_DRAWS,
+        seed=subject.seed,
+        network=lambda clip, twin: method.degree(method.encoder(clip), method.encoder(twin)),
+        **subject.pixels(),
+    )
+    assert pairs.logits is not None
+    degrees = possible_degrees(subject.settings.data.frames)
+    confusion = degree_confusion(pairs.classes, pairs.logits.argmax(axis=1), degrees)
+    draw_degree_confusion(confusion, subject.folder / "degree.png")
+    return {**confusion.numbers(), **_told(pairs.skipped)}
+
+
+def _features(subject: Subject) -> dict[str, Any]:
+    videos = subject.data.videos(subject.test)
+    found: dict[str, Projection] = {}
+    for name, network in {"untrained": subject.untrained, subject.run.method: subject.method.encoder}.items():
+        features = video_features(network, subject.data.source, videos, numbers=subject.test, **subject.pixels())
+        length_V1 = np.linalg.norm(features.features, axis=1, keepdims=True)  # 1, as retrieval compares them
+        unit_VD = features.features / np.maximum(length_V1, 1e-12)
+        found[name] = project(unit_VD, subject.projection, seed=subject.seed)
+    kept = [videos[i] for i in features.kept]
+    draw_projections(found, [video.label for video in kept], subject.folder / "features.png")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", *(f"{name} {axis}" for name in found for axis in (1, 2))])
+    for row, video in enumerate(kept):
+        points = [f"{value:.6g}" for projection in found.values() for value in projection.points[row]]
+        writer.writerow([video.path, video.label or "", *points])
+    write_whole(subject.folder / "features.csv", text.getvalue())
+    axes = {name: list(projection.axes) for name, projection in found.items()}
+    return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_told(features.skipped)}
+
+
+def _probes(subject: Subject) -> dict[str, Any]:
+    sides = {"train": _thinned(subject.train), "test": _thinned(subject.test)}
+    lengths = {side: [video.frames for video in subject.data.videos(numbers)] for side, numbers in sides.items()}
+    clip = subject.settings.data.frames
+    speeds = min((speeds_that_fit(frames, clip=clip) for frames in lengths.values()), key=len)
+    networks = {"untrained": subject.untrained, subject.run.method: subject.method.encoder}
+    skipped, samples = list[Skipped](), {}
+    for side, numbers in sides.items():
+        samples[side] = temporal_samples(
+            networks,
+            subject.data.source,
+            subject.data.videos(numbers),
+            numbers=numbers,
+            purpose="train" if side == "train" else "test",
+            draws=PROBE_DRAWS,
+            seed=subject.seed,
+            speeds=speeds,
+            skipped=skipped,
+            **subject.pixels(),
+        )
+    results = probe_time(samples["train"], samples["test"], frames=clip, speeds=speeds)
+    if "playback speed" not in results:
+        say(f"Left out: playback speed, at least half of the videos would have to be {2 * clip - 1} frames long.")
+    draw_probes(results, subject.folder / "probes.png")
+    return {**results, **_told(skipped)}
+
+
+def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[ViewBatch]:
+    return drawn_views(
+        subject.method,
+        views_maker(subject.settings, method=subject.method),
+        subject.data.source,
+        subject.data.videos(numbers),
+        numbers=numbers,
+        draws=draws,
+        seed=subject.seed,
+        skipped=skipped,
+        device=subject.device,
+    )
+
+
+def _thinned(numbers: list[int]) -> list[int]:
+    return numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]
+
+
+def _told(skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """Videos that could not be read, for the results, and a line about them."""
+    reasons = {bad.path: bad.reason for bad in skipped}
+    if reasons:
+        say(f"{len(reasons)} videos could not be read: " + "; ".join(f"{p}: {r}" for p, r in reasons.items()))
+    return {"skipped": reasons} if reasons else {}
+
+
+def say(text: str) -> None:
+    """A line for the user, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+PARTS: dict[Part, Callable[[Subject], dict[str, Any]]] = {
+    "similarity": _similarity,
+    "attention": _attention,
+    "degree": _degree,
+    "features": _features,
+    "probes": _probes,
+}
+"""What to call for a part, in the order in which they are done."""

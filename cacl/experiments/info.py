@@ -1,0 +1,186 @@
+"""``cacl info PATH``: what a folder or file is, for everything that cacl writes and the weights that it can import."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cacl.data.catalog import Catalog
+from cacl.data.sources import FrameStore, is_store
+from cacl.errors import UserError, did_you_mean
+from cacl.experiments.info_weights import encoder_facts, weights_facts
+from cacl.experiments.run_state import run_facts
+
+_PARENTS = 3  # so far up a part of something is looked for
+_SHOWN = 20  # entries of a list in the text
+
+
+def info(path: str | Path) -> dict[str, Any]:
+    """What a folder or file is. Changes nothing, runs no code from it, reads no more than it has to.
+
+    Args:
+        path: a run (its state: finished, running, stopped at step n of m, never begun), a folder of runs, an encoder,
+            classifier or frame encoder folder, a frame store, a checkpoint; ``videos.csv``, ``results.json``, a file
+            of ``cacl export``, or weights that ``cacl import`` reads; any other file or folder inside one of these.
+
+    Returns:
+        ``path``, ``kind`` and, depending on the kind, facts under plain names; numbers, texts, lists and dictionaries
+        of these alone, so that it is JSON as it stands.
+
+    Raises:
+        UserError: nothing there, nothing that is known, or it is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"{path} does not exist.{did_you_mean(path.name, near)}")
+    try:
+        facts = (_folder(path) or _folder_of_runs(path)) if path.is_dir() else _file(path)
+        facts = facts or _part(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if facts is None:
+        raise UserError(
+            f"{path} is nothing that cacl writes, and no weights that it can import; is it a folder of videos? "
+            f"cacl check {path}"
+        )
+    return {"path": str(path), **facts}
+
+
+def text(facts: Mapping[str, Any]) -> str:
+    """The facts for reading: the path with its kind, then a line each."""
+    first = f"{facts['path']}: {facts['kind']}" + (f", {facts['state']}" if "state" in facts else "")
+    rest = {key: value for key, value in facts.items() if key not in ("path", "kind", "state")}
+    width = max((len(key) for key in rest), default=0)
+    return "\n".join([first, *(f"  {key:<{width}}  {_words(value)}" for key, value in rest.items())])
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        between = "; "
+        parts = [f"{k} ({_words(v)})" if isinstance(v, Mapping) else f"{k} {_words(v)}" for k, v in value.items()]
+    elif isinstance(value, (list, tuple)):
+        between, parts = ", ", [_words(part) for part in value]
+    else:
+        return "none" if value is None else str(value)
+    more = len(parts) - _SHOWN
+    return between.join(parts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _folder(path: Path) -> dict[str, Any] | None:
+    if (facts := run_facts(path)) is not None:
+        return facts
+    if (path / "config.json").is_file() and (facts := encoder_facts(path)) is not None:
+        return facts
+    if is_store(path):
+        return _store(path)
+    if (path / "request.json").is_file() and path.suffix == ".partial":
+        return {"kind": "frame store", "state": "not complete", "go on": "give the same cacl prepare again"}
+    if (path / "manifest.json").is_file() and (path / "state.pt").is_file():
+        return _checkpoint(path)
+    return None
+
+
+def _folder_of_runs(path: Path) -> dict[str, Any] | None:
+    runs = {folder.name: found["state"] for folder in sorted(path.iterdir()) if (found := _run_in(folder)) is not None}
+    if not runs:
+        return None
+    results = _results(path / "results.json") if (path / "results.json").is_file() else None
+    return {"kind": "folder of runs", "runs": runs, **{k: v for k, v in (results or {}).items() if k != "kind"}}
+
+
+def _run_in(folder: Path) -> dict[str, Any] | None:
+    try:
+        return run_facts(folder) if folder.is_dir() else None
+    except (UserError, OSError):  # one that cannot be read says so when it is asked for by name
+        return None
+
+
+def _file(path: Path) -> dict[str, Any] | None:
+    if path.suffix == ".csv":
+        return _table(path)
+    if path.suffix == ".json" and (facts := _results(path)) is not None:
+        return facts
+    if path.name == "state.pt" and (path.parent / "manifest.json").is_file():
+        return _checkpoint(path.parent)
+    known = path.name == "model.safetensors" and _part(path)  # not to be taken for weights without their clips
+    return known or weights_facts(path)
+
+
+def _part(path: Path) -> dict[str, Any] | None:
+    """A file or folder inside something that is known."""
+    for parent in itertools.islice(path.absolute().parents, _PARENTS):
+        if (facts := _folder(parent)) is not None:
+            article = "an" if facts["kind"][0] in "aeiou" else "a"
+            return {"kind": f"part of {article} {facts['kind']}", "of": str(parent), "about it": f"cacl info {parent}"}
+    return None
+
+
+def _store(path: Path) -> dict[str, Any]:
+    store = FrameStore(path)
+    size = f"{store.height}x{store.width} (height x width)"
+    megabytes = round((path / "frames.bin").stat().st_size / 1e6, 1)
+    facts = {"kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes}
+    return facts | _catalog(store.catalog) | {"made of": str(store.catalog.root)}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    content = (path / "state.pt").read_bytes()
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        whole = len(content) == manifest["bytes"] and zlib.crc32(content) == manifest["crc32"]
+        facts = {"kind": "checkpoint", "state": "whole" if whole else "damaged, so it is not used"}
+        return {**facts, "step": int(manifest["step"]), "megabytes": round(len(content) / 1e6, 1)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / 'manifest.json'} is damaged ({error}): remove {path} to use an older one.") from error
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        columns = next(csv.reader(file), [])
+        rows = sum(1 for row in csv.reader(file) if row)
+    if "path" not in columns:
+        return None
+    if "status" in columns:
+        return {"kind": "catalog of videos", **_catalog(Catalog.read_csv(path, root=path.parent))}
+    return {"kind": "table of videos", "rows": rows, "columns": columns}
+
+
+def _catalog(catalog: Catalog) -> dict[str, Any]:
+    videos = catalog.videos
+    seconds = sum(video.frames / video.fps for video in videos if video.fps > 0)
+    facts: dict[str, Any] = {
+        "videos": catalog.summary(),
+        "frames": sum(video.frames for video in videos),
+        "hours": round(seconds / 3600, 2),
+        "labels": len(catalog.labels),
+        "splits": dict(Counter(video.split for video in videos if video.split is not None)),
+        "skipped because": catalog.reasons(),
+    }
+    return {key: value for key, value in facts.items() if value not in ({}, [])}
+
+
+def _results(path: Path) -> dict[str, Any] | None:
+    """R@1 of each row and the degree; other protocols by name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or "steps" in content:  # of finished.json
+        return None
+    if not {"retrieval", "degree", "recognition"} & content.keys():
+        return None
+    facts: dict[str, Any] = {"kind": "results", "protocols": [key for key in content if isinstance(content[key], dict)]}
+    rows = content.get("retrieval")
+    if isinstance(rows, dict):
+        facts["R@1 in %"] = {name: row.get("R@1") for name, row in rows.items() if isinstance(row, dict)}
+    degree = content.get("degree")
+    if isinstance(degree, dict):
+        facts["degree accuracy in %"] = degree.get("accuracy")
+    return facts

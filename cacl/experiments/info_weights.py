@@ -1,0 +1,131 @@
+"""What a folder or a file of weights is: encoders, classifiers, frame encoders, exports, and what others trained."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cacl.errors import UserError
+from cacl.models.encoder import Encoder
+from cacl.models.export import CONFIG_FILE
+from cacl.models.foreign import identify_network, read_foreign
+from cacl.models.state_file import stored_config
+from cacl.models.weights import describe_frame_state, read_frame_state
+
+_WEIGHTS = {".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors"}
+
+
+def encoder_facts(folder: Path) -> dict[str, Any] | None:
+    """What a folder with ``config.json`` and weights holds; ``None`` where the file is not one of cacl's.
+
+    Raises:
+        UserError: an encoder that ``cacl.load`` would refuse.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{folder / 'config.json'} is damaged ({error}): take the folder from its source again."
+        ) from error
+    kind = str(config.get("format", "")) if isinstance(config, dict) else ""
+    if not kind.startswith("cacl "):
+        return None
+    if kind == "cacl encoder":
+        encoder = Encoder.load(folder)  # says what is wrong with it
+        return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder)}
+    plain = {key: value for key, value in config.items() if key not in ("format", "network", "clip")}
+    facts: dict[str, Any] = {"kind": kind.removeprefix("cacl ")}
+    facts |= {"network": _network(config)} if "network" in config else {}
+    facts |= {"clip": config["clip"]} if "clip" in config else {}
+    return facts | plain
+
+
+def weights_facts(file: Path) -> dict[str, Any] | None:
+    """What a file of weights holds; ``None`` where it is none that is known here.
+
+    Raises:
+        UserError: a file named like weights that cannot be read as tensors alone, or an ONNX file and no onnxruntime.
+    """
+    if file.suffix == ".pt2":
+        return _exported("torch.export program", _config_in_pt2(file))
+    if file.suffix == ".onnx":
+        return _exported("ONNX file", _config_in_onnx(file))
+    if file.suffix not in _WEIGHTS:
+        return None
+    if (config := stored_config(file)) is not None:
+        return _exported("weights", config)
+    try:
+        found = read_foreign(file)
+    except UserError as error:
+        return _frame_weights(file, error)
+    name, width = identify_network(found.state)
+    return {
+        "kind": "weights",
+        "network": f"{name or 'a 3D CNN of unknown depth'} of width {width}",
+        "names begin with": found.place or "nothing",
+        "tensors": len(found.state),
+        "beside them": f"{len(found.left_out)} other tensors",
+        "to use it": f"cacl import {file} --out ENCODER",
+    }
+
+
+def _frame_weights(file: Path, refusal: UserError) -> dict[str, Any]:
+    """A network over single frames, or the sentence that was said of the file as a 3D CNN."""
+    try:
+        described = describe_frame_state(read_frame_state(file))
+    except UserError:
+        raise refusal from None
+    return {
+        "kind": "weights",
+        "network": f"{described or 'a ResNet'} over single frames",
+        "to use it": f"--set model.frame_weights={file}",
+    }
+
+
+def _exported(kind: str, config: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if config is None else {"kind": f"{kind} of cacl export", **_described(config)}
+
+
+def _described(config: dict[str, Any]) -> dict[str, Any]:
+    facts = {"network": _network(config), "features": config.get("num_features"), "clip": config.get("clip")}
+    return {**facts, "cacl": config.get("cacl")}
+
+
+def _network(config: dict[str, Any]) -> str:
+    network = config.get("network")
+    return f"{network.get('name')} of width {network.get('width')}" if isinstance(network, dict) else str(network)
+
+
+def _parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _config_in_pt2(file: Path) -> dict[str, Any] | None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next((name for name in archive.namelist() if name.endswith(f"extra/{CONFIG_FILE}")), None)
+            return None if name is None else _object(archive.read(name).decode())
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}): export it again.") from error
+
+
+def _config_in_onnx(file: Path) -> dict[str, Any] | None:
+    try:
+        onnxruntime: Any = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise UserError(f"{file} can be looked into with onnxruntime alone: pip install 'cacl[onnx]'.") from error
+    try:
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors have no common base but this
+        raise UserError(f"{file} is damaged, or no ONNX file: export it again.") from error
+    return _object(session.get_modelmeta().custom_metadata_map.get(CONFIG_FILE, "null"))
+
+
+def _object(json_text: str) -> dict[str, Any] | None:
+    content = json.loads(json_text)
+    return content if isinstance(content, dict) else None

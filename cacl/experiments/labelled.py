@@ -1,0 +1,193 @@
+"""Labelled videos with a training and a test part: what is wrong with them, and which of them a training sees.
+
+What would make a result worthless (a video on both sides, a class that was never trained) is refused by name; what
+makes it doubtful (one source video on both sides, classes that nobody tests) is said in the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cacl.data.catalog import Catalog, Video
+from cacl.data.randomness import generator
+from cacl.errors import UserError
+
+_GROUP = re.compile(r"^v_(.+)_g(\d+)_c\d+$", re.IGNORECASE)  # UCF101: clips of a group are cut from one video
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """The labelled videos of one split.
+
+    Attributes:
+        number: which split of the lists.
+        train, test: their videos, every one with a label.
+        test_part: ``test``, or ``val`` where nothing is called ``test``.
+        notes: what is doubtful, in sentences.
+    """
+
+    number: int
+    train: tuple[Video, ...]
+    test: tuple[Video, ...]
+    test_part: str
+    notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in alphabetical order; every one has a training video."""
+        return tuple(sorted({str(video.label) for video in self.train}))
+
+
+def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
+    """The training and test videos of a catalog, checked.
+
+    Raises:
+        UserError: no labels, no training or test part, one class only, a video in both parts, or a test label that no
+            training video has.
+    """
+    parts = {video.split for video in catalog.videos}
+    part = "val" if "val" in parts and "test" not in parts else "test"
+    train = [v for v in catalog.videos if v.split == "train" and v.label is not None]
+    test = [v for v in catalog.videos if v.split == part and v.label is not None]
+    if not train or not test:
+        raise UserError(
+            f"{catalog.root}: recognition needs labelled videos with a training and a test part "
+            f"(found {len(train)} and {len(test)}): train/CLASS and test/CLASS folders, a videos.csv with the columns "
+            "path, label and split, or --lists DIR."
+        )
+    _check_leakage(catalog.root, train, test, number)
+    labels = {v.label for v in train}
+    unknown = Counter(str(v.label) for v in test if v.label not in labels)
+    if unknown:
+        raise UserError(
+            f"{catalog.root}: {_counted(unknown)} among the test videos, but no training video has that label; check "
+            "the spelling, or take them out of the list."
+        )
+    if len(labels) < 2:
+        raise UserError(f"{catalog.root}: all training videos are of one class ({train[0].label}); two are needed.")
+    return LabelledSplit(number, tuple(train), tuple(test), part, tuple(_doubts(catalog, train, test)))
+
+
+def _check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], number: int) -> None:
+    """Raise UserError where frames of one file are on both sides."""
+    parts: dict[str, list[Video]] = defaultdict(list)
+    for video in train:
+        parts[video.path].append(video)
+    both = [
+        video.path
+        for video in test
+        if any(
+            other.first_frame < video.first_frame + video.frames
+            and video.first_frame < other.first_frame + other.frames
+            for other in parts.get(video.path, [])
+        )
+    ]
+    if both:
+        more = f" and {len(both) - 3} more" if len(both) > 3 else ""
+        raise UserError(
+            f"{root}: {', '.join(both[:3])}{more} {'is' if len(both) == 1 else 'are'} in the training and in the test "
+            f"part of split {number}: the result would be worthless. Take {'it' if len(both) == 1 else 'them'} out of "
+            "one of the lists."
+        )
+
+
+def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> list[str]:
+    notes = []
+    if unlabelled := sum(v.label is None for v in catalog.videos):
+        notes.append(f"{unlabelled} videos without a label are left out.")
+    groups = {_group(v) for v in train} & {_group(v) for v in test} - {None}
+    if groups:
+        named = sorted(f"{name} g{number}" for name, number in (group for group in groups if group is not None))
+        shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+        notes.append(
+            f"Clips of one source video are on both sides ({shown}): v_CLASS_gNN_cNN of a group belong together, and "
+            "the result is too good."
+        )
+    counts, tested = Counter(v.label for v in train), {v.label for v in test}
+    if single := sorted(str(label) for label, n in counts.items() if n == 1):
+        notes.append(f"One training video only: {', '.join(single)}.")
+    if untested := sorted(str(label) for label in counts if label not in tested):
+        notes.append(f"No test video: {', '.join(untested)}; the accuracy says nothing of these classes.")
+    return notes
+
+
+def _group(video: Video) -> tuple[str, str] | None:
+    found = _GROUP.match(Path(video.path).stem)
+    return (found[1].lower(), found[2]) if found else None
+
+
+def _counted(labels: Counter[str]) -> str:
+    shown = [f"'{label}' ({n} video{'s' * (n > 1)})" for label, n in sorted(labels.items())[:5]]
+    return ", ".join(shown) + (f" and {len(labels) - 5} more labels" if len(labels) > 5 else "")
+
+
+def check_label_counts(split: LabelledSplit, counts: Sequence[int | None]) -> None:
+    """Raise UserError, with the classes, where more labels a class are asked for than there are."""
+    wanted = max((n for n in counts if n is not None), default=0)
+    there = Counter(str(v.label) for v in split.train)
+    few = {label: n for label, n in sorted(there.items()) if n < wanted}
+    if few:
+        shown = ", ".join(f"{label} has {n}" for label, n in list(few.items())[:8])
+        more = f" and {len(few) - 8} more classes" if len(few) > 8 else ""
+        raise UserError(
+            f"--labels-per-class asks for {wanted} training videos of each class, but {shown}{more} (split "
+            f"{split.number}): ask for {min(few.values())} or fewer, or for all."
+        )
+
+
+def draw_labels(videos: Sequence[Video], count: int, *, seed: int, draw: int, split: int) -> list[Video]:
+    """``count`` videos of each class, in the order given.
+
+    A draw of fewer is part of the same draw of more: a curve over ``count`` adds labels and exchanges none.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for position, video in enumerate(videos):
+        members[str(video.label)].append(position)
+    chosen: set[int] = set()
+    for number, label in enumerate(sorted(members)):
+        order = generator(seed, "labels", split, draw, number).permutation(len(members[label]))
+        chosen |= {members[label][i] for i in order[:count].tolist()}
+    return [video for position, video in enumerate(videos) if position in chosen]
+
+
+def held_out(videos: Sequence[Video], count: int, *, seed: int, split: int) -> tuple[list[Video], list[Video]]:
+    """Training videos without ``count`` that are set aside at random, and these; a class keeps its last video."""
+    left = Counter(video.label for video in videos)
+    aside: set[int] = set()
+    for position in generator(seed, "hold out", split).permutation(len(videos)).tolist():
+        if len(aside) < count and left[videos[position].label] > 1:
+            aside.add(position)
+            left[videos[position].label] -= 1
+    kept = [video for position, video in enumerate(videos) if position not in aside]
+    return kept, [video for position, video in enumerate(videos) if position in aside]
+
+
+def seen_in_pretraining(model: Path, test: Sequence[Video], root: Path) -> tuple[int, Path | None]:
+    """How many test videos the encoder was trained on, and the run that says so (None where no run is known).
+
+    The run's ``videos.csv`` lists what it was trained on. A video is the same when it is the same file, or has the same
+    folder, stem and number of frames elsewhere (a copy).
+
+    Args:
+        model: a run folder, or its ``encoder`` folder.
+    """
+    run = next((p for p in (model, model.parent) if (p / "videos.csv").is_file() and (p / "data.json").is_file()), None)
+    if run is None or model.name == "initial":  # weights from before the training
+        return 0, None
+    import json
+
+    where = Path(json.loads((run / "data.json").read_text())["videos"])
+    own = Catalog.read_csv(run / "videos.csv", root=where if where.is_dir() else where.parent)
+    trained = own.only("train").videos or own.videos
+    files = {str((own.root / v.path).resolve()) for v in trained}
+    copies = {_copy(v) for v in trained}
+    return sum(str((root / v.path).resolve()) in files or _copy(v) in copies for v in test), run
+
+
+def _copy(video: Video) -> tuple[str, str, int]:
+    path = Path(video.path)
+    return path.parent.name.lower(), path.stem.lower(), video.frames

@@ -1,0 +1,157 @@
+"""The videos of a recognition run: found and checked once, opened as one data set, embedded with the frozen encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from cacl.config import ResolvedOf
+from cacl.data.catalog import Catalog, Skipped, scan
+from cacl.data.dataset import Dataset, open_catalog
+from cacl.data.store import FrameStore, is_store
+from cacl.errors import UserError
+from cacl.evaluation.embed import VideoFeatures, video_features
+from cacl.experiments.labelled import LabelledSplit, check_label_counts, labelled_split
+from cacl.experiments.recognition_cells import Study
+from cacl.models.encoder import Encoder
+from cacl.models.processes import first_alone, is_first
+from cacl.runs import RunFolder
+from cacl.training.finetune_settings import FineTune
+from cacl.training.progress import VideoProgress
+from cacl.training.stop import StopRequest
+
+
+def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit], list[Catalog]]:
+    """Every split as found the first time (``videos/split-N.csv``), checked."""
+    request = run.data
+    root, kept = Path(request["videos"]), run.path / "videos"
+    lists = None if request["lists"] is None else Path(request["lists"])
+    catalogs = []
+    with VideoProgress(stop) as progress:
+        for number in request["splits"]:
+            file = kept / f"split-{number}.csv"
+            if file.exists():
+                catalogs.append(Catalog.read_csv(file, root=root if root.is_dir() else root.parent))
+            elif is_store(root):
+                catalogs.append(FrameStore(root).catalog)
+            else:
+                run.log(f"Looking through {root} …")
+                watch = progress.of(f"files looked at for split {number}")
+                catalogs.append(scan(root, lists=lists, split=number, progress=watch))
+    numbered = list(zip(request["splits"], catalogs, strict=True))
+    for (number, found), (other, again) in combinations(numbered, 2):
+        if found.videos == again.videos:
+            raise UserError(
+                f"{root}: splits {number} and {other} are the same videos; name the folder of the split lists (--lists "
+                "DIR), or leave out --splits."
+            )
+    splits = [labelled_split(found, number) for number, found in numbered]
+    counts = [None if n == "all" else int(n) for n in request["labels per class"]]
+    for split in splits:
+        check_label_counts(split, counts)
+    kept.mkdir(exist_ok=True)
+    for number, found in numbered:
+        if not (kept / f"split-{number}.csv").exists():
+            partial_file = kept / f".split-{number}.partial"
+            found.write_csv(partial_file)
+            partial_file.replace(kept / f"split-{number}.csv")
+    return splits, catalogs
+
+
+def open_study(
+    run: RunFolder,
+    splits: Sequence[LabelledSplit],
+    catalogs: Sequence[Catalog],
+    encoder: Encoder,
+    resolved: ResolvedOf[FineTune],
+    stop: StopRequest,
+) -> Study:
+    """Open the videos of all splits as one data set, and embed them with the frozen encoder."""
+    request, settings = run.data, resolved.settings
+    root, (height, width) = Path(request["videos"]), encoder.clip.resize
+    if is_store(root):
+        store = FrameStore(root)
+        if (store.height, store.width) != (height, width):
+            raise UserError(
+                f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
+                f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
+            )
+        data = Dataset(store.catalog, store)
+    else:
+        every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
+        union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
+        with VideoProgress(stop) as progress:
+            data = first_alone(
+                lambda: open_catalog(
+                    union,
+                    height=height,
+                    width=width,
+                    store=settings.data.store,
+                    store_folder=run.path / "store",
+                    say=run.log,
+                    progress=progress,
+                )
+            )
+    number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
+    used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
+    numbers = sorted(number_of[key] for key in used if key in number_of)
+    features = _features(run.path / "features.npz", encoder, data, numbers, settings, stop)
+    return Study(
+        folder=run.path,
+        settings=settings,
+        encoder=encoder,
+        classes=tuple(sorted({name for split in splits for name in split.classes})),
+        data=data,
+        number_of=number_of,
+        features=features,
+        row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
+        linear=request["linear"],
+        stop=stop,
+        say=run.log,
+    )
+
+
+def _features(
+    file: Path, encoder: Encoder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
+) -> VideoFeatures:
+    """Of the frozen encoder, kept in a file for a run that is resumed."""
+    if file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            skipped = tuple(Skipped(path, reason) for path, reason in json.loads(str(kept["skipped"])))
+            return VideoFeatures(kept["features"], kept["kept"], skipped)
+    spec = encoder.clip
+    with VideoProgress(stop) as progress:
+        found = video_features(
+            encoder.network.to(settings.run.device),
+            data.source,
+            data.videos(numbers),
+            numbers=numbers,
+            frames=spec.frames,
+            stride=spec.stride,
+            size=spec.size,
+            clips=settings.test.clips,
+            layer=spec.layer,
+            device=settings.run.device,
+            mean=spec.pixel_mean,
+            std=spec.pixel_std,
+            standardise=spec.standardise,
+            progress=partial(_of, progress, len(numbers)),
+        )
+    encoder.network.cpu()
+    if not is_first():
+        return found
+    partial_file = file.with_name(".features.partial.npz")
+    skipped_text = json.dumps([[item.path, item.reason] for item in found.skipped])
+    np.savez(partial_file, features=found.features, kept=found.kept, skipped=skipped_text)
+    partial_file.replace(file)
+    return found
+
+
+def _of(progress: Callable[[str, int, int], None], total: int, done: int) -> None:
+    progress("videos embedded", done, total)

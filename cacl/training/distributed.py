@@ -1,0 +1,85 @@
+"""What several processes agree on while they train: gradients, numbers to log, when to save and when to stop.
+
+In a process alone each function returns what it was given, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cacl.errors import UserError
+from cacl.models.processes import gathered, summed, world
+
+
+@torch.no_grad()
+def average_gradients(module: nn.Module) -> None:
+    """Every parameter's gradient becomes its mean over the processes, in one exchange.
+
+    That is the gradient of one process with the whole batch, since a loss is a mean over samples and every process has
+    equally many; see ``gathered`` for what goes from one process to another within the loss.
+    """
+    if world() == 1:
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    means = summed(torch.cat([gradient.flatten() for gradient in gradients])) / world()
+    for gradient, mean in zip(gradients, torch.split(means, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def averaged(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars that are means over this process's samples, as means over those of all."""
+    if world() == 1:
+        return {name: value.item() for name, value in values.items()}
+    means = summed(torch.stack([value.detach().float() for value in values.values()])) / world()
+    return dict(zip(values, means.tolist(), strict=True))
+
+
+def any_wants(*asked: int) -> list[int]:
+    """What one process asks for all do: the largest number at each place."""
+    if world() == 1:
+        return list(asked)
+    numbers: list[int] = gathered(torch.tensor([asked])).amax(dim=0).tolist()
+    return numbers
+
+
+def limit_threads(threads: int) -> int:
+    """So many of PyTorch's threads that the processes of this machine do not take more than it has."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+    return threads if local == 1 else max(1, min(threads, (os.cpu_count() or 1) // local))
+
+
+def check_processes(
+    *, device: str, batch_sizes: Mapping[str, int], compiled: bool, own_batchnorm: bool = False
+) -> None:
+    """Whether settings fit the number of processes; nothing to check in a process alone.
+
+    Args:
+        device: what ``run.device`` is, or will be.
+        batch_sizes: setting -> clips or frames of a step, over all processes.
+        compiled: ``run.compile``.
+        own_batchnorm: whether each process normalises its own share of a batch.
+
+    Raises:
+        UserError: what does not fit.
+    """
+    if world() == 1:
+        return
+    if compiled:
+        raise UserError("run.compile is for one process: what several exchange cannot be compiled; set it to false.")
+    least = 2 if own_batchnorm else 1  # BatchNorm has nothing to average over one clip
+    for key, size in batch_sizes.items():
+        if size % world() or size // world() < least:
+            nearest = max(least, round(size / world())) * world()
+            raise UserError(f"{key} is {size}, which {world()} processes cannot share equally; set it to {nearest}.")
+    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if device == "cuda" and local >= gpus:
+        raise UserError(
+            f"Each process takes a GPU of its own, and this machine has {gpus} for process {local + 1}: start fewer "
+            "processes, or set run.device=cpu."
+        )
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"run.device is {device}, which several processes cannot share; set it to cuda or cpu.")

@@ -1,0 +1,41 @@
+"""A run's whole method again, from its newest checkpoint: G, T, both momentum copies, heads and queue."""
+
+from __future__ import annotations
+
+import torch
+
+from cacl.errors import UserError
+from cacl.methods.cacl import CACL
+from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
+from cacl.training.run import Run
+from cacl.training.wiring import build_frames_network, build_method, initial_network
+
+
+def trained_method(run: Run, *, device: str = "cpu") -> tuple[CACL, int]:
+    """(method in evaluation mode and float32, steps it was trained). Leaves the global random state alone.
+
+    Args:
+        run: a run whose training of CACL has written a checkpoint; it need not be finished.
+        device: where to put it.
+
+    Raises:
+        UserError: no checkpoint yet, a damaged one, or one that does not fit the run's settings.
+    """
+    settings, folder = run.settings, run.path / "checkpoints" / "train"
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None:
+        raise UserError(f"{folder} has no complete checkpoint; continue the run: cacl pretrain --resume {run.path}")
+    steps, state = load_checkpoint(checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        frames = (
+            build_frames_network(settings, weights=run.path / "frame_encoder") if settings.uses_transformer else None
+        )
+        method = build_method(settings, network=initial_network(settings), frame_encoder=frames)
+    try:
+        method.load_state_dict(state["method"])
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).split("\n", 1)[-1].strip().split("\n")[0]
+        raise UserError(
+            f"{checkpoint} does not fit the settings of {run.path} ({reason}); was it written by another version?"
+        ) from error
+    return method.to(device).eval(), steps

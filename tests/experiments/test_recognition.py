@@ -1,0 +1,325 @@
+"""``finetune`` and ``classify`` from videos to tables: numbers agree, a stop loses nothing, bad input is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cacl.data.catalog import scan
+from cacl.data.encode import write_video
+from cacl.data.store import DecodedVideos, build_store
+from cacl.errors import UserError, VideoError
+from cacl.experiments import recognition
+from cacl.experiments.classify import classify
+from cacl.experiments.recognition import finetune, resume_finetune, summarise
+from cacl.models.classifier import Classifier
+from cacl.training.pretrain import resume
+from cacl.training.stop import Stopped, StopRequest
+
+QUICK = {
+    "data.store": "none",
+    "data.workers": 0,
+    "optim.batch_size": 4,
+    "optim.epochs": 3,
+    "test.clips": 3,
+    "run.device": "cpu",
+    "run.precision": "float32",
+    "run.threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tuned(squares, finished, tmp_path_factory):
+    """Fine-tuned with one and with all labels. Only for reading."""
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    finetune(squares, model=finished, out=out, settings=QUICK, labels_per_class=[1, None], draws=2)
+    return out
+
+
+@pytest.fixture(scope="module")
+def probed(squares, finished, tmp_path_factory):
+    """The linear probe alone. Only for reading."""
+    out = tmp_path_factory.mktemp("probed") / "run"
+    finetune(squares, model=finished, out=out, settings=QUICK, linear=True, labels_per_class=[2, None], draws=3)
+    return out
+
+
+def results_of(run):
+    return json.loads((run / "results.json").read_text())
+
+
+def rows_of(file):
+    with file.open() as text:
+        return list(csv.DictReader(text))
+
+
+def test_the_tables_agree_with_the_predictions(tuned, probed):
+    for run, main in ((tuned, "fine-tuned"), (probed, "linear probe")):
+        results, rows = results_of(run), rows_of(run / "predictions.csv")
+        for labels, numbers in results["recognition"][main].items():
+            mine = [row for row in rows if row["labels_per_class"] == labels]
+            right = [row["label"] == row["predicted"] for row in mine]
+            assert numbers["top-1"] == pytest.approx(100 * np.mean(right), abs=0.01)
+            assert [int(row["right"]) for row in mine] == [int(r) for r in right]
+            assert [int(row["label_rank"]) == 1 for row in mine] == right
+        every = [row for row in rows if row["labels_per_class"] == "all"]
+        assert {row["path"] for row in every} == {f"test/{'ab'[n % 2]}/v{n:02}.mp4" for n in range(8, 12)}
+        by_class = {name: [r["right"] == "1" for r in every if r["label"] == name] for name in "ab"}
+        assert results["per class"] == pytest.approx({k: 100 * np.mean(v) for k, v in by_class.items()})
+        assert results["chance"] == 50
+        assert (run / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+        assert not list(run.rglob("checkpoints"))
+
+
+def test_k_nn_and_the_linear_probe_stand_beside_every_result(tuned, probed):
+    assert list(results_of(tuned)["recognition"]) == ["fine-tuned", "linear probe", "k-NN"]
+    assert list(results_of(probed)["recognition"]) == ["linear probe", "k-NN"]
+    for name in ("linear probe", "k-NN"):  # the same encoder and the same videos
+        both = [results_of(run)["recognition"][name]["all"] for run in (tuned, probed)]
+        assert both[0] == both[1]
+    assert [len(results_of(run)["parts"]) for run in (tuned, probed)] == [3, 4]  # all labels once, the draws
+
+
+def test_mean_and_spread_over_draws_by_hand(tuned):
+    results = results_of(tuned)
+    single = [part["recognition"]["fine-tuned"]["top-1"] for part in results["parts"] if part["labels"] == "1"]
+    assert len(single) == 2
+    assert results["recognition"]["fine-tuned"]["1"]["top-1"] == pytest.approx(np.mean(single))
+    assert results["standard deviation"]["fine-tuned"]["1"]["top-1"] == pytest.approx(np.std(single, ddof=1), abs=1e-3)
+    assert "all" not in results["standard deviation"]["fine-tuned"]
+    assert [part["train videos"] for part in results["parts"]] == [8, 2, 2]
+
+
+def test_summarise_takes_all_splits_and_draws_together():
+    def part(labels, top1):
+        return {"labels": labels, "recognition": {"k-NN": {"top-1": top1}}}
+
+    means, deviations = summarise([part("all", 10), part("all", 20), part("5", 7)])
+    assert means == {"k-NN": {"5": {"top-1": 7}, "all": {"top-1": 15}}}
+    assert deviations == {"k-NN": {"all": {"top-1": pytest.approx(np.sqrt(50))}}}
+
+
+def test_the_classifier_kept_is_that_of_the_results(tuned, probed, squares, tmp_path):
+    for run in (tuned, probed):
+        found = classify(run, squares / "test", out=tmp_path / "table.csv", top=9)
+        expected = {row["path"]: row for row in rows_of(run / "predictions.csv") if row["labels_per_class"] == "all"}
+        table = rows_of(tmp_path / "table.csv")
+        assert len(table) == len(expected) == 4
+        for row in table:
+            wanted = expected[f"test/{row['path']}"]
+            assert row["class_1"] == wanted["predicted"]
+            assert float(row["probability_1"]) == pytest.approx(float(wanted["probability"]), abs=1e-4)
+            assert float(row["probability_1"]) + float(row["probability_2"]) == pytest.approx(1, abs=1e-5)
+        right = np.mean([row["label"] == row["predicted"] for row in expected.values()])
+        assert f"Of 4 videos with a label: top-1 {100 * right:.1f} %" in found.note
+        classes = Classifier.load(run).classes
+        assert classes == ("a", "b")
+
+
+class StopsOnce(StopRequest):
+    """As SIGTERM, after so many steps of training all in all."""
+
+    left = 0
+
+    @property
+    def requested(self):
+        StopsOnce.left -= 1
+        self._signal = signal.SIGTERM if StopsOnce.left == 0 else 0
+        return StopsOnce.left == 0
+
+
+@pytest.mark.parametrize("steps", [3, 9])  # in the second epoch of the first part; in the second part
+def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(steps, tuned, squares, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(recognition, "StopRequest", StopsOnce)
+    StopsOnce.left = steps
+    model = shutil.copytree(finished, tmp_path / "model")
+    with pytest.raises(Stopped):
+        finetune(squares, model=model, out=tmp_path / "run", settings=QUICK, labels_per_class=[1, None], draws=2)
+    shutil.rmtree(model)  # the run has its own copy
+    done = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("result.json")}
+    assert len(done) == (0 if steps == 3 else 1)
+    assert not (tmp_path / "run" / "results.json").exists()
+    resume_finetune(tmp_path / "run")
+    assert all(p.stat().st_mtime_ns == when for p, when in done.items())
+    whole, found = results_of(tuned), results_of(tmp_path / "run")
+    whole.pop("model"), found.pop("model")
+    assert found == whole
+    for name in ("predictions.csv", "classifier/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tuned / name).read_bytes()
+
+
+def test_a_finished_run_says_so(probed, capsys):
+    before = (probed / "results.json").read_bytes()
+    assert resume_finetune(probed) == json.loads(before)
+    assert "is finished already" in capsys.readouterr().err
+    assert (probed / "results.json").read_bytes() == before
+
+
+@pytest.fixture
+def lists(squares, tmp_path):
+    """Two splits of ``squares`` in the manner of UCF101; the second tests what the first trains on."""
+    names = {n: f"{'ab'[n % 2]}/v{n:02}.avi" for n in range(12)}
+    (tmp_path / "lists").mkdir()
+    for split, test in ((1, range(8, 12)), (2, range(4))):
+        train = [f"{names[n]} {n % 2 + 1}" for n in names if n not in test]
+        (tmp_path / "lists" / f"trainlist0{split}.txt").write_text("\n".join(train))
+        (tmp_path / "lists" / f"testlist0{split}.txt").write_text("\n".join(names[n] for n in test))
+    return tmp_path / "lists"
+
+
+def test_several_splits_are_averaged_and_what_the_pretraining_saw_is_said(lists, squares, finished, tmp_path):
+    results = finetune(
+        squares, model=finished, out=tmp_path / "r", lists=lists, splits=[2, 1], linear=True, settings=QUICK
+    )
+    assert [part["split"] for part in results["parts"]] == [2, 1]
+    assert results["notes"] == [
+        "The encoder was pretrained on 4 of the 4 test videos of split 2 "
+        f"({finished}/videos.csv), without their labels: on new videos it may do worse."
+    ]
+    assert Counter(row["split"] for row in rows_of(tmp_path / "r" / "predictions.csv")) == {"1": 4, "2": 4}
+
+
+def test_the_untrained_network_of_a_run_and_of_a_preset(squares, finished, tmp_path):
+    own = finetune(squares, model=finished / "initial", out=tmp_path / "own", linear=True, settings=QUICK)
+    assert own["notes"] == []
+    preset = finetune(squares, model="untrained", out=tmp_path / "preset", linear=True, seed=3, settings=QUICK)
+    assert preset["model"] == "untrained"
+    start = json.loads((tmp_path / "preset" / "start" / "config.json").read_text())
+    assert (start["network"], start["clip"]["standardise"]) == ({"name": "r3d10", "width": 16}, "motion")
+
+
+def test_a_classifier_gives_its_network_and_gets_a_new_head(tuned, squares, tmp_path):
+    results = finetune(squares, model=tuned, out=tmp_path / "again", linear=True, settings=QUICK)
+    assert results["classes"] == ["a", "b"]
+    assert json.loads((tmp_path / "again" / "start" / "config.json").read_text())["clip"]["layer"] == "max"
+
+
+def test_held_out_videos_are_not_trained_on_and_measured(squares, finished, tmp_path):
+    settings = {**QUICK, "data.hold_out": 3, "optim.epochs": 1}
+    results = finetune(squares, model=finished, out=tmp_path / "r", preset="released", settings=settings)
+    (part,) = results["parts"]
+    assert (part["train videos"], part["validation"]["videos"]) == (5, 3)
+    few = {"labels_per_class": [4], "draws": 1, "settings": {**settings, "data.hold_out": 3}}
+    (part,) = finetune(squares, model=finished, out=tmp_path / "few", preset="released", **few)["parts"]
+    assert part["train videos"] == 8
+    assert "validation" not in part
+
+
+def test_a_store_will_do(squares, finished, probed, tmp_path):
+    build_store(scan(squares), tmp_path / "s", height=32, width=40, kind="raw")
+    results = finetune(tmp_path / "s", model=finished, out=tmp_path / "r", linear=True, settings=QUICK)
+    assert results["recognition"]["k-NN"]["all"] == results_of(probed)["recognition"]["k-NN"]["all"]
+    build_store(scan(squares), tmp_path / "t", height=20, width=20, kind="raw")
+    with pytest.raises(UserError, match="holds frames of 20x20, but the encoder knows 32x40"):
+        finetune(tmp_path / "t", model=finished, out=tmp_path / "q", linear=True, settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels_per_class": [1, 5]}, "asks for 5 training videos of each class, but a has 4, b has 4"),
+        ({"labels_per_class": [0]}, "--labels-per-class are numbers from 1 or 'all'"),
+        ({"draws": 0}, "--draws is 0"),
+        ({"splits": [1, 2]}, "splits 1 and 2 are the same videos"),
+        ({"splits": [1, 1]}, "--splits are numbers from 1, each once"),
+        ({"lists": "nowhere"}, "there is no such folder of lists"),
+        ({"model": "nowhere"}, "nowhere does not exist"),
+        ({"preset": "big"}, "big is not a preset"),
+        ({"settings": {**QUICK, "run.device": "cuda:9"}}, "run.device is cuda:9"),
+    ],
+)
+def test_wrong_requests_are_named_and_leave_nothing(change, message, squares, finished, tmp_path):
+    given = {"model": finished, "settings": QUICK, "linear": True, **change}
+    with pytest.raises(UserError, match=message):
+        finetune(squares, out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_video_that_cannot_be_read_is_left_out_and_said(squares, finished, tmp_path, monkeypatch):
+    original = DecodedVideos.read
+
+    def read(self, video, indices):
+        path = self.catalog.videos[video].path
+        if path in ("train/b/v03.mp4", "test/a/v08.mp4"):
+            raise VideoError(path, "the disk has a scratch here")
+        return original(self, video, indices)
+
+    monkeypatch.setattr(DecodedVideos, "read", read)
+    results = finetune(squares, model=finished, out=tmp_path / "r", settings={**QUICK, "optim.epochs": 2})
+    assert results["notes"][-1].startswith(
+        "2 labelled videos could not be read: test/a/v08.mp4: the disk has a scratch"
+    )
+    (part,) = results["parts"]
+    assert part["skipped"] == ["test/a/v08.mp4"]
+    assert part["unreadable"] == {"train/b/v03.mp4": "the disk has a scratch here"}
+    assert len(rows_of(tmp_path / "r" / "predictions.csv")) == 3
+
+
+def test_a_video_in_both_lists_is_refused(lists, squares, finished, tmp_path):
+    with (lists / "testlist01.txt").open("a") as file:
+        file.write("\na/v00.avi\n")
+    with pytest.raises(UserError, match=r"train/a/v00\.mp4 is in the training and in the test part of split 1"):
+        finetune(squares, model=finished, out=tmp_path / "run", lists=lists, linear=True, settings=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_of_the_two_kinds_are_not_taken_for_each_other(tuned, squares, finished, tmp_path):
+    with pytest.raises(UserError, match="was made by cacl finetune"):
+        resume(tuned)
+    with pytest.raises(UserError, match="was made by cacl pretrain"):
+        resume_finetune(finished)
+    with pytest.raises(UserError, match=f"holds a run already. Continue it: cacl finetune --resume {tuned}"):
+        finetune(squares, model=finished, out=tuned, settings=QUICK)
+    with pytest.raises(UserError, match="holds no classifier"):
+        classify(finished, squares)
+
+
+def test_bad_videos_are_listed_and_the_others_told(tuned, squares, tmp_path, make_square):
+    folder = tmp_path / "mixed" / "deep" / "tree"
+    folder.mkdir(parents=True)
+    shutil.copy(squares / "test" / "a" / "v08.mp4", folder / "ä b.MP4")
+    write_video(folder / "short.mp4", make_square(3))
+    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
+    (folder / "empty.avi").touch()
+    found = classify(tuned, tmp_path / "mixed", out=tmp_path / "t.json", top=1)
+    assert [one.video.path for one in found.told] == ["deep/tree/short.mp4", "deep/tree/ä b.MP4"]
+    assert [item.path for item in found.skipped] == ["deep/tree/empty.avi", "deep/tree/noise.mp4"]
+    table = json.loads((tmp_path / "t.json").read_text())
+    assert [len(video["predictions"]) for video in table["videos"]] == [1, 1]
+    assert [item["path"] for item in table["skipped"]] == [item.path for item in found.skipped]
+    assert all(item["reason"] for item in table["skipped"])
+
+
+def test_other_class_names_are_said(tuned, squares, tmp_path):
+    for name, source in (("dogs", "a"), ("cats", "b")):
+        shutil.copytree(squares / "test" / source, tmp_path / "v" / name)
+    assert classify(tuned, tmp_path / "v").note == (
+        "The folders or lists name cats, dogs, none of the classifier's classes (a, b …)."
+    )
+    (tmp_path / "v" / "cats").rename(tmp_path / "v" / "b")
+    note = classify(tuned, tmp_path / "v").note
+    assert note.startswith("Of 2 videos with a label: top-1")
+    assert note.endswith("Left out: dogs, no class of the classifier.")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top": 0}, "--top is 0"),
+        ({"out": "table.xls"}, "table ends in .csv or .json"),
+        ({"out": "no/such/table.csv"}, "could not be written"),
+        ({"videos": "nowhere"}, "there is no such file or folder"),
+    ],
+)
+def test_wrong_requests_to_classify_are_named(change, message, tuned, squares, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        classify(tuned, **{"videos": squares / "test", **change})
+    assert not list(Path().iterdir())
