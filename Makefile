@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 SEEDS ?= 1
+COUNT ?= 2000
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-slow test-real lint bench setup clean
+.PHONY: demo test test-slow test-real lint bench fuzz setup clean
 
 setup: $(VENV)/installed
 
@@ -38,6 +39,9 @@ lint: setup
 
 bench: setup
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+fuzz: setup
+	$(BIN)/python tests/fuzz/campaign.py --count $(COUNT) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

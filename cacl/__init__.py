@@ -11,24 +11,48 @@ from typing import TYPE_CHECKING, Any
 from cacl.errors import UserError
 
 if TYPE_CHECKING:
+    from cacl.experiments.analyse import analyse
+    from cacl.experiments.classify import classify
     from cacl.experiments.demo import demo
     from cacl.experiments.evaluate import evaluate, load
+    from cacl.experiments.recognition import finetune, resume_finetune
+    from cacl.experiments.report import report
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.training.pretrain import pretrain, resume
     from cacl.training.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["ClipSpec", "Encoder", "Run", "UserError", "demo", "evaluate", "load", "pretrain", "resume"]
+__all__ = [
+    "ClipSpec",
+    "Encoder",
+    "Run",
+    "UserError",
+    "analyse",
+    "classify",
+    "demo",
+    "evaluate",
+    "finetune",
+    "load",
+    "pretrain",
+    "report",
+    "resume",
+    "resume_finetune",
+]
 
 _WHERE = {
     "ClipSpec": "cacl.models.encoder",
     "Encoder": "cacl.models.encoder",
     "Run": "cacl.training.run",
+    "analyse": "cacl.experiments.analyse",
+    "classify": "cacl.experiments.classify",
     "demo": "cacl.experiments.demo",
     "evaluate": "cacl.experiments.evaluate",
+    "finetune": "cacl.experiments.recognition",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
+    "report": "cacl.experiments.report",
     "resume": "cacl.training.pretrain",
+    "resume_finetune": "cacl.experiments.recognition",
 }
 
 
