@@ -1,0 +1,233 @@
+"""The commands that are killed: how each begins, how it goes on, and everything of its result that a kill may not alter.
+
+Another command is another ``Victim`` in ``victims``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+MOMENT = 1e-6  # run.save_minutes: a checkpoint after every step
+PRETRAIN: dict[str, Any] = {
+    "data.resize": [32, 40],
+    "data.workers": 2,
+    "data.store": "auto",
+    "augment.size": 32,
+    "model.network": "r3d10",
+    "model.width": 4,
+    "model.frame_width": 4,
+    "model.token_width": 12,
+    "model.depth": 1,
+    "model.degree_hidden": 8,
+    "method.queue_size": 8,
+    "optim.batch_size": 4,
+    "optim.epochs": 6,
+    "optim.warmup_epochs": 0.0,
+    "frames.queue_size": 8,
+    "frames.optim.batch_size": 8,
+    "frames.optim.epochs": 3,
+    "run.device": "cpu",
+    "run.precision": "float32",
+    "run.threads": 1,
+    "run.log_every": 2,
+    "run.save_minutes": MOMENT,
+}
+FINETUNE: dict[str, Any] = {
+    "data.store": "auto",
+    "data.workers": 2,
+    "optim.batch_size": 4,
+    "optim.epochs": 4,
+    "test.clips": 3,
+    "run.device": "cpu",
+    "run.precision": "float32",
+    "run.threads": 1,
+    "run.save_minutes": MOMENT,
+}
+_TEMPORARY = re.compile(r"partial|\.(tmp|part|new|old)$")
+
+
+@dataclass(frozen=True)
+class Victim:
+    """One command.
+
+    Attributes:
+        name: in the counts.
+        first: its words.
+        again: the words that go on with it once ``begun`` is there; before that, and without it, the first words do.
+        begun: a file that says that it has begun.
+        place: the file or folder that it makes.
+        stage: how far it had come when it was killed, read off what it left.
+        prepare: called before each life.
+        trains: whether it writes how many clips a second it saw.
+    """
+
+    name: str
+    first: list[str]
+    place: Path
+    stage: Callable[[Path], str]
+    again: list[str] = field(default_factory=list)
+    begun: Path | None = None
+    prepare: Callable[[], None] = lambda: None
+    trains: bool = True
+
+    def words(self) -> list[str]:
+        """What the user has to type now."""
+        return self.again if self.begun is not None and self.begun.exists() else self.first
+
+    def folders(self) -> list[Path]:
+        """What it makes: its result, and what lies beside it while it is being made."""
+        return sorted(path for path in self.place.parent.iterdir() if self.place.name in path.name)
+
+
+def write_settings(path: Path, settings: dict[str, Any]) -> Path:
+    """Dotted settings in a file, for ``--config``."""
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def make_videos(folder: Path, *, count: int = 12) -> Path:
+    """``train/CLASS`` and ``test/CLASS``: a square that moves, two classes, a third of them for testing."""
+    from cacl.data.encode import write_video
+
+    for number in range(count):
+        place = folder / ("train" if number < count * 2 // 3 else "test") / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        write_video(place / f"v{number:02}.mp4", _square(number))
+    return folder
+
+
+def _square(seed: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    frames = np.empty((40, 48, 64, 3), np.uint8)
+    frames[:] = rng.integers(30, 120, 3)
+    colour, speed, begin = rng.integers(150, 255, 3), rng.integers(1, 4, 2), rng.integers(0, 30, 2)
+    for t in range(len(frames)):
+        y, x = (begin + speed * t) % (36, 52)
+        frames[t, y : y + 12, x : x + 12] = colour
+    return frames
+
+
+def stage_of_pretraining(run: Path) -> str:
+    """Where a pretraining was, by what it has written."""
+    if not (run / "config.yaml").exists():
+        return "making the run folder"
+    if not (run / "videos.csv").exists():
+        return "looking through and decoding"
+    if not (run / "frame_encoder" / "config.json").exists():
+        return "frame pretraining"
+    if (run / "finished.json").exists():
+        return "after the end"
+    steps = sorted((run / "checkpoints" / "train").glob("step-*"))
+    last = int(PRETRAIN["optim.epochs"]) * 2
+    return "writing the end" if steps and int(steps[-1].name[5:13]) == last else "pretraining"
+
+
+def stage_of_finetuning(run: Path) -> str:
+    """Where a fine-tuning was."""
+    if not (run / "config.yaml").exists() or not (run / "features.npz").exists():
+        return "beginning, decoding, embedding"
+    return "fine-tuning" if any(run.glob("parts/*/checkpoints")) else "testing and writing the end"
+
+
+def stage_of_evaluation(run: Path) -> str:
+    """Where an evaluation was."""
+    return "writing the end" if (run / "neighbours.png").exists() else "embedding"
+
+
+def stage_of_preparing(store: Path) -> str:
+    """Where the making of a store was."""
+    partial = store.with_name(store.name + ".partial")
+    if not (partial / "request.json").exists():
+        return "looking through"
+    return "joining" if (partial / "frames.bin").exists() else "decoding"
+
+
+def temporary(folders: list[Path]) -> list[str]:
+    """Files of folders that are being written, by their names."""
+    return [
+        str(path)
+        for folder in folders
+        for path in [folder, *folder.rglob("*")]
+        if _TEMPORARY.search(path.name) and not (path == folder and path.name.endswith(".partial"))
+    ]
+
+
+def result(victim: Victim) -> dict[str, Any]:
+    """Every file that a victim made, as what must be the same after any number of kills; the clock's fields aside."""
+    place = victim.place
+    files = [path for path in sorted(place.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(place)): _content(path, clock=victim.trains) for path in files}
+
+
+def _content(path: Path, *, clock: bool) -> Any:
+    content = path.read_bytes()
+    if path.name in ("log.txt", ".lock"):
+        return "of each sitting"
+    if path.name == "metrics.jsonl":
+        rows = [json.loads(line) for line in content.decode().splitlines()]
+        return [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows]
+    if path.name == "curves.png" and clock:  # one of the curves is that of the clips a second
+        from matplotlib.image import imread
+
+        return imread(path).shape
+    if path.name == "report.html" and clock:
+        assert content.rstrip().endswith(b"</html>"), path
+        return "whole, with the curve of the clips a second"
+    return hashlib.sha256(content).hexdigest()
+
+
+def make_world(folder: Path) -> list[Victim]:
+    """Videos and settings below ``folder``, and the commands on them."""
+    videos = make_videos(folder / "videos")
+    pretraining = write_settings(folder / "pretraining.yaml", PRETRAIN)
+    finetuning = write_settings(folder / "finetuning.yaml", FINETUNE)
+    run, tuned, store = folder / "run", folder / "tuned", folder / "frames.store"
+    model = folder / "model"  # a finished run, for those that need one; made by ``finished_run``
+
+    def copy_model() -> None:
+        shutil.copytree(model, folder / "evaluated")
+
+    return [
+        Victim(
+            name="pretrain",
+            first=["pretrain", str(videos), "--config", str(pretraining), "--out", str(run)],
+            again=["pretrain", "--resume", str(run)],
+            begun=run / "config.yaml",
+            place=run,
+            stage=stage_of_pretraining,
+        ),
+        Victim(
+            name="finetune",
+            first=["finetune", str(videos), "--config", str(finetuning), "--model", str(model), "--out", str(tuned)],
+            again=["finetune", "--resume", str(tuned)],
+            begun=tuned / "config.yaml",
+            place=tuned,
+            stage=stage_of_finetuning,
+        ),
+        Victim(
+            name="evaluate",
+            first=["evaluate", str(folder / "evaluated")],
+            place=folder / "evaluated",
+            stage=stage_of_evaluation,
+            prepare=copy_model,
+            trains=False,
+        ),
+        Victim(
+            name="prepare",
+            first=["prepare", str(videos), "--out", str(store), "--size", "32", "40"],
+            place=store,
+            stage=stage_of_preparing,
+            trains=False,
+        ),
+    ]
