@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -18,24 +17,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from cacl.config import Resolved, ResolvedOf, load_resolved
 from cacl.errors import UserError, printable
+from cacl.files import partial_name, write_whole, writing
+from cacl.lock import NAME as LOCK
+from cacl.lock import FolderLock
 
-_LOCK = ".lock"
 _BEGINNING = ("data.json", "environment.json", "config.yaml")  # in this order
-_LOCKS: set[TextIO] = set()
-
-
-def _leave_locks_to_the_parent() -> None:
-    """In a forked child: its copy of a lock would outlive the run's process."""
-    for lock in _LOCKS:
-        lock.close()
-    _LOCKS.clear()
-
-
-os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 class RunFolder:
@@ -48,7 +38,7 @@ class RunFolder:
     def __init__(self, path: Path, *, owner: bool = True) -> None:
         self.path = path
         self.owner = owner
-        self._lock: TextIO | None = None
+        self._lock: FolderLock | None = None
 
     @classmethod
     def create(cls, path: Path, resolved: ResolvedOf[Any], data: Mapping[str, Any]) -> RunFolder:
@@ -77,7 +67,7 @@ class RunFolder:
 
         Only what ``create`` and the search for videos write is removed.
         """
-        for name in (*_BEGINNING, "videos.csv", "log.txt", _LOCK):
+        for name in (*_BEGINNING, "videos.csv", "log.txt", LOCK):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else is in it
             self.path.rmdir()
@@ -94,33 +84,14 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         if not self.owner:
             return self
-        try:
-            lock = (self.path / _LOCK).open("a+")
-        except OSError as error:
-            raise UserError(f"{self.path}: the run folder cannot be written ({error}).") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
-            raise UserError(f"{self.path} is in use by {holder}; wait for it, or choose another --out.") from error
-        except OSError as error:
-            lock.close()
-            raise UserError(f"{self.path}: its disk has no file locks ({error}); choose another --out.") from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}")
-        lock.flush()
-        self._lock = lock
-        _LOCKS.add(lock)
+        self._lock = FolderLock(self.path).__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._lock is not None:
-            _LOCKS.discard(self._lock)
-            self._lock.close()
+            self._lock.__exit__(kind, error, trace)
             self._lock = None
 
     @property
@@ -135,16 +106,10 @@ class RunFolder:
         return content
 
     def write(self, name: str, text: str) -> None:
-        """Write a small text file whole or not at all."""
+        """Write a small text file whole or not at all. Raises UserError where it cannot be written."""
         if not self.owner:
             return
-        target = self.path / name
-        partial = target.with_name(_partial(target.name))
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        write_whole(self.path / name, text)
 
     def log(self, text: str) -> None:
         """A line for the user (stderr) and for ``log.txt``."""
@@ -152,7 +117,11 @@ class RunFolder:
             return
         text = "\n".join(printable(line) for line in text.split("\n"))
         print(text, file=sys.stderr, flush=True)
-        with (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
+        # It has been said: no run ends because of a line of its log. What would be lost on a full disk, does end it.
+        with (
+            contextlib.suppress(OSError),
+            (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
 
 
@@ -161,27 +130,28 @@ class Metrics:
 
     def __init__(self, path: Path, *, kind: str, step: int) -> None:
         """Open for rows of one kind; rows of that kind beyond ``step`` are from after the checkpoint and go."""
+        self._path, self._kind = path, kind
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _keep(line, kind, step)]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(line + "\n" for line in kept))
-            partial.replace(path)
-        self._file = path.open("a", encoding="utf-8")
-        self._kind = kind
+            write_whole(path, "".join(line + "\n" for line in kept))
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8")
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One row; written at ``flush``."""
-        self._file.write(json.dumps({"kind": self._kind, **row}) + "\n")
+        """One row; written at ``flush``. Raises UserError where it cannot be written."""
+        with writing(self._path):
+            self._file.write(json.dumps({"kind": self._kind, **row}) + "\n")
 
     def flush(self) -> None:
-        """Bring the rows to disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Bring the rows to disk. Raises UserError where they cannot be written."""
+        with writing(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        self._file.close()
+        """Flush and close. Raises UserError where rows cannot be written."""
+        with writing(self._path), self._file:
+            self.flush()
 
 
 def environment() -> dict[str, Any]:
@@ -221,13 +191,9 @@ def _check_free(path: Path, *, videos: str) -> None:
             f"{path} holds a run already. Continue it: cacl {_verb(path)} --resume {path}; "
             f"or choose another --out for a new one: cacl {_verb(path)} {videos} --out {path}-2"
         )
-    left = {_LOCK, *_BEGINNING, *map(_partial, _BEGINNING)}
-    if names and (_LOCK not in names or not names <= left):
+    left = {LOCK, *_BEGINNING, *map(partial_name, _BEGINNING)}
+    if names and (LOCK not in names or not names <= left):
         raise UserError(f"{path} exists and is not empty; choose another --out.")
-
-
-def _partial(name: str) -> str:
-    return f".{name}.partial"
 
 
 def _keep(line: str, kind: str, step: int) -> bool:

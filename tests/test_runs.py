@@ -118,7 +118,7 @@ def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"notes.txt could not be written \(No space left on device\)"):
         run.write("notes.txt", "new")
     assert (run.path / "notes.txt").read_text() == "old"
 

@@ -19,6 +19,7 @@ from cacl.data.isolated import isolated, time_limit
 from cacl.data.layouts import Entry, Listing, find_lists, match, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError
+from cacl.files import whole
 
 CLIP_FRAMES = 16
 CLIP_WINDOW = 31  # frames: 16 at stride 2; a broken video shorter than this up to its break is not used
@@ -100,8 +101,15 @@ class Catalog:
         return dict(Counter(s.reason for s in self.skipped).most_common())
 
     def write_csv(self, path: str | Path) -> None:
-        """Write one row a video or skipped file; columns ``path, status (used | skipped), reason, id, label, ...``."""
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        """Write one row a video or skipped file; columns ``path, status (used | skipped), reason, id, label, ...``.
+
+        Raises:
+            UserError: the file cannot be written; what was there is as it was.
+        """
+        with (
+            whole(Path(path)) as partial,
+            partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             plain = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             # csv leaves a lone carriage return unquoted, and then reads it as the end of a line.
             quoted = csv.DictWriter(file, _COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cacl.evaluation.curves import COLOURS
 from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure, title
 from cacl.evaluation.method_views import tokens
-from cacl.evaluation.results import write_whole
+from cacl.files import whole, write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 
@@ -118,9 +118,8 @@ def write_attention(attention: AttentionMap, folder: Path) -> None:
     lines = [",".join(["looks at", *names])]
     lines += [",".join([name, *(f"{v:.8g}" for v in row)]) for name, row in zip(names, attention.weights, strict=True)]
     write_whole(folder / "attention.csv", "\n".join(lines) + "\n")
-    partial = folder / ".attention.partial.npy"
-    np.save(partial, attention.weights)
-    partial.replace(folder / "attention.npy")
+    with whole(folder / "attention.npy") as partial, partial.open("wb") as file:
+        np.save(file, attention.weights)
     draw_attention(attention, folder / "attention.png")
 
 

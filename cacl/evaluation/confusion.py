@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import printable
+from cacl.evaluation.figures import save_figure
 
 _NUMBERS_UP_TO = 30  # classes; with more the numbers would not be legible
 _NAMES_UP_TO = 110
@@ -70,11 +70,7 @@ def draw_confusion(
             colour = "white" if share_KK[row, column] > 0.5 else "#123"
             number = str(confusion_KK[row, column])
             axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=size)
-    partial = path.with_name(f".{path.name}.partial")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a class name in a script that the font lacks
-        figure.savefig(partial, format="png")
-    partial.replace(path)
+    save_figure(figure, path)
 
 
 def _short(name: str) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.evaluation.figures import save_figure
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe & Ito's colours, told apart by colour-blind readers, in the order in which lines take them."""
 
@@ -187,7 +189,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, degrees: int =
         if panel.percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.legend(fontsize=7, frameon=False)
-    figure.savefig(path, format="png")
+    save_figure(figure, path)
     return True
 
 

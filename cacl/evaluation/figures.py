@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cacl.errors import printable
+from cacl.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +41,7 @@ def title(axes: Axes, text: str) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG beside its place and rename it, so that a reader never meets half of one."""
-    partial = path.with_name(f".{path.name}.partial")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a class name in a script that the font lacks
+    """Write a PNG, whole or not at all. Raises UserError."""
+    with whole(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
         figure.savefig(partial, format="png")
-    os.replace(partial, path)

@@ -6,7 +6,6 @@ colour blindness nor a grey printer hides it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from cacl.data.catalog import Video
 from cacl.data.sources import FrameSource
 from cacl.errors import VideoError, printable
+from cacl.evaluation.figures import save_figure
 from cacl.evaluation.tiles import Tile, TileRow, shrink
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def draw_neighbours(rows: Sequence[TileRow], path: Path) -> bool:
         for axes, tile in zip(axes_row, [row.lead, *row.tiles], strict=False):
             if tile is not None:
                 _draw_tile(axes, tile)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a class name in a script that the font lacks
-        figure.savefig(path, format="png")
+    save_figure(figure, path)
     return True
 
 

@@ -22,9 +22,10 @@ from cacl.evaluation.report_compare import compare
 from cacl.evaluation.report_page import KINDS, RunPage, Setting
 from cacl.evaluation.report_recognition import told
 from cacl.evaluation.report_tables import degree_bars, highlights, retrieval_table, tested_on, top
-from cacl.evaluation.results import write_results, write_whole
+from cacl.evaluation.results import write_results
 from cacl.evaluation.samples import Sample
 from cacl.evaluation.tiles import TileRow, jpeg_uri
+from cacl.files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Template

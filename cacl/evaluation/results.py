@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cacl.files import write_whole
 
 REFERENCES = ("chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics")
 """Rows of the retrieval table that nothing was learned for, in the order in which they are shown."""
@@ -65,10 +66,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return round(float(value), 3) if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file beside its place and rename it, so that a reader never meets half of one."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode("utf-8", "replace"))  # a file name may hold bytes that are no text
-    os.replace(part, path)

@@ -7,7 +7,6 @@ Shapes: B clips, T frames, H W pixels of the frames, S of the views.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.errors import printable
+from cacl.evaluation.figures import save_figure
 from cacl.evaluation.tiles import film_strip, shrink
 
 
@@ -100,7 +100,5 @@ def draw_samples(samples: Sequence[Sample], path: Path) -> bool:
                 spine.set_visible(False)
             if number == 0:
                 axes.set_title(printable(sample.title).replace("$", r"\$"), loc="left", fontsize=9, fontweight="bold")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a file name in a script that the font lacks
-        figure.savefig(path, format="png")
+    save_figure(figure, path)
     return True

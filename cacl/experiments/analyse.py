@@ -17,8 +17,8 @@ from cacl.data.catalog import Catalog
 from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
-from cacl.evaluation.results import write_whole
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
+from cacl.files import write_whole
 from cacl.runs import RunFolder
 from cacl.training.auto import check_device, device_auto
 from cacl.training.rebuild import trained_method

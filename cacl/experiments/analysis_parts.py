@@ -23,10 +23,10 @@ from cacl.evaluation.degree_confusion import degree_confusion, draw_degree_confu
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, draw_projections, project
-from cacl.evaluation.results import write_whole
 from cacl.evaluation.similarity import draw_similarity, pair_similarity
 from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
 from cacl.evaluation.temporal_probe import draw_probes, probe_time
+from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.cnn3d import CNN3D

@@ -15,7 +15,7 @@ from cacl.data.dataset import Dataset, open_catalog
 from cacl.data.store import FrameStore, is_store
 from cacl.errors import UserError
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
-from cacl.evaluation.results import write_whole
+from cacl.files import write_whole
 from cacl.models.classifier import Classifier
 from cacl.training.auto import device_auto
 

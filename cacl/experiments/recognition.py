@@ -20,10 +20,11 @@ import torch
 from cacl.data.store import is_store
 from cacl.errors import UserError
 from cacl.evaluation.confusion import draw_confusion
-from cacl.evaluation.results import write_results, write_whole
+from cacl.evaluation.results import write_results
 from cacl.experiments.labelled import LabelledSplit, seen_in_pretraining
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
 from cacl.experiments.recognition_videos import find_splits, open_study
+from cacl.files import write_whole
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first

@@ -26,6 +26,7 @@ from cacl.evaluation.embed import VideoFeatures
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.labelled import LabelledSplit, draw_labels, held_out
+from cacl.files import writing
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import is_first
@@ -114,12 +115,14 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
     """
     folder = study.folder / "parts" / cell.name
     if (folder / "result.json").exists():
+        _tidy(folder)
         finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return finished
     settings = study.settings
     train, validation = _training_videos(study, split, cell)
     test = study.targets(split.test)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "split": cell.split,
         "labels": cell.labels,
@@ -166,10 +169,15 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
             measured=measured,
         )
     run.write(f"parts/{cell.name}/result.json", json.dumps(result, indent=2) + "\n")  # last: it ends the cell
-    if is_first():
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    _tidy(folder)
     study.say(f"{cell}: " + "; ".join(f"{name} {r.top1:.1f} %" for name, r in found.items()) + " right.")
     return result
+
+
+def _tidy(folder: Path) -> None:
+    """Nobody goes on with a training whose result is there; a kill may have come before its checkpoints were gone."""
+    if is_first():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _training_videos(study: Study, split: LabelledSplit, cell: Cell) -> tuple[dict[int, int], dict[int, int]]:

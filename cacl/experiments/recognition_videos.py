@@ -19,6 +19,7 @@ from cacl.errors import UserError
 from cacl.evaluation.embed import VideoFeatures, video_features
 from cacl.experiments.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.experiments.recognition_cells import Study
+from cacl.files import whole, writing
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first
 from cacl.runs import RunFolder
@@ -55,12 +56,11 @@ def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit],
     counts = [None if n == "all" else int(n) for n in request["labels per class"]]
     for split in splits:
         check_label_counts(split, counts)
-    kept.mkdir(exist_ok=True)
+    with writing(kept):
+        kept.mkdir(exist_ok=True)
     for number, found in numbered:
         if not (kept / f"split-{number}.csv").exists():
-            partial_file = kept / f".split-{number}.partial"
-            found.write_csv(partial_file)
-            partial_file.replace(kept / f"split-{number}.csv")
+            found.write_csv(kept / f"split-{number}.csv")
     return splits, catalogs
 
 
@@ -146,10 +146,9 @@ def _features(
     encoder.network.cpu()
     if not is_first():
         return found
-    partial_file = file.with_name(".features.partial.npz")
     skipped_text = json.dumps([[item.path, item.reason] for item in found.skipped])
-    np.savez(partial_file, features=found.features, kept=found.kept, skipped=skipped_text)
-    partial_file.replace(file)
+    with whole(file) as partial_file, partial_file.open("wb") as out:
+        np.savez(out, features=found.features, kept=found.kept, skipped=skipped_text)
     return found
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from cacl.errors import UserError
+from cacl.files import write_whole, writing
 from cacl.models.state_file import read_state
 
 Colour = tuple[float, float, float]
@@ -31,20 +32,22 @@ def save_frame_weights(folder: str | Path, model: nn.Module) -> None:
     """Write a frame encoder as ``config.json`` and ``model.safetensors``.
 
     Args:
-        folder: made when missing; the files in it are replaced, each in one step.
+        folder: made when missing; the files in it are replaced, each in one step, ``config.json`` last.
         model: a ``ResNet``: its ``name``, ``width``, ``pixel_mean`` and ``pixel_std`` are written beside the weights.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     config = {"format": FORMAT, "version": 1, "name": model.name, "width": model.width}
     for key in ("pixel_mean", "pixel_std"):
         value = getattr(model, key)
         config[key] = None if value is None else [float(v) for v in value.flatten()]
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors.part")
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
-    (folder / "config.json.part").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "config.json.part").replace(folder / "config.json")
+    write_whole(folder / "model.safetensors", save(weights))
+    write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def load_frame_weights(path: str | Path, model: nn.Module) -> None:

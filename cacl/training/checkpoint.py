@@ -56,10 +56,17 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             f"{folder}: the checkpoint of step {step} could not be written ({error}); "
             "make room or check the folder, then resume: the last complete checkpoint is untouched."
         ) from error
-    for older in folder.glob("step-*"):
-        if older != final:
-            shutil.rmtree(older, ignore_errors=True)
+    _remove_older(folder, final)
     return final
+
+
+def tidy_checkpoints(folder: Path) -> None:
+    """Remove what a process left that was killed while it saved, or before it had removed the older ones."""
+    newest = newest_checkpoint(folder)
+    if newest is not None:
+        _remove_older(folder, newest)
+    for leftover in folder.glob("partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -89,6 +96,12 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
     except Exception as error:  # the unpickler fails in a dozen ways on damaged files
         raise UserError(f"{path}: the checkpoint cannot be read ({error}); remove it to use an older one.") from error
     return step, state
+
+
+def _remove_older(folder: Path, kept: Path) -> None:
+    for older in folder.glob("step-*"):
+        if older != kept:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def _free(folder: Path, name: str) -> Path:

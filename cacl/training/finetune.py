@@ -20,6 +20,7 @@ from torch import nn
 from cacl.config import Augment
 from cacl.data.dataset import Dataset
 from cacl.data.loader import ClipLoader, Failure
+from cacl.files import writing
 from cacl.methods.classify import Classify
 from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.classifier import Classifier
@@ -124,7 +125,8 @@ def train_classifier(
         pin_memory=run.device.startswith("cuda"),
         on_failure=note,
     )
-    part.folder.mkdir(parents=True, exist_ok=True)
+    with writing(part.folder):
+        part.folder.mkdir(parents=True, exist_ok=True)
     train(finetune_stage(part, method, loader, spec, settings, names, say=say), stop)
     failed = {names[failure.video]: failure.reason for failure in loader.failures}
     tuned = Encoder(

@@ -17,6 +17,7 @@ from cacl.evaluation.curves import draw_curves, read_metrics
 from cacl.evaluation.degree_baseline import degree_baseline, draw_pairs
 from cacl.evaluation.health import warnings_from
 from cacl.evaluation.samples import draw_samples, samples_from
+from cacl.files import writing
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.encoder import Encoder
@@ -52,10 +53,9 @@ def draw_first_batch(
         degrees=None if classes is None else [c + 1 if c else 0 for c in classes.tolist()],
         names=[names[i] for i in batch.video.tolist()],
     )
-    target.parent.mkdir(exist_ok=True)
-    partial = target.with_name(".first-batch.partial")
-    draw_samples(samples, partial)
-    partial.replace(target)
+    with writing(target):
+        target.parent.mkdir(exist_ok=True)
+    draw_samples(samples, target)
 
 
 def finish(

@@ -24,9 +24,9 @@ from cacl.data.loader import ClipBatch, ClipLoader, Failure
 from cacl.errors import UserError
 from cacl.evaluation.health import feature_health
 from cacl.methods.batch import StepOutput, ViewBatch
-from cacl.models.processes import everyones, gathered, is_first, wait_for_first, world
+from cacl.models.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
 from cacl.runs import Metrics
-from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
 from cacl.training.distributed import any_wants, average_gradients, averaged
 from cacl.training.progress import Progress
 from cacl.training.stop import StopRequest
@@ -224,7 +224,9 @@ def _state(stage: Stage, scaler: torch.amp.GradScaler) -> dict[str, Any]:
 
 def _restore(stage: Stage, scaler: torch.amp.GradScaler) -> int:
     """Load the newest complete checkpoint; the number of steps done, 0 without one."""
-    path = newest_checkpoint(stage.checkpoints)
+    if is_first():
+        tidy_checkpoints(stage.checkpoints)
+    path = first_alone(lambda: newest_checkpoint(stage.checkpoints))
     if len(set(everyones(None if path is None else path.name))) > 1:
         raise UserError(f"{stage.checkpoints}: not every process sees the same files; put the run on a shared disk.")
     if path is None:

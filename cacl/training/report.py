@@ -22,7 +22,8 @@ from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.previews import PreviewRow, preview_rows, rows_from_json, rows_to_json
 from cacl.evaluation.report import RunPage, Setting, write_page
 from cacl.evaluation.report_analysis import read_analysis
-from cacl.evaluation.results import write_results, write_whole
+from cacl.evaluation.results import write_results
+from cacl.files import write_whole
 from cacl.runs import RunFolder
 from cacl.training.run import Run
 

@@ -51,9 +51,7 @@ def open_run_data(
             inside = data.source.path == run.path / "store"  # so that the run folder can be moved
             where["store"] = "store" if inside else str(data.source.path.resolve())
             run.write("data.json", json.dumps(where, indent=2) + "\n")
-        partial = kept.with_name(".videos.csv.partial")
-        data.catalog.write_csv(partial)
-        partial.replace(kept)  # whole or not at all: it decides which video has which number
+        data.catalog.write_csv(kept)  # from now on it decides which video has which number
         return data
     catalog = Catalog.read_csv(kept, root=root if root.is_dir() else root.parent)
     if not is_store(root) and where.get("store") is None:

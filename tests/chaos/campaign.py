@@ -18,8 +18,8 @@ for library in ("OMP", "OPENBLAS", "MKL"):  # before any is loaded: a process wi
     os.environ[f"{library}_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import Counts, LossError, campaign
-from spawn import warm
+from kills import Counts, LossError, campaign  # noqa: E402
+from spawn import warm  # noqa: E402
 
 
 def main() -> int:

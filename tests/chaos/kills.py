@@ -1,4 +1,4 @@
-"""One life of a command, cut short at random instants and gone on with each time; and what must not differ in the end."""
+"""One life of a command, cut short at random instants and gone on with each time; what it makes must be the same."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Whole:
 def campaign(
     kills: int, seed: int, folder: Path, counts: Counts, *, only: str | None = None, say: bool = False
 ) -> None:
-    """Kill at least so many times, life after life. Raises LossError at the first loss; its files stay in ``folder``."""
+    """Kill at least so many times, life after life. Raises LossError at the first loss; its files are kept."""
     victims = make_world(folder)
     pretraining = next(victim for victim in victims if victim.name == "pretrain")
     first = undisturbed(pretraining, folder / "log")
@@ -113,7 +113,7 @@ def live(victim: Victim, whole: Whole, rng: np.random.Generator, counts: Counts,
 
 def _strike(victim: Victim, child: int, seconds: float, rng: np.random.Generator, counts: Counts) -> int | None:
     """Kill it at a random instant of its life, or while it writes a file; its exit status where it was too fast."""
-    until = time.monotonic() + rng.uniform(0, seconds)
+    until = time.monotonic() + rng.uniform(0, 0.8 * seconds)
     sightings = int(rng.integers(SIGHTINGS)) if rng.random() < 0.6 else None
     seen: set[str] = set()
     while True:

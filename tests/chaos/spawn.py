@@ -17,8 +17,6 @@ from pathlib import Path
 
 def warm() -> None:
     """Load what the verbs load."""
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure
     import torch
 
     import cacl.cli

@@ -1,6 +1,6 @@
-"""The commands that are killed: how each begins, how it goes on, and everything of its result that a kill may not alter.
+"""The commands that are killed: how each begins, how it goes on, and what of its result no kill may alter: everything.
 
-Another command is another ``Victim`` in ``victims``.
+Another command is another ``Victim`` in ``make_world``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import simplejpeg
 import torch
 from PIL import Image
 
+from cacl.evaluation.curves import draw_curves
 from cacl.evaluation.neighbours import draw_neighbours, neighbour_rows, pick_queries
 from cacl.evaluation.retrieval import nearest
-from cacl.evaluation.samples import draw_samples, samples_from
-from cacl.evaluation.tiles import film_strip, jpeg_uri, shrink
+from cacl.evaluation.samples import Sample, draw_samples, samples_from
+from cacl.evaluation.tiles import Tile, TileRow, film_strip, jpeg_uri, shrink
 
 
 def test_queries_show_every_class_in_turn():
@@ -118,3 +120,24 @@ def test_an_image_as_data_decodes_to_itself():
     head, data = jpeg_uri(image).split(",")
     assert head == "data:image/jpeg;base64"
     assert np.abs(simplejpeg.decode_jpeg(base64.b64decode(data)).astype(int) - image).max() <= 3
+
+
+@pytest.mark.parametrize("draw", ["curves", "neighbours", "samples"])
+def test_a_picture_is_replaced_whole_or_not_at_all(draw, tmp_path, monkeypatch):
+    """Each was once written in its place, and a kill left half of it there."""
+    path, image = tmp_path / "picture.png", np.zeros((8, 8, 3), np.uint8)
+    path.write_text("the old one")
+
+    def dies(self, file, **rest):
+        Path(file).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", dies)
+    with pytest.raises(KeyboardInterrupt):
+        if draw == "curves":
+            draw_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path)
+        elif draw == "neighbours":
+            draw_neighbours([TileRow((Tile(image, "b"),), lead=Tile(image, "a"))], path)
+        else:
+            draw_samples([Sample("a", (("clip", image),))], path)
+    assert path.read_text() == "the old one"

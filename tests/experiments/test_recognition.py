@@ -162,6 +162,17 @@ def test_a_finished_run_says_so(probed, capsys):
     assert (probed / "results.json").read_bytes() == before
 
 
+def test_checkpoints_of_a_finished_part_are_taken_away_after_a_kill(tuned, tmp_path):
+    """A kill between the part's result and the removal of its checkpoints left them there for good."""
+    run = shutil.copytree(tuned, tmp_path / "run")
+    (run / "results.json").unlink()
+    left = run / "parts" / "split1-all" / "checkpoints" / "step-00000006"
+    left.mkdir(parents=True)
+    resume_finetune(run)
+    assert not left.parent.exists()
+    assert results_of(run)["recognition"] == results_of(tuned)["recognition"]
+
+
 @pytest.fixture
 def lists(squares, tmp_path):
     """Two splits of ``squares`` in the manner of UCF101; the second tests what the first trains on."""

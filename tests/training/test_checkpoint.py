@@ -17,7 +17,7 @@ import torch
 
 from cacl.errors import UserError
 from cacl.training import checkpoint
-from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
 
 
 def state(value: int) -> dict[str, object]:
@@ -186,6 +186,30 @@ def test_the_newest_complete_one_is_taken(damage, tmp_path):
     else:
         (new / "state.pt").unlink()
     check(tmp_path, 5)
+
+
+def test_what_the_last_save_left_is_removed_by_the_next_start(tmp_path, monkeypatch):
+    """No later save would do it when the training was at its end."""
+    save_checkpoint(tmp_path, 5, state(5))
+    with monkeypatch.context() as patch:
+        break_at("rmtree", Crash(), patch)
+        with pytest.raises(Crash):
+            save_checkpoint(tmp_path, 9, state(9))
+    (tmp_path / "partial-123").mkdir()
+    assert len(list(tmp_path.iterdir())) == 3
+    tidy_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000009"]
+    check(tmp_path, 9)
+
+
+def test_tidying_keeps_the_newest_that_is_whole(tmp_path):
+    old = save_checkpoint(tmp_path, 5, state(5))
+    torn = tmp_path / "step-00000009"
+    torn.mkdir()
+    (torn / "manifest.json").write_text("{}")
+    tidy_checkpoints(tmp_path)
+    assert list(tmp_path.iterdir()) == [old]
+    tidy_checkpoints(tmp_path / "nothing")
 
 
 class Evil:

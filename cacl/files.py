@@ -1,0 +1,60 @@
+"""Files that are whole or not there: written beside their place, forced to the disk, renamed.
+
+A kill or a full disk at any moment leaves the old file or the new one. What a kill leaves beside it, ``.NAME.partial``,
+is written over by the next one who writes the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cacl.errors import UserError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to be at ``path``; it is brought there when the block is through.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written. ``path`` is as it was.
+    """
+    partial = path.with_name(partial_name(path.name))
+    try:
+        with writing(path):
+            yield partial
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A small file; text as UTF-8, with ``?`` for the bytes of a file name that are no text. Raises UserError."""
+    with whole(path) as partial:
+        partial.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says while ``path`` is written, as a sentence. Raises UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror or error}): make room or check its folder, then go on; "
+            "what was saved before is whole."
+        ) from error
+
+
+def partial_name(name: str) -> str:
+    """What a file is called while it is being written."""
+    return f".{name}.partial"

@@ -1,0 +1,73 @@
+"""A lock on a folder that dies with its process: nobody ever has to delete one by hand."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from cacl.errors import UserError
+
+NAME = ".lock"
+_HELD: set[TextIO] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    """In a forked child: its copy of a lock would outlive the process that took it."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
+class FolderLock:
+    """While entered, no other process enters it; the file says who is in.
+
+    The system lets go of it when the process ends, whatever ends it. The file stays where it is; it means nothing.
+    """
+
+    def __init__(self, folder: Path, *, instead: str = "wait for it, or choose another --out") -> None:
+        """``folder`` must be there; ``instead``: what to do where another process is in it."""
+        self._folder, self._instead = folder, instead
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> FolderLock:
+        try:
+            file = (self._folder / NAME).open("a+")
+        except OSError as error:
+            raise UserError(f"{self._folder}: the folder cannot be written ({error}).") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise UserError(f"{self._folder} is in use by {holder}; {self._instead}.") from error
+        except OSError as error:
+            file.close()
+            raise UserError(f"{self._folder}: its disk has no file locks ({error}); {self._instead}.") from error
+        self._file = file
+        _HELD.add(file)
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise UserError(f"{self._folder}: the folder cannot be written ({error}); make room.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            _HELD.discard(self._file)
+            file, self._file = self._file, None
+            with suppress(OSError):  # a full disk: who is in was never written
+                file.close()
