@@ -32,12 +32,13 @@ class FolderLock:
     The system lets go of it when the process ends, whatever ends it. The file stays where it is; it means nothing.
     """
 
-    def __init__(self, folder: Path, *, instead: str = "wait for it, or choose another --out") -> None:
-        """``folder`` must be there; ``instead``: what to do where another process is in it."""
-        self._folder, self._instead = folder, instead
+    def __init__(self, folder: Path) -> None:
+        """``folder`` must be there."""
+        self._folder = folder
         self._file: TextIO | None = None
 
     def __enter__(self) -> FolderLock:
+        """Raises UserError: another process is in it (it is named), or the folder cannot be written."""
         try:
             file = (self._folder / NAME).open("a+")
         except OSError as error:
@@ -48,10 +49,12 @@ class FolderLock:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise UserError(f"{self._folder} is in use by {holder}; {self._instead}.") from error
+            raise UserError(
+                f"{self._folder} is in use by {holder}; wait until it is done, or choose another folder."
+            ) from error
         except OSError as error:
             file.close()
-            raise UserError(f"{self._folder}: its disk has no file locks ({error}); {self._instead}.") from error
+            raise UserError(f"{self._folder}: its disk has no file locks ({error}); choose another folder.") from error
         self._file = file
         _HELD.add(file)
         try:

@@ -65,5 +65,6 @@ def test_an_error_of_the_writer_is_its_own_and_leaves_nothing(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/x could not be written \(Not a directory\)"), writing(tmp_path / "file/x"):
-        (tmp_path / "file" / "x").mkdir()
+    new = tmp_path / "file" / "x"
+    with pytest.raises(UserError, match=r"file/x could not be written \(Not a directory\)"), writing(new):
+        new.mkdir()

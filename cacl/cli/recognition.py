@@ -60,13 +60,12 @@ def finetune(
 
     cacl finetune --resume runs/ucf
     """
+    name = f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}"
+    run = resume or out or Path("runs") / name
     if resume is not None:
         _check_resume(context, resume)
-    run = (
-        resume
-        or out
-        or Path("runs") / (f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}")
-    )
+    elif several.restarted() and (run / "config.yaml").exists():
+        resume = run  # what is given beside it is in the run already
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count, run=run, verb="finetune"))
 

@@ -77,7 +77,7 @@ def make_part(plan: PartPlan) -> None:
     frames: list[int] = []
     problems: list[str] = []
     sizes: list[int] = []
-    unfinished = plan.data.with_suffix(".tmp")
+    unfinished = plan.data.with_suffix(f".{os.getpid()}.tmp")  # another one's may still be written, see store.py
     with unfinished.open("wb") as file:
         for video in plan.videos:
             before = len(sizes)
@@ -109,7 +109,7 @@ def fail_part(plan: PartPlan, problem: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write a file so that it is there completely or not at all."""
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with unfinished.open("wb") as file:
         file.write(json.dumps(content).encode())
         _sync(file)

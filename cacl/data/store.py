@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from cacl.data.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.data.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.errors import UserError
+from cacl.lock import NAME as LOCK
+from cacl.lock import FolderLock
 
 __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_store"]
 
@@ -69,24 +72,35 @@ def build_store(
     if out.exists() and (finished := _finished(out, request)) is not None:
         return finished
     partial = out.with_name(out.name + ".partial")
-    try:
-        _prepare(partial, request)
-        plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
-        if not (partial / "manifest.json").exists():
-            _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
-            _merge(catalog, plans, partial, request)
-        for leftover in [*partial.glob("part-*.json"), partial / "request.json"]:
-            leftover.unlink(missing_ok=True)
-        if out.exists():
-            out.rmdir()  # empty: _finished() looked
-        partial.rename(out)
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise
-        raise UserError(
-            f"{out}: the disk is full. Make room and run the same command again: what is done is kept in {partial}."
-        ) from error
+    with _told(out, partial):
+        partial.mkdir(parents=True, exist_ok=True)
+        with FolderLock(partial):
+            if out.exists() and (finished := _finished(out, request)) is not None:  # made since we looked
+                shutil.rmtree(partial)
+                return finished
+            _prepare(partial, request)
+            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
+            if not (partial / "manifest.json").exists():
+                _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
+                _merge(catalog, plans, partial, request)
+            for leftover in [*partial.glob("part-*"), partial / "request.json"]:
+                leftover.unlink(missing_ok=True)
+            if out.exists():
+                out.rmdir()  # empty: _finished() looked
+            partial.rename(out)
+            (out / LOCK).unlink()
     return FrameStore(out)
+
+
+@contextmanager
+def _told(out: Path, partial: Path) -> Iterator[None]:
+    """What the system says while a store is written, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        what = "the disk is full. Make room" if full else f"cannot be written ({error}). Mend that"
+        raise UserError(f"{out}: {what} and run the same command again: what is done is kept in {partial}.") from error
 
 
 def _fingerprint(catalog: Catalog) -> str:
@@ -116,21 +130,34 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
             {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
         )
         raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
+    with suppress(OSError):
+        (out / LOCK).unlink()  # of a process that was killed when it had just been made
     return FrameStore(out)
 
 
 def _prepare(partial: Path, request: dict[str, object]) -> None:
-    """The folder in which the store grows; what an earlier run with another request left is removed."""
-    plan = partial / "request.json"
-    try:
-        same = json.loads(plan.read_text(encoding="utf-8")) == request
-    except (OSError, ValueError):
-        same = False
+    """Remove what another request left in the folder in which the store grows, and unfinished files.
+
+    A decode process outlives one that was killed by half a second, and may finish such a file: the same as we make.
+    """
+    plan, done = partial / "request.json", partial / "manifest.json"
+    same = request in (_read_json(plan), _read_json(done))
+    for path in partial.iterdir():
+        if path.name == LOCK or (same and path.suffix != ".tmp"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     if not same:
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
         write_json(plan, request)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
@@ -205,8 +232,8 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
     with (partial / "frames.bin").open("ab") as file:
         file.truncate(max((int(bounds[n + 1]) for n, plan in enumerate(plans) if not plan.data.exists()), default=0))
         file.seek(0, os.SEEK_END)
-        for plan in plans:
-            if plan.data.exists():
+        for n, plan in enumerate(plans):
+            if plan.data.exists() and bounds[n] >= file.tell():
                 with plan.data.open("rb") as part:
                     shutil.copyfileobj(part, file, 2**22)
                 file.flush()
@@ -223,7 +250,10 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
         raise UserError(f"{catalog.root}: no video can be decoded ({skipped[0].path}: {skipped[0].reason}).")
     sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
     with (partial / "offsets.npy").open("wb") as offsets:
-        np.save(offsets, np.cumsum(sizes))
+        ends = np.cumsum(sizes)
+        # not np.save(): it writes behind Python's back, and of a full disk it tells nobody
+        np.lib.format.write_array_header_1_0(offsets, np.lib.format.header_data_from_array_1_0(ends))
+        offsets.write(ends.data)
         offsets.flush()
         os.fsync(offsets.fileno())
     Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")

@@ -7,6 +7,7 @@ Shapes: L = 1 + clips * T tokens, T frames.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from cacl.evaluation.curves import COLOURS
 from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure, title
 from cacl.evaluation.method_views import tokens
-from cacl.files import whole, write_whole
+from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 
@@ -118,8 +119,9 @@ def write_attention(attention: AttentionMap, folder: Path) -> None:
     lines = [",".join(["looks at", *names])]
     lines += [",".join([name, *(f"{v:.8g}" for v in row)]) for name, row in zip(names, attention.weights, strict=True)]
     write_whole(folder / "attention.csv", "\n".join(lines) + "\n")
-    with whole(folder / "attention.npy") as partial, partial.open("wb") as file:
-        np.save(file, attention.weights)
+    numbers = io.BytesIO()
+    np.save(numbers, attention.weights)
+    write_whole(folder / "attention.npy", numbers.getvalue())
     draw_attention(attention, folder / "attention.png")
 
 

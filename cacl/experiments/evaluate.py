@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cacl.data.dataset import open_dataset
+from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError
 from cacl.models.encoder import Encoder
-from cacl.models.processes import join
+from cacl.models.processes import is_first, join
 from cacl.runs import RunFolder
 from cacl.training.retrieval import run_retrieval
 from cacl.training.run import Run
@@ -43,30 +43,33 @@ def evaluate(
         ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``.
 
     Raises:
-        UserError: the run is not finished, the videos have no labels or no test part, or ``lists`` came without
-            ``videos``.
+        UserError: the run is not finished or in use, the videos have no labels or no test part, or ``lists`` came
+            without ``videos``.
     """
     join()
     main = Run(run)
     if main.finished is None:
         raise UserError(f"{main.path} is not finished; continue it: cacl pretrain --resume {main.path}")
-    settings = main.settings
-    folder = RunFolder.open(main.path)
+    others = _distinct_names(main, [Run(other) for other in beside])
+    command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
+    with RunFolder(main.path, owner=is_first()):
+        return run_retrieval(main, _labelled(main, videos, lists, split), beside=others, command=command)
+
+
+def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> Dataset:
+    """The videos to evaluate on."""
+    settings, folder = main.settings, RunFolder.open(main.path)
     if videos is None:
         if lists is not None or split not in (1, folder.data["split"]):
             raise UserError(
                 f"The videos of {main.path} keep the lists and the split that it was trained with: leave out --lists "
                 f"and --split, or name the videos too (cacl evaluate {main.path} VIDEOS --lists {lists or 'DIR'})."
             )
-        data = open_run_data(folder)
-    else:
-        height, width = settings.data.resize
-        data = open_dataset(
-            Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
-        )
-    others = _distinct_names(main, [Run(other) for other in beside])
-    command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
-    return run_retrieval(main, data, beside=others, command=command)
+        return open_run_data(folder)
+    height, width = settings.data.resize
+    return open_dataset(
+        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
+    )
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:

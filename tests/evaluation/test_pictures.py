@@ -122,10 +122,18 @@ def test_an_image_as_data_decodes_to_itself():
     assert np.abs(simplejpeg.decode_jpeg(base64.b64decode(data)).astype(int) - image).max() <= 3
 
 
-@pytest.mark.parametrize("draw", ["curves", "neighbours", "samples"])
-def test_a_picture_is_replaced_whole_or_not_at_all(draw, tmp_path, monkeypatch):
-    """Each was once written in its place, and a kill left half of it there."""
-    path, image = tmp_path / "picture.png", np.zeros((8, 8, 3), np.uint8)
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+DRAWN = {
+    "curves": lambda path: draw_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path),
+    "neighbours": lambda path: draw_neighbours([TileRow((Tile(IMAGE, "b"),), lead=Tile(IMAGE, "a"))], path),
+    "samples": lambda path: draw_samples([Sample("a", (("clip", IMAGE),))], path),
+}
+
+
+@pytest.mark.parametrize("what", DRAWN)
+def test_a_picture_is_replaced_whole_or_not_at_all(what, tmp_path, monkeypatch):
+    """Each was once written in its place, where a kill left half of it."""
+    path = tmp_path / "picture.png"
     path.write_text("the old one")
 
     def dies(self, file, **rest):
@@ -134,10 +142,5 @@ def test_a_picture_is_replaced_whole_or_not_at_all(draw, tmp_path, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", dies)
     with pytest.raises(KeyboardInterrupt):
-        if draw == "curves":
-            draw_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path)
-        elif draw == "neighbours":
-            draw_neighbours([TileRow((Tile(image, "b"),), lead=Tile(image, "a"))], path)
-        else:
-            draw_samples([Sample("a", (("clip", image),))], path)
+        DRAWN[what](path)
     assert path.read_text() == "the old one"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cacl.data.catalog import Catalog, scan
+from cacl.data.catalog import scan
 from cacl.data.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 from cacl.runs import RunFolder
