@@ -106,7 +106,7 @@ def live(victim: Victim, whole: Whole, rng: np.random.Generator, counts: Counts,
             raise LossError(f"{' '.join(words)} ends with status {status} after {attempt} kills: {_last(log)}")
         break
     counts.lives += 1
-    _compare(victim, whole, counts)
+    compare(victim, whole, counts)
     _no_orphans(leaders)
     _clear(victim)
 
@@ -147,12 +147,13 @@ def _watched(victim: Victim) -> set[str]:
         return set()
 
 
-def _compare(victim: Victim, whole: Whole, counts: Counts) -> None:
-    torn = temporary(victim.folders())
-    beside = [str(path) for path in victim.folders() if path != victim.place]
-    if torn or beside:
-        counts.torn += len({*torn, *beside})
-        raise LossError(f"{victim.name} left {', '.join(sorted({*torn, *beside}))}")
+def compare(victim: Victim, whole: Whole, counts: Counts | None = None) -> None:
+    """What a victim has made, with what it makes undisturbed. Raises LossError."""
+    counts = counts or Counts()
+    left = {*temporary(victim.folders()), *(str(path) for path in victim.folders() if path != victim.place)}
+    if left:
+        counts.torn += len(left)
+        raise LossError(f"{victim.name} left {', '.join(sorted(left))}")
     made = result(victim)
     differing = sorted(name for name in made.keys() | whole.made.keys() if made.get(name) != whole.made.get(name))
     if differing:

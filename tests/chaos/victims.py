@@ -189,6 +189,7 @@ def _content(path: Path, *, clock: bool) -> Any:
 
 def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
+    folder.mkdir(parents=True, exist_ok=True)
     videos = make_videos(folder / "videos")
     pretraining = write_settings(folder / "pretraining.yaml", PRETRAIN)
     finetuning = write_settings(folder / "finetuning.yaml", FINETUNE)
