@@ -145,7 +145,7 @@ def each_site(folder: Path, *, most: int | None, only: str | None, seed: int = 0
     victims, log, full = make_world(folder / "world"), folder / "log", 0
     for victim in victims:
         chosen = only in (None, victim.name)
-        if not chosen and victim.name != "pretrain":
+        if not chosen and (victim.name != "pretrain" or only == "prepare"):
             continue
         whole = undisturbed(victim, log)
         if victim.name == "pretrain":
