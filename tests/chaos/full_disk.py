@@ -224,9 +224,7 @@ def main() -> int:
     except (LossError, TimeoutError) as loss:
         print(f"LOST: {loss}", file=sys.stderr)
         return 1
-    print(
-        f"full disks  {full}, each said in a sentence; with room, each command ended as on a disk that never was full"
-    )
+    print(f"full disks  {full} (each said in a sentence; with room all was as on a disk that was never full)")
     return 0
 
 

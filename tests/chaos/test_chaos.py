@@ -45,8 +45,8 @@ def test_thirty_kills_lose_nothing() -> None:
 
 
 def test_a_full_disk_is_said_and_with_room_the_store_is_the_same() -> None:
-    lines = script("full_disk.py", "--sites", "5", "--only", "prepare")
-    assert number(lines, "full disks") == 5
+    lines = script("full_disk.py", "--sites", "3", "--only", "prepare")
+    assert number(lines, "full disks") == 3
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_at_the_beginning_leaves_nothing_in_the_way(squares,
 
     with monkeypatch.context() as patch:
         patch.setattr(recognition, "find_splits", lambda *parts: patch.setattr("os.fsync", full) or FIND(*parts))
-        with pytest.raises(UserError, match="split-1.csv could not be written"):
+        with pytest.raises(UserError, match=r"split-1\.csv could not be written"):
             finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
     assert not (tmp_path / "run").exists()
     assert finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
