@@ -35,7 +35,7 @@ PRETRAIN: dict[str, Any] = {
     "optim.warmup_epochs": 0.0,
     "frames.queue_size": 8,
     "frames.optim.batch_size": 8,
-    "frames.optim.epochs": 2,
+    "frames.optim.epochs": 4,
     "run.device": "cpu",
     "run.precision": "float32",
     "run.threads": 1,
