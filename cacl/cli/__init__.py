@@ -15,8 +15,8 @@ from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
 
-__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training", "videos",
-           "weights"]  # fmt: skip
+__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training",
+           "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

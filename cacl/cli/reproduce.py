@@ -6,13 +6,17 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from cacl.cli.app import app
+
+if TYPE_CHECKING:
+    from cacl.experiments.paper_tables import PaperTable
+    from cacl.experiments.reproduce_parts import Study
 
 
 @app.command()
@@ -22,7 +26,9 @@ def reproduce(
         Path | None,
         typer.Option(help="For --scale paper: the folder that holds ucf101, hmdb51 and kinetics400, with their lists."),
     ] = None,
-    scale: Annotated[str, typer.Option(help="tiny (generated videos, minutes) or paper (the paper's recipe).")] = "tiny",
+    scale: Annotated[
+        str, typer.Option(help="tiny (generated videos, minutes) or paper (the paper's recipe).")
+    ] = "tiny",
     seeds: Annotated[int, typer.Option(help="So many trainings of each row; mean and standard deviation.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Where everything goes, by default runs/reproduce-SCALE; tables share it.")
@@ -39,8 +45,8 @@ def reproduce(
     from cacl.experiments import reproduce as experiments
     from cacl.training.stop import Stopped
 
-    paper, places, folder = experiments.prepared(table, data=data, scale=scale, seeds=seeds, out=out)
-    if scale == "paper" and not _may_begin(paper, places, folder, seeds, yes=yes):
+    paper, study = experiments.prepared(table, data=data, scale=scale, seeds=seeds, out=out)
+    if scale == "paper" and not _may_begin(paper, study, seeds, yes=yes):
         return
     try:
         results = experiments.reproduce(table, data=data, scale=scale, seeds=seeds, out=out)
@@ -51,22 +57,21 @@ def reproduce(
         print(json.dumps(results, indent=2, ensure_ascii=False))
         return
     show_table(results)
-    print(f"Page: {folder / f'{table}.html'}  Numbers: {folder / f'{table}.csv'}")
+    print(f"Page: {study.folder.path / table}.html  Numbers: {study.folder.path / table}.csv")
 
 
-def _may_begin(paper: Any, places: Any, folder: Path, seeds: int, *, yes: bool) -> bool:
+def _may_begin(paper: PaperTable, study: Study, seeds: int, *, yes: bool) -> bool:
     """Say what it will cost, and ask; without a terminal nobody can answer, and nothing begins."""
     from cacl.experiments.reproduce_cost import estimate
 
-    cost = estimate(paper, places, folder, seeds, say=lambda text: print(text, file=sys.stderr, flush=True))
+    cost = estimate(paper, study, seeds, say=lambda text: print(text, file=sys.stderr, flush=True))
     if not cost.items:
-        return True
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    shown = Table("what", "how often", "steps each", "seconds a step", "hours")
+        return True  # all is there; only the table is written anew
+    shown = Table("what", "times", "steps each", "seconds a step", "hours")
     for item in cost.items:
-        shown.add_row(item.what, str(item.times), f"{item.steps:,}".replace(",", " "), f"{item.seconds:.3g}",
-                      f"{item.hours:,.1f}".replace(",", " "))  # fmt: skip
-    console.print(shown)
+        steps, hours = (text.replace(",", " ") for text in (f"{item.steps:,}", f"{item.hours:,.1f}"))
+        shown.add_row(item.what, str(item.times), steps, f"{item.seconds:.3g}", hours)
+    Console(width=None if sys.stdout.isatty() else 110).print(shown)
     print(cost.summary())
     if yes:
         return True

@@ -1,14 +1,15 @@
 """``cacl reproduce TABLE``: train what is missing, evaluate, and put ours beside the paper's row.
 
 Everything is in one folder that the tables share: ``plan.json`` (scale, data, settings, seeds), ``runs/``,
-``finetuned/``, ``results/`` (an evaluation each), and of every table ``.json``, ``.csv`` and ``.html``. Given again, the
-same command goes on where it was.
+``finetuned/``, ``results/`` (a file for each evaluation), and of every table ``.json``, ``.csv`` and ``.html``. Given
+again, the same command goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,9 +17,9 @@ from cacl import __version__
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.report_paper import write_paper_page
 from cacl.evaluation.results import write_results, write_whole
-from cacl.experiments.paper_tables import PaperTable, Pretraining, SetName, TableName, paper_table
+from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
-from cacl.experiments.reproduce_scale import Place, ScaleName, paper_places, scale_of, tiny_places
+from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
 from cacl.experiments.reproduce_table import Measured, table_csv, table_results
 from cacl.runs import RunFolder
 from cacl.training.run import Run
@@ -51,13 +52,16 @@ def reproduce(
         UserError: an unknown table or scale, data sets that are missing, or an ``out`` that another plan made.
         Stopped: SIGTERM or Ctrl-C in a training; the same call goes on.
     """
-    paper, places, folder = prepared(table, data=data, scale=scale, seeds=seeds, out=out)
-    with RunFolder(folder) as run:
+    paper, study = prepared(table, data=data, scale=scale, seeds=seeds, out=out)
+    folder = study.folder.path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --out.") from error
+    with study.folder as run:
         _write_plan(run, _plan(data, scale, seeds))
-        chosen = scale_of("paper" if scale == "paper" else "tiny")
-        if chosen.name == "tiny":
-            places = tiny_places(folder / "videos", paper.needed_sets, say=run.log)
-        study = Study(run, chosen, places)
+        if scale == "tiny":
+            study = replace(study, places=tiny_places(folder / "videos", paper.needed_sets, say=run.log))
         results = _made(study, paper, seeds)
         write_results(folder / f"{paper.key}.json", results)
         write_whole(folder / f"{paper.key}.csv", table_csv(results))
@@ -67,8 +71,8 @@ def reproduce(
 
 def prepared(
     table: str, *, data: str | Path | None, scale: str, seeds: int, out: str | Path | None
-) -> tuple[PaperTable, dict[SetName, Place], Path]:
-    """Check a request and make its folder: the table, the data sets (none yet at tiny scale), and the folder.
+) -> tuple[PaperTable, Study]:
+    """Check a request, and write nothing: the table, and where it is to be made (of no data sets yet at tiny scale).
 
     Raises:
         UserError: as ``reproduce``.
@@ -88,11 +92,7 @@ def prepared(
     places = {} if data is None else paper_places(Path(data), paper.needed_sets)
     folder = Path("runs") / f"reproduce-{scale}" if out is None else Path(out)
     _check_plan(folder, _plan(data, scale, seeds))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --out.") from error
-    return paper, places, folder
+    return paper, Study(RunFolder(folder), scale_of("paper" if scale == "paper" else "tiny"), places)
 
 
 def _plan(data: str | Path | None, scale: str, seeds: int) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
         told = {"settings": "other settings"}
         had, asked = ([told.get(k, f"{k} {content.get(k)}") for k in other] for content in (before, plan))
         raise UserError(
-            f"{folder} was begun with {', '.join(had)}; you asked for {', '.join(asked)}. Choose another --out, or give "
-            "the old command again."
+            f"{folder} was begun with {', '.join(had)}; you asked for {', '.join(asked)}. Choose another --out, or "
+            "give the old command again."
         )
 
 
@@ -193,13 +193,3 @@ def _warnings(runs: list[Run]) -> list[str]:
 def _command(table: str, data: str | Path | None, scale: str, seeds: int, folder: Path) -> str:
     words = ["cacl", "reproduce", table, "--scale", scale, "--seeds", str(seeds), "--out", str(folder)]
     return " ".join([*words, *(["--data", str(data)] if data is not None else [])])
-
-
-def missing_runs(folder: Path, table: PaperTable, seeds: int) -> list[tuple[Pretraining, int]]:
-    """The trainings that are not finished yet."""
-    return [
-        (wanted, seed)
-        for seed in range(seeds)
-        for wanted in table.pretrainings
-        if not (folder / "runs" / f"{wanted.name}-seed{seed}" / "finished.json").exists()
-    ]

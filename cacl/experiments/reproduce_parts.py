@@ -50,6 +50,15 @@ class Study:
         """Of an evaluation."""
         return self.folder.path / "results" / f"{evaluation}-{wanted.name}-seed{seed}-on-{folder_name(on)}.json"
 
+    def untrained_path(self, wanted: Pretraining, on: SetName, seed: int) -> Path:
+        """Of the evaluation of a run's network at its first step."""
+        return self.folder.path / "results" / f"untrained-{wanted.network}-seed{seed}-on-{folder_name(on)}.json"
+
+    def frame_encoder(self, seed: int) -> Path | None:
+        """The frame encoder of UCF101 and a seed, as soon as some run has trained it."""
+        found = sorted((self.folder.path / "runs").glob(f"*-ucf101-seed{seed}/frame_encoder/config.json"))
+        return found[0].parent if found else None
+
     def store(self, on: SetName) -> str:
         """Where decoded frames are kept: once for all of a tiny scale, else as the preset says."""
         tiny = self.scale.name == "tiny"
@@ -74,7 +83,7 @@ def trained(study: Study, wanted: Pretraining, seed: int) -> Run:
     study.folder.log(f"Training {path} …")
     place, settings = study.places[wanted.videos], dict(study.scale.pretraining)
     settings["data.store"] = study.store(wanted.videos)
-    if wanted.uses_transformer and (shared := shared_frame_encoder(study, seed)) is not None:
+    if wanted.uses_transformer and (shared := study.frame_encoder(seed)) is not None:
         settings["model.frame_weights"] = str(shared.resolve())
     return pretrain(
         place.videos,
@@ -86,12 +95,6 @@ def trained(study: Study, wanted: Pretraining, seed: int) -> Run:
         seed=seed,
         settings=settings,
     )
-
-
-def shared_frame_encoder(study: Study, seed: int) -> Path | None:
-    """The frame encoder of UCF101 and a seed, as soon as some run has trained it."""
-    found = sorted((study.folder.path / "runs").glob(f"*-ucf101-seed{seed}/frame_encoder/config.json"))
-    return found[0].parent if found else None
 
 
 def measured(study: Study, evaluation: Evaluation, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:
@@ -119,8 +122,7 @@ def untrained(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict
         found = _searched(study, {}, trained(study, wanted, seed), on)
         return {"numbers": {}, "references": found.recalls, "notes": []}
 
-    file = f"untrained-{wanted.network}-seed{seed}-on-{folder_name(on)}.json"
-    return _kept(study, study.folder.path / "results" / file, make)
+    return _kept(study, study.untrained_path(wanted, on, seed), make)
 
 
 def _kept(study: Study, file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

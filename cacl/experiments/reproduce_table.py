@@ -74,7 +74,7 @@ def _row(
     return {"name": row.name, "facts": dict(row.facts), "paper": paper, **_merged(table, each)}
 
 
-def _merged(table: PaperTable, each: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, Any]:
+def _merged(table: PaperTable, each: Mapping[SetName, Mapping[int, Mapping[str, float]]]) -> dict[str, Any]:
     """``ours`` and ``sd``: mean and sample standard deviation over the seeds, for the table's columns."""
     ours, deviations = {}, {}
     for on, by_seed in each.items():
@@ -91,7 +91,7 @@ def _references(
     without: Mapping[tuple[str, SetName], Mapping[int, Measured]],
 ) -> list[dict[str, Any]]:
     """Rows of what was not learned; an untrained network's and a row's own say of which network they are."""
-    each: dict[tuple[str, str], dict[str, dict[int, Mapping[str, float]]]] = {}
+    each: dict[tuple[str, str], dict[SetName, dict[int, Mapping[str, float]]]] = {}
     for (network, on), by_seed in without.items():
         for seed, one in by_seed.items():
             for name, numbers in one["references"].items():
