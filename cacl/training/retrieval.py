@@ -35,7 +35,7 @@ def run_retrieval(
     Raises:
         UserError: no labels, or no part for testing.
     """
-    finished, (device, autocast_dtype) = run.finished or {}, _device(run)
+    finished, (device, autocast_dtype) = run.finished or {}, device_of(run)
     others = beside or {}
     retrieval = evaluate_retrieval(
         {name: other.encoder for name, other in others.items()} | {run.method: run.encoder},
@@ -59,7 +59,7 @@ def run_retrieval(
     return results
 
 
-def _device(run: Run) -> tuple[str, torch.dtype | None]:
+def device_of(run: Run) -> tuple[str, torch.dtype | None]:
     """Device and mixed precision of the run; the best device in float32 where this machine lacks the run's."""
     device, precision = run.settings.run.device, run.settings.run.precision
     try:
