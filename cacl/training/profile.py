@@ -48,7 +48,7 @@ class Profile:
         elif self._watch is not None:
             self._end_timing()
         elif self._folder is not None and self._step < WARM:
-            self._say(f"{self._name}: {self._step} steps are too few for a profile; it begins after {WARM}.")
+            self._say(f"{self._name}: too short for a profile, which begins after {WARM} steps.")
 
     def step_done(self) -> None:
         """A step has ended."""
@@ -78,7 +78,7 @@ class Profile:
         self._watch.__exit__(None, None, None)
         steps, watch, self._watch = self._step - WARM, self._watch, None
         if steps:
-            title = f"{self._name}: where the time of a step goes, mean of {steps} steps"
+            title = f"{self._name}: where the time of a step goes, mean of {steps} step{'s' * (steps > 1)}"
             self._say(time_table(title, watch.seconds, whole, steps))
 
     def _start_trace(self) -> None:
