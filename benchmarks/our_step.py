@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from cacl.data.loader import ClipBatch
 from cacl.methods.batch import StepOutput, ViewBatch
-from cacl.methods.cacl import CACL, permute_tokens
+from cacl.methods.cacl import CACL
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import momentum_update
+from cacl.methods.permute import permute_tokens
 from cacl.models.cnn3d import channels_last_
 from cacl.training.optim import build_optimizer
 from cacl.training.pretrain import resolve_settings

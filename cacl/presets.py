@@ -83,6 +83,7 @@ PAPER: dict[str, Any] = {
         "clip_gradient": None,
         "batch_size": 64,
         "epochs": 300,
+        "accumulate": 1,
     },
     "frames": {
         "every": 10,  # section 4.1
@@ -102,6 +103,7 @@ PAPER: dict[str, Any] = {
             "clip_gradient": None,
             "batch_size": 256,
             "epochs": 200,
+            "accumulate": 1,
         },
     },
     "run": {
@@ -114,6 +116,8 @@ PAPER: dict[str, Any] = {
         "threads": "auto",
         "log_every": 20,
         "save_minutes": 5.0,
+        "checkpoint_activations": False,
+        "tf32": "auto",
     },
 }
 

@@ -156,6 +156,14 @@ class Optim(Section):
     clip_gradient: Rate | None
     batch_size: Annotated[int, Field(ge=2)]  # BatchNorm has nothing to average over one clip
     epochs: Auto | Positive
+    accumulate: Positive = 1  # parts that a batch goes through the networks in; older runs had one
+
+    @model_validator(mode="after")
+    def _parts(self) -> Optim:
+        size, parts = self.batch_size, self.accumulate
+        if size % parts or size < 2 * parts:
+            _refuse([f"optim.accumulate {parts} must cut optim.batch_size {size} into equal parts of two or more"])
+        return self
 
 
 class Frames(Section):
@@ -182,11 +190,20 @@ class Run(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     channels_last: bool
-    compile: bool
+    compile: bool  # each network by itself
     deterministic: bool
     threads: Auto | Positive  # of PyTorch on the CPU
     log_every: Positive  # steps
     save_minutes: Rate
+    # older runs had neither
+    checkpoint_activations: bool = False  # compute the 3D CNN's activations again in the backward pass: less memory
+    tf32: Auto | bool = "auto"  # on NVIDIA GPUs, float32 products with 10 bits of mantissa
+
+    @model_validator(mode="after")
+    def _either(self) -> Run:
+        if self.compile and self.checkpoint_activations:
+            _refuse(["run.compile and run.checkpoint_activations do not go together: set one of them to false"])
+        return self
 
 
 class Settings(Section):

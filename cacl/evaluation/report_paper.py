@@ -13,7 +13,7 @@ import numpy as np
 from cacl.evaluation.heatmap import attention_map
 from cacl.evaluation.report import template
 from cacl.evaluation.report_tables import Cell, Row, number, top
-from cacl.evaluation.results import write_whole
+from cacl.files import write_whole
 
 
 @dataclass(frozen=True)

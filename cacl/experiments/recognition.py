@@ -29,7 +29,7 @@ from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first
 from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto
+from cacl.training.auto import check_device, device_auto, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -186,6 +186,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         resolved = load_finetune(run.path)
         settings = resolved.settings
         torch.set_num_threads(limit_threads(int(settings.run.threads)))
+        set_tf32(settings.run.tf32 is True)
         if settings.run.deterministic != torch.are_deterministic_algorithms_enabled():
             torch.use_deterministic_algorithms(settings.run.deterministic)
         study = open_study(run, splits, catalogs, encoder, resolved, stop)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cacl.errors import UserError
 from cacl.models.processes import gathered, summed, world
@@ -28,14 +28,6 @@ def average_gradients(module: nn.Module) -> None:
     means = summed(torch.cat([gradient.flatten() for gradient in gradients])) / world()
     for gradient, mean in zip(gradients, torch.split(means, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
-
-
-def averaged(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars that are means over this process's samples, as means over those of all."""
-    if world() == 1:
-        return {name: value.item() for name, value in values.items()}
-    means = summed(torch.stack([value.detach().float() for value in values.values()])) / world()
-    return dict(zip(values, means.tolist(), strict=True))
 
 
 def any_wants(*asked: int) -> list[int]:

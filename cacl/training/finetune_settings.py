@@ -109,6 +109,7 @@ PAPER: dict[str, Any] = {
         "clip_gradient": None,
         "batch_size": 128,
         "epochs": 150,
+        "accumulate": 1,
         "late_lr": None,
     },
     "test": {"clips": 10, "average": "logits", "strength": 1.0},  # "average of the results": logits, as released
@@ -122,6 +123,8 @@ PAPER: dict[str, Any] = {
         "threads": "auto",
         "log_every": 20,
         "save_minutes": 5.0,
+        "checkpoint_activations": False,
+        "tf32": "auto",
     },
 }
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import permute_frames, permute_tokens
+from cacl.methods.permute import permute_frames, permute_tokens
 
 ALL = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
 
