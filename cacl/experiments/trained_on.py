@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cacl.data.catalog import Catalog, Video
+from cacl.data.layouts import split_of_name
 
 
 def trained_on_notes(
@@ -18,7 +19,8 @@ def trained_on_notes(
 ) -> list[str]:
     """A sentence for each training of this model that saw some of the test videos.
 
-    A video is the same when it is the same file, or has the same folder, stem and number of frames elsewhere (a copy).
+    A video is the same when it is the same file, or a copy in another place: with the same folder, stem and number of
+    frames, and not in ``train/`` on one side and ``test/`` on the other, where names begin anew.
 
     Args:
         model: a run, its ``encoder`` or ``classifier``; ``initial`` holds weights from before the training.
@@ -29,9 +31,7 @@ def trained_on_notes(
     """
     notes = []
     for run, catalog, labelled in _trainings(model, head):
-        files = {str((catalog.root / v.path).resolve()) for v in catalog.videos}
-        copies = {_copy(v) for v in catalog.videos}
-        seen = sum(str((root / v.path).resolve()) in files or _copy(v) in copies for v in test)
+        seen = _seen(catalog, test, root)
         if seen:
             seen_of = f"{seen} of the {len(test)} {what}"
             notes.append(
@@ -42,6 +42,21 @@ def trained_on_notes(
                 "it may do worse."
             )
     return notes
+
+
+def _seen(catalog: Catalog, test: Sequence[Video], root: Path) -> int:
+    """How many of the test videos a catalog has."""
+    own = catalog.root.resolve()
+    files = {(own / v.path).resolve() for v in catalog.videos}
+    copies: dict[tuple[str, str, int], set[str | None]] = {}
+    for video in catalog.videos:
+        copies.setdefault(_copy(video), set()).add(_part(video))
+    seen = 0
+    for video in test:
+        file, parts = (root / video.path).resolve(), copies.get(_copy(video), set())
+        copied = bool(parts) and (_part(video) is None or not parts.isdisjoint({_part(video), None}))
+        seen += file in files or (copied and not file.is_relative_to(own))
+    return seen
 
 
 def _trainings(model: Path, head: bool) -> Iterator[tuple[Path, Catalog, bool]]:
@@ -62,6 +77,11 @@ def _trainings(model: Path, head: bool) -> Iterator[tuple[Path, Catalog, bool]]:
         yield run, Catalog.read_csv(kept, root=root).only("train"), True
     if request["model"] != "untrained":
         yield from _trainings(Path(request["model"]), head=False)
+
+
+def _part(video: Video) -> str | None:
+    """The part that the video's outermost folder says."""
+    return split_of_name(video.path.split("/")[0]) if "/" in video.path else None
 
 
 def _copy(video: Video) -> tuple[str, str, int]:

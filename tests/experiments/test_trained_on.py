@@ -63,6 +63,15 @@ def test_a_copy_elsewhere_is_the_same_video(run, tmp_path):
     assert not trained_on_notes(run, [video("q/a/1.avi", frames=41)], tmp_path)
 
 
+def test_parts_whose_names_begin_anew_are_other_videos(run, root, tmp_path):
+    Catalog(root, (video("train/a/1.mp4", "train"),)).write_csv(run / "videos.csv")
+    assert not trained_on_notes(run, [video("test/a/1.mp4")], root)
+    assert not trained_on_notes(run, [video("test/a/1.mp4")], tmp_path / "copy")
+    assert trained_on_notes(run, [video("train/a/1.mp4")], tmp_path / "copy")
+    assert trained_on_notes(run, [video("a/1.mp4")], tmp_path / "flat")
+    assert not trained_on_notes(run, [video("a/1.mp4")], root)  # beside the run's own videos it is another file
+
+
 def test_weights_from_before_and_without_a_run_have_seen_nothing(run, root, tmp_path):
     assert not trained_on_notes(run / "initial", [video("a/1.mp4")], root)
     assert not trained_on_notes(tmp_path / "elsewhere", [video("a/1.mp4")], root)
