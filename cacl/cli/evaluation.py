@@ -84,3 +84,5 @@ def show_results(results: dict[str, Any]) -> None:
             f"Shuffle degree on {degree.get('tested on', 'unseen videos')}: {degree['accuracy']:.1f} % right "
             f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)"
         )
+    for note in results.get("notes", []):
+        print(f"Note: {note}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
-from cacl.data.layouts import Entry, Listing, find_lists, match, read_lists, split_of_name
+from cacl.data.layouts import Entry, Listing, find_lists, label_order, match, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError
 from cacl.files import whole
@@ -74,8 +74,8 @@ class Catalog:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The distinct labels, sorted."""
-        return tuple(sorted({v.label for v in self.videos if v.label is not None}))
+        """The distinct labels in the order of ``label_order``."""
+        return label_order(v.label for v in self.videos if v.label is not None)
 
     def only(self, split: str) -> Catalog:
         """The videos of one split alone; skipped files belong to no split and are left out."""

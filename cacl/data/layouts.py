@@ -181,6 +181,11 @@ def split_of_name(name: str) -> str | None:
     return SPLIT_NAMES.get(word)
 
 
+def label_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in alphabetical order, capitals or not: that of UCF101's ``classInd.txt`` and of HMDB51."""
+    return tuple(sorted(set(labels), key=lambda label: (label.casefold(), label)))
+
+
 def match(listing: Listing, paths: Iterable[str]) -> tuple[list[tuple[Entry, str]], list[Entry]]:
     """Pair entries with files, by stem and without regard to case: lists say ``.avi`` where files are ``.mp4``.
 

@@ -21,9 +21,10 @@ from cacl.data.store import is_store
 from cacl.errors import UserError
 from cacl.evaluation.confusion import draw_confusion
 from cacl.evaluation.results import write_results
-from cacl.experiments.labelled import LabelledSplit, seen_in_pretraining
+from cacl.experiments.labelled import LabelledSplit
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
 from cacl.experiments.recognition_videos import find_splits, open_study
+from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
@@ -240,7 +241,10 @@ def _finish(
     lost = [item for item in (*study.data.catalog.skipped, *study.features.skipped) if item.path in used]
     skipped = sorted({f"{item.path}: {item.reason}" for item in lost})
     notes = [f"Split {s.number}: {note}" if len(splits) > 1 else note for s in splits for note in s.notes]
-    notes += _pretraining_notes(request, splits, study)
+    if request["model"] != UNTRAINED:
+        for s in splits:
+            what = f"test videos of split {s.number}"
+            notes += trained_on_notes(Path(request["model"]), s.test, study.data.catalog.root, what=what)
     if skipped:
         more = " …" if len(skipped) > 5 else "."
         notes.append(f"{len(skipped)} labelled videos could not be read: {'; '.join(skipped[:5])}{more}")
@@ -287,18 +291,3 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[
 def _mean_by_class(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for one in each for name in one)
     return {name: float(np.mean([one[name] for one in each if name in one])) for name in names}
-
-
-def _pretraining_notes(request: Mapping[str, Any], splits: Sequence[LabelledSplit], study: Study) -> list[str]:
-    """What the pretraining saw of the test videos."""
-    if request["model"] == UNTRAINED:
-        return []
-    notes = []
-    for split in splits:
-        seen, run = seen_in_pretraining(Path(request["model"]), split.test, study.data.catalog.root)
-        if seen:
-            notes.append(
-                f"The encoder was pretrained on {seen} of the {len(split.test)} test videos of split {split.number} "
-                f"({run}/videos.csv), without their labels: on new videos it may do worse."
-            )
-    return notes

@@ -16,11 +16,12 @@ from typing import Any, get_args
 from cacl import __version__
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.report_paper import write_paper_page
-from cacl.evaluation.results import write_results, write_whole
+from cacl.evaluation.results import write_results
 from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
 from cacl.experiments.reproduce_table import Measured, table_csv, table_results
+from cacl.files import write_whole
 from cacl.runs import RunFolder
 from cacl.training.run import Run
 

@@ -320,6 +320,13 @@ def test_other_class_names_are_said(tuned, squares, tmp_path):
     assert note.endswith("Left out: dogs, no class of the classifier.")
 
 
+def test_videos_that_the_classifier_learnt_from_are_said(tuned, squares):
+    told, *seen = classify(tuned, squares / "train").note.splitlines()
+    assert told.startswith("Of 8 videos with a label: top-1")
+    assert seen[0].startswith("The classifier was trained with the labels of 8 of the 8 videos with a label")
+    assert seen[1].startswith("The encoder was pretrained on 8 of the 8 videos with a label")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
