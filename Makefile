@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 SEED ?= 0
 SEEDS ?= 1
 COUNT ?= 2000
+KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-slow test-real lint bench fuzz setup clean
+.PHONY: demo test test-slow test-real lint bench fuzz chaos setup clean
 
 setup: $(VENV)/installed
 
@@ -42,6 +43,9 @@ bench: setup
 
 fuzz: setup
 	$(BIN)/python tests/fuzz/campaign.py --count $(COUNT) --seed $(SEED)
+
+chaos: setup
+	$(BIN)/python tests/chaos/campaign.py --kills $(KILLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

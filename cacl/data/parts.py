@@ -77,7 +77,7 @@ def make_part(plan: PartPlan) -> None:
     frames: list[int] = []
     problems: list[str] = []
     sizes: list[int] = []
-    unfinished = plan.data.with_suffix(f".{os.getpid()}.tmp")  # another one's may still be written, see store.py
+    unfinished = _unfinished(plan.data)
     with unfinished.open("wb") as file:
         for video in plan.videos:
             before = len(sizes)
@@ -109,11 +109,16 @@ def fail_part(plan: PartPlan, problem: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write a file so that it is there completely or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = _unfinished(path)
     with unfinished.open("wb") as file:
         file.write(json.dumps(content).encode())
         _sync(file)
     unfinished.replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    """A name that no other process writes to: one whose parent was killed may not have noticed yet."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def _frames(plan: PartPlan, video: Video) -> Iterator[NDArray[np.uint8]]:

@@ -177,7 +177,8 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
             splits, catalogs = first_alone(lambda: find_splits(run, stop))
         except UserError:
             if start is not None and run.owner:  # so that the same command can be given once more
-                shutil.rmtree(run.path / "start", ignore_errors=True)
+                for made in ("start", "videos"):
+                    shutil.rmtree(run.path / made, ignore_errors=True)
                 run.discard()
             raise
         if run.owner:

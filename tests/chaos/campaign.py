@@ -18,7 +18,7 @@ for library in ("OMP", "OPENBLAS", "MKL"):  # before any is loaded: a process wi
     os.environ[f"{library}_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import Counts, LossError, campaign  # noqa: E402
+from kills import MOST_KILLS, Counts, LossError, campaign  # noqa: E402
 from spawn import warm  # noqa: E402
 
 
@@ -26,13 +26,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="at least (100)")
     parser.add_argument("--seed", type=int, default=0, help="of the instants (0)")
+    parser.add_argument("--most", type=int, default=MOST_KILLS, help=f"of one life ({MOST_KILLS})")
     parser.add_argument("--only", help="one victim: pretrain, finetune, evaluate, prepare")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cacl-chaos-"))
     counts = Counts()
     warm()
     try:
-        campaign(arguments.kills, arguments.seed, folder, counts, only=arguments.only, say=True)
+        campaign(arguments.kills, arguments.seed, folder, counts, most=arguments.most, only=arguments.only, say=True)
     except (LossError, TimeoutError) as loss:
         print(counts)
         print(f"LOST: {loss}\nThe files are kept in {folder}", file=sys.stderr)

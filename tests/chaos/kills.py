@@ -57,7 +57,14 @@ class Whole:
 
 
 def campaign(
-    kills: int, seed: int, folder: Path, counts: Counts, *, only: str | None = None, say: bool = False
+    kills: int,
+    seed: int,
+    folder: Path,
+    counts: Counts,
+    *,
+    most: int = MOST_KILLS,
+    only: str | None = None,
+    say: bool = False,
 ) -> None:
     """Kill at least so many times, life after life. Raises LossError at the first loss; its files are kept."""
     victims = make_world(folder)
@@ -75,7 +82,7 @@ def campaign(
             if victim.name not in whole:
                 whole[victim.name] = undisturbed(victim, folder / "log")
                 _clear(victim)
-            live(victim, whole[victim.name], rng, counts, folder / "log", most=min(MOST_KILLS, kills - counts.kills))
+            live(victim, whole[victim.name], rng, counts, folder / "log", most=min(most, kills - counts.kills))
             if say:
                 print(f"{counts.kills} kills, {counts.lives} lives: {victim.name} ended the same", flush=True)
 
@@ -158,7 +165,7 @@ def compare(victim: Victim, whole: Whole, counts: Counts | None = None) -> None:
     differing = sorted(name for name in made.keys() | whole.made.keys() if made.get(name) != whole.made.get(name))
     if differing:
         counts.differences += len(differing)
-        raise LossError(f"{victim.place}: not as without kills: {', '.join(differing)}")
+        raise LossError(f"{victim.place}: not as undisturbed: {', '.join(differing)}")
 
 
 def _no_orphans(leaders: list[int]) -> None:

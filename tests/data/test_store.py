@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from cacl.data import open_files, parts, store
 from cacl.data.catalog import Catalog, scan
 from cacl.data.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError, VideoError
+from cacl.lock import NAME as LOCK
+from cacl.lock import FolderLock
 
 H, W = 24, 32
 
@@ -139,6 +142,51 @@ def test_an_interrupted_store_goes_on_where_it_was(
     progress: list[tuple[int, int]] = []
     build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw", progress=lambda *now: progress.append(now))
     assert made == sorted(set(made))  # no part was made twice
+    assert contents(tmp_path / "s") == contents(raw.path)
+
+
+def test_a_store_that_another_process_makes_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    """Two of them wrote the same parts."""
+    (tmp_path / "s.partial").mkdir()
+    with (
+        FolderLock(tmp_path / "s.partial"),
+        pytest.raises(UserError, match=rf"s\.partial is in use by process {os.getpid()} on .*; wait until it is done"),
+    ):
+        build_store(catalog, tmp_path / "s", height=H, width=W)
+    built = build_store(catalog, tmp_path / "s", height=H, width=W)
+    assert sorted(path.name for path in built.path.iterdir()) == [
+        "frames.bin",
+        "manifest.json",
+        "offsets.npy",
+        "videos.csv",
+    ]
+    (built.path / LOCK).touch()  # killed just before it was removed
+    build_store(catalog, tmp_path / "s", height=H, width=W)
+    assert not (built.path / LOCK).exists()
+
+
+def test_what_a_decode_process_still_writes_is_not_ours(
+    catalog: Catalog, raw: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives a killed parent by half a second; both wrote to one unfinished file."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_make", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
+    begun = parts._unfinished(tmp_path / "s.partial" / "part-000000.bin")  # as another process would name it
+    assert str(os.getpid()) in begun.name
+    begun = begun.with_name(begun.name.replace(str(os.getpid()), "1"))
+    with begun.open("wb") as other:
+        other.write(b"the first half")
+        inner = store._merge
+
+        def merge(*arguments: object) -> None:
+            other.write(b", the second half")
+            other.flush()
+            inner(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(store, "_merge", merge)
+        build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
     assert contents(tmp_path / "s") == contents(raw.path)
 
 

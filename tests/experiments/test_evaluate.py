@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from cacl.data.dataset import open_dataset
 from cacl.data.encode import write_video
 from cacl.data.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
+from cacl.runs import RunFolder
 from cacl.training.pretrain import pretrain
 from cacl.training.run import Run
 
@@ -201,6 +203,14 @@ def test_a_run_that_is_not_finished_is_refused(run: Path) -> None:
         evaluate(run)
     with pytest.raises(UserError, match="is not a run folder"):
         evaluate(run / "encoder")
+
+
+def test_a_run_in_use_is_not_evaluated(run: Path) -> None:
+    """Two evaluations of one run at once wrote the same files."""
+    before = (run / "report.html").read_bytes()
+    with RunFolder.open(run), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
+        evaluate(run)
+    assert (run / "report.html").read_bytes() == before
 
 
 def test_load_gives_the_encoder_in_evaluation_mode(run: Path) -> None:

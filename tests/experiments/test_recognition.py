@@ -123,6 +123,9 @@ def test_the_classifier_kept_is_that_of_the_results(tuned, probed, squares, tmp_
         assert classes == ("a", "b")
 
 
+FIND = recognition.find_splits
+
+
 class StopsOnce(StopRequest):
     """As SIGTERM, after so many steps of training all in all."""
 
@@ -171,6 +174,20 @@ def test_checkpoints_of_a_finished_part_are_taken_away_after_a_kill(tuned, tmp_p
     resume_finetune(run)
     assert not left.parent.exists()
     assert results_of(run)["recognition"] == results_of(tuned)["recognition"]
+
+
+def test_a_disk_that_is_full_at_the_beginning_leaves_nothing_in_the_way(squares, finished, tmp_path, monkeypatch):
+    """A folder without a file was left, and the same command refused the place as not empty."""
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recognition, "find_splits", lambda *parts: patch.setattr("os.fsync", full) or FIND(*parts))
+        with pytest.raises(UserError, match=r"split-1\.csv could not be written"):
+            finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
+    assert not (tmp_path / "run").exists()
+    assert finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
 
 
 @pytest.fixture

@@ -265,3 +265,59 @@ def test_another_process_is_refused_while_one_trains(
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def slow_steps() -> None:
+    """Each step takes long enough for two signals."""
+    from cacl.training import loop
+
+    check = loop._check_finite
+
+    def waits(*arguments: Any) -> None:
+        check(*arguments)
+        time.sleep(3)
+
+    loop._check_finite = waits
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_it_at_once_and_it_resumes(
+    second: int,
+    short: tuple[list[str], dict[str, Any]],
+    squares: Path,
+    tmp_path: Path,
+    fingerprint: Fingerprint,
+) -> None:
+    run = tmp_path / "run"
+    child = forked([*short[0], str(squares), "--out", str(run)], tmp_path / "log", before=slow_steps)
+    wait_for(run, "metrics.jsonl", child)
+    time.sleep(0.5)  # the frame stage's first step
+    os.kill(child, signal.SIGINT)
+    time.sleep(0.2)
+    os.kill(child, second)
+    assert ended(child) == 130
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert "everything is saved" not in said
+    assert ended(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
+    assert fingerprint(run) == short[1]
+
+
+def test_a_run_that_was_moved_goes_on_from_another_folder(
+    short: tuple[list[str], dict[str, Any]],
+    squares: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fingerprint: Fingerprint,
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(squares)
+    words = [*short[0], ".", "--out", str(tmp_path / "a" / "run")]  # the videos by a relative name
+    assert ended(forked(words, tmp_path / "log", before=dies_at(60))) == -signal.SIGKILL
+    assert list((tmp_path / "a" / "run").glob("checkpoints/*/step-*"))
+    run = (tmp_path / "a" / "run").rename(tmp_path / "b" / "moved")
+    monkeypatch.chdir(tmp_path / "b")
+    assert ended(forked(["pretrain", "--resume", "moved"], tmp_path / "log")) == 0, (tmp_path / "log").read_text()
+    assert fingerprint(run) == short[1]
+    assert not list((tmp_path / "a").iterdir())

@@ -170,6 +170,22 @@ def test_torchrun_starts_it_again_from_the_last_checkpoint(words: list[str], job
 
 
 @pytest.mark.slow
+def test_torchrun_starts_a_fine_tuning_again_too(finished: Path, squares: Path, job: Any, tmp_path: Path) -> None:
+    """It gave the same command, which refused the run as begun already."""
+    run = tmp_path / "run"
+    quick = ["optim.batch_size=4", "optim.epochs=6", "run.precision=float32", "run.device=cpu", "run.threads=1"]
+    words = [f"--set={pair}" for pair in (*quick, "run.save_minutes=0.0001")]
+    elastic = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "cacl"]
+    restarted = job(*elastic, "finetune", str(squares), "--model", str(finished), "--out", str(run), *words)
+    part = run / "parts" / "split1-all"
+    restarted.wait_for(part, "checkpoints/step-*")
+    os.kill(restarted.workers()[1], signal.SIGKILL)
+    assert restarted.ended() == 0, restarted.said()
+    assert steps(part) == [("finetune", n) for n in range(1, 13)]
+    assert (run / "results.json").exists()
+
+
+@pytest.mark.slow
 def test_fine_tuning_shares_training_and_evaluation(finished: Path, squares: Path, job: Any, tmp_path: Path) -> None:
     quick = [f"--set={pair}" for pair in ("optim.batch_size=4", "optim.epochs=2", "run.precision=float32")]
     quick += ["--set=run.device=cpu", "--set=run.threads=1"]
