@@ -15,9 +15,7 @@ COUNTS = {"table1": 8, "table2": 4, "table3": 3, "table4": 12, "table5": 25, "fi
 
 
 def row(table: str, name: str, *facts: str) -> PaperRow:
-    (found,) = [
-        one for one in paper_table(table).rows if one.name == name and set(facts) <= set(one.facts.values())
-    ]
+    (found,) = [one for one in paper_table(table).rows if one.name == name and set(facts) <= set(one.facts.values())]
     return found
 
 
