@@ -59,7 +59,12 @@ def write_paper_page(path: Path, results: Mapping[str, Any], *, command: str = "
     write_whole(
         path,
         template("report_paper.html").render(
-            title=results["title"], results=results, sets=views, heat=heat, command=command
+            title=results["title"],
+            results=results,
+            common=common_facts(results),
+            sets=views,
+            heat=heat,
+            command=command,
         ),
     )
 
@@ -75,7 +80,8 @@ def _set_view(results: Mapping[str, Any], on: str) -> SetView:
         name = f"{line.name}{f' ({line.meaning})' if line.meaning else ''}"
         for whose, cells in (("paper", line.paper), ("ours", line.ours)):
             if cells.get(first) is not None:
-                bars.append(Row(f"{name}, {whose}", "", whose == "ours" and not line.reference, {first: cells[first]}))
+                full = name if line.reference else f"{name}, {whose}"
+                bars.append(Row(full, "", whose == "ours" and not line.reference, {first: cells[first]}))
     end: float = top(bars, first)
     if results["digits"] != 1:  # no percent
         values = [cell.value + (cell.spread or 0.0) for bar in bars if (cell := bar.cells[first]) is not None]
@@ -85,14 +91,21 @@ def _set_view(results: Mapping[str, Any], on: str) -> SetView:
 
 def _line(results: Mapping[str, Any], row: Mapping[str, Any], on: str, *, reference: bool) -> Line:
     columns: Sequence[str] = results["columns"]
+    same = common_facts(results)
     paper, ours, spread = (row.get(kind, {}).get(on, {}) for kind in ("paper", "ours", "sd"))
     return Line(
         row["name"],
-        ", ".join(_fact(name, value) for name, value in row["facts"].items() if value),
+        ", ".join(_fact(name, value) for name, value in row["facts"].items() if value and name not in same),
         {k: _cell(paper, {}, k) for k in columns} if paper else {},
         {k: _cell(ours, spread, k) for k in columns} if ours else {},
         reference,
     )
+
+
+def common_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """What all rows of the paper say of themselves alike: it is said once."""
+    values = {name: {row["facts"].get(name, "") for row in results["rows"]} for name in results["facts"]}
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
 
 
 def _fact(name: str, value: str) -> str:

@@ -101,7 +101,7 @@ def _plan(data: str | Path | None, scale: str, seeds: int) -> dict[str, Any]:
     return {
         "verb": "reproduce",
         "scale": scale,
-        "data": None if data is None else str(Path(data).resolve()),
+        "data": "no folder" if data is None else str(Path(data).resolve()),
         "seeds": seeds,
         "cacl": __version__,
         "settings": {"pretraining": dict(chosen.pretraining), "finetuning": dict(chosen.finetuning)},
@@ -122,13 +122,15 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}); choose another --out.") from error
     other = [key for key in plan if before.get(key) != plan[key] and not (key == "seeds" and _more(before, plan))]
-    if other:
-        told = {"settings": "other settings"}
-        had, asked = ([told.get(k, f"{k} {content.get(k)}") for k in other] for content in (before, plan))
-        raise UserError(
-            f"{folder} was begun with {', '.join(had)}; you asked for {', '.join(asked)}. Choose another --out, or "
-            "give the old command again."
-        )
+    if not other:
+        return
+    if other[0] in ("settings", "cacl"):
+        raise UserError(f"{folder} was begun by another version of cacl, with other settings; choose another --out.")
+    shown = [key for key in other if key != "settings"]
+    had, asked = (", ".join(f"--{key} {content.get(key)}" for key in shown) for content in (before, plan))
+    raise UserError(
+        f"{folder} was begun with {had}; you asked for {asked}. Choose another --out, or give the old command again."
+    )
 
 
 def _more(before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
