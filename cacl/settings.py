@@ -158,12 +158,12 @@ class Optim(Section):
     epochs: Auto | Positive
     accumulate: Positive = 1  # parts that a batch goes through the networks in; older runs had one
 
-    @model_validator(mode="after")
-    def _parts(self) -> Optim:
+    def parts_problems(self, key: str) -> list[str]:
+        """Why the batch cannot be cut so, in a sentence that calls this group ``key``."""
         size, parts = self.batch_size, self.accumulate
-        if size % parts or size < 2 * parts:
-            _refuse([f"optim.accumulate {parts} must cut optim.batch_size {size} into equal parts of two or more"])
-        return self
+        if size % parts == 0 and size >= 2 * parts:
+            return []
+        return [f"{key}.accumulate {parts} must cut {key}.batch_size {size} into equal parts of two or more"]
 
 
 class Frames(Section):
@@ -226,6 +226,7 @@ class Settings(Section):
         if self.augment.size > min(resize):
             why = f"with {fixed[0]} fixed" if fixed else "(evaluation cuts it out of the centre)"
             problems.append(f"augment.size {self.augment.size} does not fit in data.resize {resize} {why}")
+        problems += self.optim.parts_problems("optim") + self.frames.optim.parts_problems("frames.optim")
         if self.model.network == "c3d" and self.data.frames < 8:
             problems.append(f"model.network c3d needs data.frames of 8 or more (found {self.data.frames})")
         _refuse(problems)

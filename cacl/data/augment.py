@@ -287,7 +287,7 @@ def _on_rows(x_B3TSS: Tensor, rows: list[int], operator: Callable[[Tensor, Tenso
 def _blur_(x_B3TSS: Tensor, sigma_B: Tensor) -> None:
     """Gaussian blur along width, then height; a kernel ends at its own 3 sigma; edges mirrored, not repeated."""
     size = x_B3TSS.shape[-1]
-    radius = min(math.ceil(3 * float(sigma_B.max())), size - 1)
+    radius = min(math.ceil(3 * max(sigma_B.tolist())), size - 1)
     distance_R = torch.arange(radius + 1)
     weight_BR = torch.exp(-(distance_R**2) / (2 * sigma_B[:, None].double() ** 2))
     weight_BR = weight_BR * (distance_R <= torch.ceil(3 * sigma_B)[:, None])

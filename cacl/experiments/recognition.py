@@ -128,7 +128,7 @@ def resume_finetune(run: str | Path) -> dict[str, Any]:
 
 def _check_processes(settings: FineTune) -> None:
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
-    sizes = {"optim.batch_size": settings.optim.batch_size}
+    sizes = {"optim.batch_size": (settings.optim.batch_size, settings.optim.accumulate)}
     check_processes(device=device, batch_sizes=sizes, compiled=settings.run.compile)
 
 

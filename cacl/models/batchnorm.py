@@ -42,8 +42,7 @@ class GlobalBatchNorm(_BatchNorm):
         stats_W2C = gathered(torch.stack([mean_C, variance_C])[None])
         mean_C = stats_W2C[:, 0].mean(0)
         variance_C = (stats_W2C[:, 1] + (stats_W2C[:, 0] - mean_C).square()).mean(0)
-        if self.track_running_stats:
-            self._track(mean_C, variance_C, world() * local.numel() // local.shape[1])
+        self._track(mean_C, variance_C, world() * local.numel() // local.shape[1])
         return _Normalise.apply(input, self.weight, self.bias, mean_C, variance_C, self.eps)  # type: ignore
 
     @torch.no_grad()

@@ -235,11 +235,14 @@ def channels_last_(module: nn.Module) -> None:
 @contextmanager
 def _counted_already(module: nn.Module) -> Iterator[None]:
     """While activations are computed a second time, BatchNorm's running statistics have seen the batch already."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
+    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

@@ -78,6 +78,7 @@ class FineTune(Section):
             problems.append(f"augment.area must be shares of the frame, 0 < low <= high <= 1 (found {[low, high]})")
         if self.augment.blur_sigma[0] > self.augment.blur_sigma[1]:
             problems.append(f"augment.blur_sigma must go from low to high (found {list(self.augment.blur_sigma)})")
+        problems += self.optim.parts_problems("optim")
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -244,9 +244,10 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
 
 
 def _check_processes(settings: Settings) -> None:
-    sizes = {"optim.batch_size": settings.optim.batch_size}
+    optim, frames = settings.optim, settings.frames.optim
+    sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
     if settings.uses_transformer and settings.model.frame_weights is None:
-        sizes["frames.optim.batch_size"] = settings.frames.optim.batch_size
+        sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     check_processes(
         device=device,

@@ -481,12 +481,17 @@ def test_means_wishes_and_words(in_processes: InProcesses) -> None:
 
 def test_settings_that_do_not_fit_are_refused(in_processes: InProcesses) -> None:
     cases: list[dict[str, Any]] = [
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 6, "frames.optim.batch_size": 9}, "compiled": False},
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 2}, "compiled": False, "own_batchnorm": True},
+        {
+            "device": "cpu",
+            "batch_sizes": {"optim.batch_size": (6, 1), "frames.optim.batch_size": (9, 1)},
+            "compiled": False,
+        },
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (2, 1)}, "compiled": False, "own_batchnorm": True},
         {"device": "mps", "batch_sizes": {}, "compiled": False},
         {"device": "cuda:1", "batch_sizes": {}, "compiled": False},
         {"device": "cpu", "batch_sizes": {}, "compiled": True},
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 2}, "compiled": False},
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (2, 1)}, "compiled": False},
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (12, 4)}, "compiled": False},
     ]
 
     def work() -> list[str]:
@@ -507,4 +512,5 @@ def test_settings_that_do_not_fit_are_refused(in_processes: InProcesses) -> None
     assert "run.device is cuda:1" in said[3]
     assert "run.compile" in said[4]
     assert said[5] == ""
+    assert said[6] == "optim.batch_size is 12, which 2 processes cannot share equally in 4 parts; set it to 16."
     assert alone == [[""] * len(cases)]
