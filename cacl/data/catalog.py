@@ -77,6 +77,11 @@ class Catalog:
         """The distinct labels in the order of ``label_order``."""
         return label_order(v.label for v in self.videos if v.label is not None)
 
+    @property
+    def missing(self) -> int:
+        """How many videos the lists name that are not there."""
+        return sum(s.reason == MISSING for s in self.skipped)
+
     def only(self, split: str) -> Catalog:
         """The videos of one split alone; skipped files belong to no split and are left out."""
         return replace(self, videos=tuple(v for v in self.videos if v.split == split), skipped=())
@@ -88,7 +93,7 @@ class Catalog:
     def summary(self) -> str:
         """One line: ``1 204 used, 3 skipped (of 1 207 files)``."""
         files = len({v.path for v in self.videos})
-        missing = sum(s.reason == MISSING for s in self.skipped)
+        missing = self.missing
         skipped = len(self.skipped) - missing
         used = (
             f"{_count(len(self.videos))} parts of {_count(files)} files" if files < len(self.videos) else _count(files)
@@ -293,7 +298,7 @@ def _named(
     named: dict[str, list[Entry]] = {}
     for entry, path in pairs:
         named.setdefault(path, []).append(entry)
-    return named, missing if strict else [], dict.fromkeys(own, "list file")
+    return named, missing, dict.fromkeys(own, "list file")
 
 
 def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:

@@ -85,7 +85,8 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     )
     root = data.catalog.root
     check_leakage(root, train, test, split)
-    notes = shared_groups(train, test)
+    notes = [f"{data.catalog.missing} of the videos that the lists name are not there."] if data.catalog.missing else []
+    notes += shared_groups(train, test)
     if train and (unknown := untrained_labels(train, test)):
         notes.append(f"No training video has the label of {unknown} among the test videos: these can never be right.")
     for run in runs:

@@ -98,6 +98,8 @@ def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> 
     notes = []
     if unlabelled := sum(v.label is None for v in catalog.videos):
         notes.append(f"{unlabelled} videos without a label are left out.")
+    if catalog.missing:
+        notes.append(f"{catalog.missing} of the videos that the lists name are not there.")
     notes += shared_groups(train, test)
     counts, tested = Counter(v.label for v in train), {v.label for v in test}
     if single := sorted(str(label) for label, n in counts.items() if n == 1):

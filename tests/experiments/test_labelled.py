@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.data.catalog import Catalog, Video
+from cacl.data.catalog import MISSING, Catalog, Skipped, Video
 from cacl.errors import UserError
 from cacl.experiments.labelled import (
     check_label_counts,
@@ -47,6 +47,12 @@ def test_classes_are_in_the_order_of_ucf101():
     names = ("Hammering", "HammerThrow", "HandstandPushups", "JumpingJack", "JumpRope")  # as in classInd.txt
     split = labelled_split(catalog(*(video(f"{n}/{p}.avi", n, p) for n in sorted(names) for p in ("train", "test"))), 1)
     assert split.classes == names
+
+
+def test_videos_that_the_lists_name_but_are_not_there_are_counted():
+    gone = (Skipped("a/7.mp4", MISSING), Skipped("b/9.mp4", MISSING), Skipped("c.mp4", "not a video"))
+    split = labelled_split(Catalog(Path("videos"), FINE, gone), 1)
+    assert split.notes[0] == "2 of the videos that the lists name are not there."
 
 
 def test_val_tests_where_nothing_is_called_test():
