@@ -126,6 +126,8 @@ class Method(Section):
     key_order: Literal["same", "swapped"]  # order of clip and twin in view k
     mask_own_keys: bool  # keys of the query's own video are no negatives
     batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
+    # the pair (Tq,Tk) is weighed against the negatives of Tq, not of Gq; older runs had Gq's
+    tq_negatives: bool = False
     symmetric: bool  # both directions of the loss
     # over the batch of all processes, or over each one's share with keys shuffled (MoCo v1); older runs had one process
     batchnorm: Literal["global", "process"] = "global"

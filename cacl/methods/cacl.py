@@ -100,6 +100,7 @@ class CACL(nn.Module):
         key_order: Literal["same", "swapped"] = "same",
         mask_own_keys: bool = False,
         batch_negatives: bool = False,
+        tq_negatives: bool = False,
         symmetric: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         degree_hidden: int = 512,
@@ -124,6 +125,7 @@ class CACL(nn.Module):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
+        self.tq_negatives = tq_negatives
         self.shuffle_keys = batchnorm == "process"
         self.sampler = DegreeSampler(frames)
 
@@ -315,24 +317,34 @@ class CACL(nn.Module):
                 if a in embeddings and b in embeddings:
                     similarity[pair] = (embeddings[a].float() * embeddings[b].float()).sum(dim=1)
                     metrics[f"similarity_{pair}"] = similarity[pair].detach().mean()
-            query_BE = embeddings["gq"].float()
-            negatives_BK = query_BE @ self.queue.keys.T
-            metrics["similarity_negatives"] = negatives_BK.detach().mean()
-            if self.mask_own_keys:
-                own_BK = video_B[:, None] == self.queue.videos[None, :]
-                negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
-            if self.batch_negatives:
-                same = video_B[:, None] == gathered(video_B)[None, :]
-                for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
-                    if name in others:
-                        others_BB = query_BE @ others[name].float().T
-                        negatives_BK = torch.cat([negatives_BK, others_BB.masked_fill(same, -torch.inf)], dim=1)
-            return contrastive_loss(
-                [similarity[pair] for pair in self.pairs],
-                negatives_BK,
-                temperature=self.temperature,
-                form=self.loss,
-            )
+            metrics["similarity_negatives"] = (embeddings["gq"].float() @ self.queue.keys.T).detach().mean()
+            of_tq = [pair for pair in self.pairs if pair == "tq_tk" and self.tq_negatives]
+            loss = torch.zeros((), device=video_B.device)
+            of_gq = [pair for pair in self.pairs if pair not in of_tq]
+            for query, pairs in (("gq", of_gq), ("tq", of_tq)):
+                if pairs:
+                    loss = loss + len(pairs) / len(self.pairs) * contrastive_loss(
+                        [similarity[pair] for pair in pairs],
+                        self._negatives(embeddings[query].float(), others, video_B),
+                        temperature=self.temperature,
+                        form=self.loss,
+                    )
+            return loss
+
+    def _negatives(self, query_BE: Tensor, others: dict[str, Tensor], video_B: Tensor) -> Tensor:
+        """Cosines of Gq or Tq with what it is to differ from, ``[B, K]``; ``-inf`` for what is left out."""
+        assert self.queue is not None
+        negatives_BK = query_BE @ self.queue.keys.T
+        if self.mask_own_keys:
+            own_BK = video_B[:, None] == self.queue.videos[None, :]
+            negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
+        if self.batch_negatives:
+            same = video_B[:, None] == gathered(video_B)[None, :]
+            for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
+                if name in others:
+                    others_BB = query_BE @ others[name].float().T
+                    negatives_BK = torch.cat([negatives_BK, others_BB.masked_fill(same, -torch.inf)], dim=1)
+        return negatives_BK
 
     def _uses(self, embedding: str) -> bool:
         return any(embedding in pair for pair in self.pairs)

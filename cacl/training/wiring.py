@@ -95,6 +95,7 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         key_order=method.key_order,
         mask_own_keys=method.mask_own_keys,
         batch_negatives=method.batch_negatives,
+        tq_negatives=method.tq_negatives,
         symmetric=method.symmetric,
         projection=model.projection,
         degree_hidden=model.degree_hidden,
