@@ -76,6 +76,7 @@ class Variant:
     channels_last: bool = True
     low: bool = True
     one_pass: bool = False
+    checkpointed: bool = False
 
 
 class EncodesTwice(nn.Module):
@@ -96,6 +97,7 @@ class Ours:
     def __init__(self, method: CACL, batch: ViewBatch, variant: Variant, dtype: torch.dtype | None) -> None:
         self.method = copy.deepcopy(method)
         self.method.query.one_pass = variant.one_pass
+        self.method.encoder.checkpointed = variant.checkpointed
         if not variant.reuse:
             self.method.frame_encoder = EncodesTwice(there(self.method.frame_encoder)).eval()
         self.batch, self.dtype = batch, dtype if variant.low else None

@@ -218,8 +218,11 @@ def _measured(output: StepOutput, norms: Sequence[Mapping[str, float]]) -> dict[
     """The gradients of the whole batch from those of its parts, and the state of the features; empty in most steps."""
     if not norms:
         return {}
-    health = feature_health(_clip_features(output.features))
     whole = {name: math.hypot(*(part[name] for part in norms)) / len(norms) for name in norms[0]}
+    features = _clip_features(output.features)
+    if not np.isfinite(features).all():  # an earlier step's loss was not either, and is still to be fetched
+        return whole
+    health = feature_health(features)
     return {**whole, "feature_std": health["std"], "feature_rank": health["effective_rank"]}
 
 

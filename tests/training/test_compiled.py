@@ -103,6 +103,19 @@ def test_each_network_is_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any("forward" in vars(network) for network in networks_of(method))
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_network_is_one_graph(dtype: torch.dtype | None) -> None:
+    """PyTorch's tracer alone, without a compiler behind it: it raises where it would have to cut."""
+    torch.manual_seed(0)
+    method, _ = parts()
+    inputs = [torch.rand(2, 3, 16, 32, 32), None, torch.rand(8, 3, 32, 32), torch.rand(2, 32, 12), None]
+    for network, x in zip(networks_of(method), inputs, strict=True):
+        if x is not None:
+            whole = torch.compile(network.forward, dynamic=False, fullgraph=True, backend="eager")
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+                assert torch.equal(whole(x), network(x))
+
+
 def test_what_cannot_be_compiled_runs_as_it_is_and_that_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(function: Any, **rest: Any) -> Any:
         def call(*inputs: Any) -> Any:

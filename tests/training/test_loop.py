@@ -324,11 +324,13 @@ def test_rows_that_were_not_fetched_when_a_process_died_come_again(tmp_path: Pat
     assert timeless(parts) == timeless(whole)
 
 
-def test_a_loss_that_is_not_finite_is_found_at_the_next_fetch_with_its_own_videos(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_found_at_the_next_fetch_with_its_own_videos(value: float, tmp_path: Path) -> None:
     method = Linear()
-    method.poison = lambda total, step: total * (math.nan if step == 7 else 1)
-    broken = stage(tmp_path, method=method, fetch_every=6)  # at step 12, with steps 9 to 12 in the buffer too
-    with pytest.raises(UserError, match="nan at step 8") as caught:
+    method.poison = lambda total, step: total * (value if step == 7 else 1)
+    # at step 12, with steps 9 to 12 in the buffer too, whose features were looked at
+    broken = stage(tmp_path, method=method, fetch_every=6, log_every=1)
+    with pytest.raises(UserError, match=f"{value} at step 8") as caught:
         train(broken, StopRequest())
     order = broken.loader.order(2)[4:8]
     assert {video for video in range(VIDEOS) if f"v{video}.mp4" in str(caught.value)} == set(order.tolist())
