@@ -18,6 +18,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cacl.data.catalog import Catalog, Skipped, Video, judged
 from cacl.data.isolated import SECONDS, LostVideo, isolated, time_limit
@@ -249,15 +250,18 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
     if not videos:
         raise UserError(f"{catalog.root}: no video can be decoded ({skipped[0].path}: {skipped[0].reason}).")
     sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
-    with (partial / "offsets.npy").open("wb") as offsets:
-        ends = np.cumsum(sizes)
-        # not np.save(): it writes behind Python's back, and of a full disk it tells nobody
-        np.lib.format.write_array_header_1_0(offsets, np.lib.format.header_data_from_array_1_0(ends))
-        offsets.write(ends.data)
-        offsets.flush()
-        os.fsync(offsets.fileno())
+    _write_offsets(partial / "offsets.npy", np.cumsum(sizes))
     Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
     write_json(partial / "manifest.json", request)
+
+
+def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
+    """As ``np.save`` does, which writes behind Python's back, and of a disk that is just then full tells nobody."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(ends))
+        file.write(ends.data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _result(video: Video, frames: int, problem: str) -> Video | Skipped:

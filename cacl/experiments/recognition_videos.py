@@ -88,17 +88,7 @@ def open_study(
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
         union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
         with VideoProgress(stop) as progress:
-            data = first_alone(
-                lambda: open_catalog(
-                    union,
-                    height=height,
-                    width=width,
-                    store=settings.data.store,
-                    store_folder=run.path / "store",
-                    say=run.log,
-                    progress=progress,
-                )
-            )
+            data = first_alone(lambda: _open_videos(run, union, settings.data.store, (height, width), progress))
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
     numbers = sorted(number_of[key] for key in used if key in number_of)
@@ -116,6 +106,34 @@ def open_study(
         stop=stop,
         say=run.log,
     )
+
+
+def _open_videos(
+    run: RunFolder, catalog: Catalog, store: str, size: tuple[int, int], progress: Callable[[str, int, int], None]
+) -> Dataset:
+    """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
+
+    ``auto`` asks how much room there is, which another process, or the same one tomorrow, may find otherwise.
+    """
+    request = run.data
+    if "store" in request:
+        store = "none" if request["store"] is None else str(run.path / request["store"])
+    height, width = size
+    data = open_catalog(
+        catalog,
+        height=height,
+        width=width,
+        store=store,
+        store_folder=run.path / "store",
+        say=run.log,
+        progress=progress,
+    )
+    if "store" not in request:
+        kept = data.source.path if isinstance(data.source, FrameStore) else None
+        inside = kept == run.path / "store"  # so that the run folder can be moved
+        request["store"] = None if kept is None else "store" if inside else str(kept.resolve())
+        run.write("data.json", json.dumps(request, indent=2) + "\n")
+    return data
 
 
 def _features(

@@ -75,14 +75,27 @@ def join(timeout: timedelta = TIMEOUT) -> None:
         with _told():
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if gpus else "gloo",
-                init_method=os.environ.get("CACL_MEETING", "env://"),  # set by cacl/cli/processes.py
                 rank=int(os.environ["RANK"]),
                 world_size=int(os.environ["WORLD_SIZE"]),
                 timeout=timeout,
+                **_meeting(timeout),
             )
         atexit.register(_leave)
     with _told():
         _patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+def _meeting(timeout: timedelta) -> dict[str, Any]:
+    """Where the processes find each other, for ``init_process_group``."""
+    place = os.environ.get("CACL_MEETING", "env://")  # set by cacl/cli/processes.py
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":  # of several machines each counts for itself
+        return {"init_method": place}
+    # torchrun keeps one store for all attempts, in which the addresses of the dead would be found
+    from torch.distributed.rendezvous import rendezvous  # not there in a PyTorch without processes
+
+    store, _, _ = next(iter(rendezvous(place, timeout=timeout)))
+    return {"store": dist.distributed_c10d.PrefixStore(f"attempt-{attempt}", store)}
 
 
 def _leave() -> None:

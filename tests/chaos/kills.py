@@ -131,6 +131,7 @@ def _strike(victim: Victim, child: int, seconds: float, rng: np.random.Generator
                 break
             time.sleep(0.001)
             continue
+        time.sleep(0.003)
         now = _watched(victim)
         sightings -= len(now - seen)
         seen = now

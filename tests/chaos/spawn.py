@@ -6,6 +6,7 @@ so that a child is in the state of a process that has just imported its modules.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -14,17 +15,24 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+WARM = (
+    "cacl.cli",
+    "cacl.experiments.evaluate",
+    "cacl.experiments.recognition",
+    "cacl.training.pretrain",
+    "jinja2",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "matplotlib.image",
+    "torch._dynamo",  # by the optimisers
+)
+
 
 def warm() -> None:
     """Load what the verbs load."""
-    import torch
-
-    import cacl.cli
-    import cacl.experiments.evaluate
-    import cacl.experiments.recognition
-    import cacl.training.pretrain  # noqa: F401
-
-    torch.set_num_threads(1)
+    for name in WARM:
+        importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
 
 
 def start(arguments: list[str], log: Path, *, before: Callable[[], None] = lambda: None) -> int:

@@ -22,7 +22,6 @@ MOMENT = 1e-6  # run.save_minutes: a checkpoint after every step
 PRETRAIN: dict[str, Any] = {
     "data.resize": [32, 40],
     "data.workers": 2,
-    "data.store": "auto",
     "augment.size": 32,
     "model.network": "r3d10",
     "model.width": 4,
@@ -36,7 +35,7 @@ PRETRAIN: dict[str, Any] = {
     "optim.warmup_epochs": 0.0,
     "frames.queue_size": 8,
     "frames.optim.batch_size": 8,
-    "frames.optim.epochs": 2,
+    "frames.optim.epochs": 4,
     "run.device": "cpu",
     "run.precision": "float32",
     "run.threads": 1,
@@ -44,7 +43,6 @@ PRETRAIN: dict[str, Any] = {
     "run.save_minutes": MOMENT,
 }
 FINETUNE: dict[str, Any] = {
-    "data.store": "auto",
     "data.workers": 2,
     "optim.batch_size": 4,
     "optim.epochs": 4,
@@ -191,9 +189,10 @@ def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
     videos = make_videos(folder / "videos")
-    pretraining = write_settings(folder / "pretraining.yaml", PRETRAIN)
-    finetuning = write_settings(folder / "finetuning.yaml", FINETUNE)
     run, tuned, store = folder / "run", folder / "tuned", folder / "frames.store"
+    # by name: "auto" asks for the room on the disk, and gives another run where there is little
+    pretraining = write_settings(folder / "pretraining.yaml", {**PRETRAIN, "data.store": str(run / "store")})
+    finetuning = write_settings(folder / "finetuning.yaml", {**FINETUNE, "data.store": str(tuned / "store")})
     model = folder / "model"  # a finished run, for those that need one; made by ``finished_run``
 
     def copy_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -214,6 +215,28 @@ def test_a_full_disk_is_said_and_damages_nothing(
             build_store(catalog, tmp_path / "s", height=H, width=W)
     assert not (tmp_path / "s").exists()
     assert is_store(build_store(catalog, tmp_path / "s", height=H, width=W).path)
+
+
+NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from cacl.data.store import _write_offsets
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    _write_offsets(Path(sys.argv[1]), np.arange(500))  # 4128 bytes with their header
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_the_last_bytes_that_find_no_room_are_missed(tmp_path: Path) -> None:
+    """``np.save`` left them in a buffer whose flush nobody watched."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(tmp_path / "o.npy")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{errno.EFBIG}\n"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

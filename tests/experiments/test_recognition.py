@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,6 +175,33 @@ def test_checkpoints_of_a_finished_part_are_taken_away_after_a_kill(tuned, tmp_p
     resume_finetune(run)
     assert not left.parent.exists()
     assert results_of(run)["recognition"] == results_of(tuned)["recognition"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_whether_frames_are_kept_is_decided_once(before, squares, finished, tmp_path, monkeypatch):
+    """The room on the disk was asked for at each start: features of kept frames, training on the videos."""
+
+    def room(there):
+        usage = SimpleNamespace(total=2**40, used=0, free=2**40 if there else 0)
+        monkeypatch.setattr("cacl.data.dataset.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
+
+    settings, results = {**QUICK, "data.store": "auto", "optim.epochs": 1}, []
+    room(before)
+    for name in ("whole", "parts"):
+        with monkeypatch.context() as patch:
+            if name == "parts":
+                patch.setattr(recognition, "StopRequest", StopsOnce)
+                StopsOnce.left = 1
+                with pytest.raises(Stopped):
+                    finetune(squares, model=finished, out=tmp_path / name, settings=settings)
+        if name == "parts":
+            room(not before)
+            resume_finetune(tmp_path / name)
+        else:
+            finetune(squares, model=finished, out=tmp_path / name, settings=settings)
+        results.append((tmp_path / name / "classifier" / "model.safetensors").read_bytes())
+        assert (tmp_path / name / "store").exists() == before
+    assert results[0] == results[1]
 
 
 def test_a_disk_that_is_full_at_the_beginning_leaves_nothing_in_the_way(squares, finished, tmp_path, monkeypatch):
