@@ -185,7 +185,9 @@ def seen_in_pretraining(model: Path, test: Sequence[Video], root: Path) -> tuple
     trained = own.only("train").videos or own.videos
     files = {str((own.root / v.path).resolve()) for v in trained}
     copies = {_copy(v) for v in trained}
-    return sum(str((root / v.path).resolve()) in files or _copy(v) in copies for v in test), run
+    there = own.root.resolve()  # below it every file is known: one that was not trained on is no copy by its name
+    paths = [((root / v.path).resolve(), v) for v in test]
+    return sum(str(p) in files or (not p.is_relative_to(there) and _copy(v) in copies) for p, v in paths), run
 
 
 def _copy(video: Video) -> tuple[str, str, int]:

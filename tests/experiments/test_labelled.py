@@ -128,6 +128,8 @@ def test_what_the_pretraining_saw(tmp_path):
         1,
         run,
     )
+    twin = video("test/a/1.mp4", "a", "test")  # a name that the training part has, too, in the run's own folder
+    assert seen_in_pretraining(run, [twin], root) == (0, run)
     assert seen_in_pretraining(run / "initial", [same], root) == (0, None)
     assert seen_in_pretraining(tmp_path / "elsewhere", [same], root) == (0, None)
     Catalog(root, (video("a/1.mp4", None, None),)).write_csv(run / "videos.csv")  # no parts: all were trained on
