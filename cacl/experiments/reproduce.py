@@ -16,7 +16,7 @@ from typing import Any, get_args
 from cacl import __version__
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.report_paper import write_paper_page
-from cacl.evaluation.results import write_results, write_whole
+from cacl.evaluation.results import write_whole
 from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
@@ -63,7 +63,7 @@ def reproduce(
         if scale == "tiny":
             study = replace(study, places=tiny_places(folder / "videos", paper.needed_sets, say=run.log))
         results = _made(study, paper, seeds)
-        write_results(folder / f"{paper.key}.json", results)
+        write_whole(folder / f"{paper.key}.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         write_whole(folder / f"{paper.key}.csv", table_csv(results))
         write_paper_page(folder / f"{paper.key}.html", results, command=_command(paper.key, data, scale, seeds, folder))
         return results
