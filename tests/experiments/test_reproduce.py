@@ -17,8 +17,11 @@ from cacl.errors import UserError
 from cacl.experiments import reproduce as module
 from cacl.experiments import reproduce_parts, reproduce_scale
 from cacl.experiments.evaluate import evaluate
+from cacl.experiments.paper_tables import Pretraining
 from cacl.experiments.reproduce import reproduce
-from cacl.experiments.reproduce_scale import paper_places
+from cacl.experiments.reproduce_parts import Study, measured
+from cacl.experiments.reproduce_scale import Scale, paper_places
+from cacl.runs import RunFolder
 from cacl.training import finish
 from cacl.training.run import Run
 from cacl.training.stop import Stopped
@@ -269,3 +272,44 @@ def test_the_folder_of_another_plan_is_refused(tmp_path: Path, monkeypatch: pyte
     (out / "plan.json").write_text("[")
     with pytest.raises(UserError, match=r"plan\.json cannot be read"):
         reproduce("table1", out=out)
+
+
+@pytest.mark.slow
+def test_scale_paper_trains_and_tells_by_the_official_lists(
+    mini: None, squares: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """The code of the large scale with small settings: lists for the pretraining, two splits for the fine-tuning."""
+    videos = sorted(squares.rglob("*.mp4"))
+    for video in videos:
+        folder = tmp_path / "data" / "UCF-101" / video.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, folder)
+    lists = tmp_path / "data" / "splits" / "ucf101"
+    lists.mkdir(parents=True)
+    for split in (1, 2):
+        test = videos[: 4 * split : split]
+        for part, members in (("train", [v for v in videos if v not in test]), ("test", test)):
+            text = "".join(f"{video.parent.name}/{video.stem}.avi 1\n" for video in members)
+            (lists / f"{part}list0{split}.txt").write_text(text)
+    one = {key: value for key, value in tiny.items() if key in ("run.device", "run.precision", "run.threads")}
+    scale = Scale(
+        "paper",
+        "small",
+        splits=(1, 2),
+        pretraining={**tiny, "optim.epochs": 1},
+        finetuning={**one, "data.workers": 0, "optim.batch_size": 4, "optim.epochs": 1, "test.clips": 2},
+    )
+    (tmp_path / "out").mkdir()
+    places = paper_places(tmp_path / "data", ["UCF101"])
+    study = Study(RunFolder(tmp_path / "out"), scale, places)
+    wanted = Pretraining("cacl", "c3d", "UCF101")
+    found = measured(study, "recognition", wanted, "UCF101", 0)
+    results = json.loads((study.finetuned_path(wanted, "UCF101", 0) / "results.json").read_text())
+    each = [part["recognition"]["fine-tuned"]["top-1"] for part in results["parts"]]
+    assert len(each) == 2
+    assert found["numbers"]["top-1"] == pytest.approx(sum(each) / 2)
+    assert any("was pretrained on" in note and "split 2" in note for note in found["notes"])
+    run = Run(study.run_path(wanted, 0))
+    assert RunFolder(run.path).data["lists"] == str(lists)
+    searched = measured(study, "retrieval", wanted, "UCF101", 0)
+    assert "UCF101: 4 test videos query 8 training videos." in searched["notes"]
