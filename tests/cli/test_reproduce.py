@@ -99,14 +99,19 @@ def test_yes_begins(cacl: Callable[..., Any], asked: list[dict[str, Any]], data:
     assert asked == [{"data": data, "scale": "paper", "seeds": 3, "out": Path("o")}]
 
 
-def test_stopped_it_says_how_to_go_on(cacl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stop", "code"), [(Stopped(143, Path("run")), 143), (KeyboardInterrupt(), 130)])
+def test_stopped_it_says_how_to_go_on(
+    stop: BaseException, code: int, cacl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a training, and in whatever is done between two."""
+
     def stops(*parts: Any, **keywords: Any) -> None:
-        raise Stopped(143, Path("run"))
+        raise stop
 
     monkeypatch.setattr(module, "reproduce", stops)
     ended = cacl("reproduce", "table1")
-    assert ended.status == 143
-    assert ended.err == "Stopped, everything is saved. Go on: give the same command again.\n"
+    assert ended.status == code
+    assert ended.err == "Stopped; what is done is kept. Go on: give the same command again.\n"
 
 
 @pytest.mark.parametrize(
