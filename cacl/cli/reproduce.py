@@ -50,9 +50,9 @@ def reproduce(
         return
     try:
         results = experiments.reproduce(table, data=data, scale=scale, seeds=seeds, out=out)
-    except Stopped as stopped:
-        print("Stopped, everything is saved. Go on: give the same command again.", file=sys.stderr)
-        raise typer.Exit(stopped.code) from None
+    except (Stopped, KeyboardInterrupt) as stopped:
+        print("Stopped; what is done is kept. Go on: give the same command again.", file=sys.stderr)
+        raise typer.Exit(stopped.code if isinstance(stopped, Stopped) else 130) from None
     if as_json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
         return

@@ -16,7 +16,6 @@ from typing import Any, get_args
 from cacl import __version__
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.report_paper import write_paper_page
-from cacl.evaluation.results import write_results
 from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
@@ -64,7 +63,7 @@ def reproduce(
         if scale == "tiny":
             study = replace(study, places=tiny_places(folder / "videos", paper.needed_sets, say=run.log))
         results = _made(study, paper, seeds)
-        write_results(folder / f"{paper.key}.json", results)
+        write_whole(folder / f"{paper.key}.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         write_whole(folder / f"{paper.key}.csv", table_csv(results))
         write_paper_page(folder / f"{paper.key}.html", results, command=_command(paper.key, data, scale, seeds, folder))
         return results
@@ -181,6 +180,10 @@ def _notes(study: Study, table: PaperTable, seeds: int) -> list[str]:
         "All rows are trained with the same preset, videos, seeds and epochs. The frame encoder is trained once for "
         "each seed, on the frames of UCF101, and shared by all runs that need it."
     )
+    foreign = [on for row in table.rows if row.ours for on in row.paper if on != row.ours.videos]
+    if foreign:
+        named = ", ".join(dict.fromkeys(foreign))
+        notes.append(f"{named}: with networks that were pretrained on another data set (transfer), as the rows say.")
     if seeds == 1:
         notes.append("One seed: how far the numbers spread is not known; --seeds 3 shows it.")
     if any(row.ours is None for row in table.rows):

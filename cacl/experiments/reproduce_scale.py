@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cacl.data.layouts import find_lists
 from cacl.data.synthetic import make_videos
@@ -63,9 +63,11 @@ _TINY_PRETRAINING: dict[str, Any] = {
     "frames.optim.epochs": 2,
 }
 _TINY_FINETUNING: dict[str, Any] = {**_ONE_CORE, "optim.batch_size": 10, "optim.epochs": 4}
-# The stand-ins differ in their seed alone: other videos of the same ten classes.
-TINY_SEEDS: dict[SetName, int] = {"UCF101": 0, "HMDB51": 1, "Kinetics-400": 2}
-TINY_VIDEOS: dict[str, Any] = {"videos_per_class": (6, 3), "size": (48, 64), "frames": (40, 56)}
+# The stand-ins are other videos of the same ten classes, of other lengths, so that none is taken for another's copy.
+TINY_VIDEOS: dict[SetName, dict[str, Any]] = {
+    name: {"seed": seed, "videos_per_class": (6, 3), "size": (48, 64), "frames": (40 + 8 * seed, 47 + 8 * seed)}
+    for seed, name in enumerate(get_args(SetName))
+}
 
 _NAMES: dict[SetName, tuple[str, ...]] = {
     "UCF101": ("ucf101",),
@@ -91,7 +93,7 @@ def tiny_places(folder: Path, names: Sequence[SetName], *, say: Callable[[str], 
             say(f"Making videos that stand in for {name} …")
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            make_videos(partial, seed=TINY_SEEDS[name], **TINY_VIDEOS)
+            make_videos(partial, **TINY_VIDEOS[name])
             partial.rename(target)
         places[name] = Place(target)
     return places

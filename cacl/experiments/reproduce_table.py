@@ -102,7 +102,7 @@ def _references(
             for name, numbers in one["references"].items():
                 key = (name if name == "chance" else f"{table.rows[number].name}, {name}", "")
                 each.setdefault(key, {}).setdefault(on, {})[seed] = numbers
-    order = sorted(each, key=lambda key: (key[0].startswith("untrained"), key[1]))
+    order = sorted(each, key=lambda key: key[0].startswith("untrained"))
     return [
         {"name": key[0], "facts": {"net": key[1]} if key[1] else {}, "paper": {}, **_merged(table, each[key])}
         for key in order

@@ -118,5 +118,5 @@ def test_names_and_needs() -> None:
 
 
 def test_another_word_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"tabel3 is no table of the paper; .* Did you mean 'table3'?"):
+    with pytest.raises(UserError, match=r"tabel3 is no table of the paper; .* Did you mean .table3"):
         paper_table("tabel3")

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,12 @@ from cacl.errors import UserError
 from cacl.experiments import reproduce as module
 from cacl.experiments import reproduce_parts, reproduce_scale
 from cacl.experiments.evaluate import evaluate
+from cacl.experiments.paper_tables import Pretraining
 from cacl.experiments.reproduce import reproduce
-from cacl.experiments.reproduce_scale import paper_places
+from cacl.experiments.reproduce_parts import Study, measured
+from cacl.experiments.reproduce_scale import Scale, paper_places
+from cacl.runs import RunFolder
+from cacl.training import finish
 from cacl.training.run import Run
 from cacl.training.stop import Stopped
 
@@ -30,10 +35,16 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def mini(squares: Path, tiny: dict[str, Any]) -> Iterator[None]:
-    """The scale ``tiny`` with a few squares in the place of its videos, and a second a training."""
+def mini(squares: Path, finished: Path, tiny: dict[str, Any]) -> Iterator[None]:
+    """The scale ``tiny`` with a few squares in the place of its videos, and a second a training.
+
+    Runs end without the classifier of frame differences, with the pictures of another.
+    """
     settings = {key: value for key, value in tiny.items() if key != "data.store"}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
+        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
+        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
         patch.setattr(reproduce_scale, "_TINY_PRETRAINING", {**settings, "optim.epochs": 1})
         patch.setattr(reproduce_scale, "make_videos", lambda folder, **others: shutil.copytree(squares, folder))
         yield
@@ -131,8 +142,8 @@ def test_other_tables_take_the_same_runs(table4: tuple[Path, dict[str, Any]], mo
 
 
 def test_stopped_in_a_training_it_goes_on_there(mini: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two seeds the second run is stopped at its beginning; more seeds only add to what is there."""
-    original, begun = reproduce_parts.pretrain, list[str]()
+    """Of two seeds the second run is stopped at its beginning, then one is killed at its end."""
+    original, begun, out = reproduce_parts.pretrain, list[str](), tmp_path / "out"
 
     def stops(*parts: Any, **keywords: Any) -> Any:
         begun.append(keywords["out"].name)
@@ -142,36 +153,32 @@ def test_stopped_in_a_training_it_goes_on_there(mini: None, tmp_path: Path, monk
 
     monkeypatch.setattr(reproduce_parts, "pretrain", stops)
     with pytest.raises(Stopped):
-        reproduce("fig3", out=tmp_path / "out", seeds=2)
-    assert not (tmp_path / "out" / "fig3.csv").exists()
-    results = reproduce("fig3", out=tmp_path / "out", seeds=2)
+        reproduce("fig3", out=out, seeds=2)
+    assert not (out / "fig3.csv").exists()
+    results = reproduce("fig3", out=out, seeds=2)
     assert begun == ["cacl-c3d-ucf101-seed0", *["cacl-c3d-ucf101-seed1"] * 2]
     assert results["seeds"] == [0, 1]
+    files = sorted((out / "results").glob("attention-*.json"))
+    each = [json.loads(path.read_text())["numbers"]["positions away"] for path in files]
     row = results["rows"][0]
-    each = [
-        json.loads(path.read_text())["numbers"]["positions away"]
-        for path in sorted((tmp_path / "out" / "results").glob("attention-*.json"))
-    ]
     assert row["ours"]["UCF101"]["positions away"] == pytest.approx(sum(each) / 2)
     assert row["sd"]["UCF101"]["positions away"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
-    reproduce("fig3", out=tmp_path / "out", seeds=3)
-    assert begun[3:] == ["cacl-c3d-ucf101-seed2"]
-    with pytest.raises(UserError, match=r"was begun with --seeds 3; you asked for --seeds 2"):
-        reproduce("fig3", out=tmp_path / "out", seeds=2)
 
-
-def test_a_run_that_was_begun_is_resumed(mini: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "out"
-    reproduce("fig3", out=out)
-    run = out / "runs" / "cacl-c3d-ucf101-seed0"
-    (run / "finished.json").unlink()  # as if it had been killed before its end
+    run = out / "runs" / "cacl-c3d-ucf101-seed1"
     weights = (run / "encoder" / "model.safetensors").read_bytes()
-    for path in (out / "results").iterdir():
-        path.unlink()
-    monkeypatch.setattr(reproduce_parts, "pretrain", None)
-    reproduce("fig3", out=out)
-    assert (run / "finished.json").exists()
+    (run / "finished.json").unlink()
+    files[1].unlink()
+    assert reproduce("fig3", out=out, seeds=2) == results
+    assert begun[3:] == []  # it was resumed
     assert (run / "encoder" / "model.safetensors").read_bytes() == weights
+
+    with pytest.raises(UserError, match=r"was begun with --seeds 2; you asked for --seeds 1"):
+        reproduce("fig3", out=out, seeds=1)
+
+
+def test_more_seeds_are_welcome(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(module._plan(None, "tiny", 1)))
+    module._check_plan(tmp_path, module._plan(None, "tiny", 3))
 
 
 def test_videos_that_were_made_by_half_are_made_anew(
@@ -265,3 +272,44 @@ def test_the_folder_of_another_plan_is_refused(tmp_path: Path, monkeypatch: pyte
     (out / "plan.json").write_text("[")
     with pytest.raises(UserError, match=r"plan\.json cannot be read"):
         reproduce("table1", out=out)
+
+
+@pytest.mark.slow
+def test_scale_paper_trains_and_tells_by_the_official_lists(
+    mini: None, squares: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """The code of the large scale with small settings: lists for the pretraining, two splits for the fine-tuning."""
+    videos = sorted(squares.rglob("*.mp4"))
+    for video in videos:
+        folder = tmp_path / "data" / "UCF-101" / video.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, folder)
+    lists = tmp_path / "data" / "splits" / "ucf101"
+    lists.mkdir(parents=True)
+    for split in (1, 2):
+        test = videos[: 4 * split : split]
+        for part, members in (("train", [v for v in videos if v not in test]), ("test", test)):
+            text = "".join(f"{video.parent.name}/{video.stem}.avi 1\n" for video in members)
+            (lists / f"{part}list0{split}.txt").write_text(text)
+    one = {key: value for key, value in tiny.items() if key in ("run.device", "run.precision", "run.threads")}
+    scale = Scale(
+        "paper",
+        "small",
+        splits=(1, 2),
+        pretraining={**tiny, "optim.epochs": 1},
+        finetuning={**one, "data.workers": 0, "optim.batch_size": 4, "optim.epochs": 1, "test.clips": 2},
+    )
+    (tmp_path / "out").mkdir()
+    places = paper_places(tmp_path / "data", ["UCF101"])
+    study = Study(RunFolder(tmp_path / "out"), scale, places)
+    wanted = Pretraining("cacl", "c3d", "UCF101")
+    found = measured(study, "recognition", wanted, "UCF101", 0)
+    results = json.loads((study.finetuned_path(wanted, "UCF101", 0) / "results.json").read_text())
+    each = [part["recognition"]["fine-tuned"]["top-1"] for part in results["parts"]]
+    assert len(each) == 2
+    assert found["numbers"]["top-1"] == pytest.approx(sum(each) / 2)
+    assert any("was pretrained on" in note and "split 2" in note for note in found["notes"])
+    run = Run(study.run_path(wanted, 0))
+    assert RunFolder(run.path).data["lists"] == str(lists)
+    searched = measured(study, "retrieval", wanted, "UCF101", 0)
+    assert "UCF101: 4 test videos query 8 training videos." in searched["notes"]
