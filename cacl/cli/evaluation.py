@@ -20,7 +20,7 @@ from cacl.errors import UserError
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     videos: Annotated[
-        Path | None, typer.Argument(help="Labelled videos with a train and a test part.  [default: the run's own]")
+        Path | None, typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,

@@ -20,7 +20,7 @@ def pretrain(
     videos: Annotated[
         Path | None, typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty.  [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
     method: Annotated[

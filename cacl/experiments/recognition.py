@@ -257,7 +257,7 @@ def _finish(
         "classes": list(study.classes),
         "model": request["model"],
         "preset": study.settings.preset,
-        "average": study.settings.test.average,
+        "average": "logits" if study.linear else study.settings.test.average,  # the probe stands on the mean feature
         "notes": notes,
         "parts": [{k: v for k, v in r.items() if k != "confusion"} for r in found],
     }

@@ -1,7 +1,7 @@
 """Settings of fine-tuning with their presets: ``paper``, ``released``, ``small``.
 
 Clip length, stride and pixels are the encoder's and cannot be set. What the paper does not give takes the released
-code's value. ``small`` was chosen by the experiments in ``docs/recipes.md``.
+code's value. What ``small`` gives, and on which videos it was chosen: ``docs/results.md``.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     catalog = _catalog(path / "videos.csv", run.path)
     broken = [Skipped(name, f"broke while training: {why}") for name, why in about.get("unreadable", {}).items()]
     missing = []
-    if finished is not None and not results.get("retrieval"):
+    if finished is not None and not measured:
         missing.append(("retrieval and neighbours of labelled videos", f"cacl evaluate {path}"))
     if finished is not None and analysis is None:
         missing.append(("attention, pairs, features and temporal probes", f"cacl analyse {path}"))

@@ -61,6 +61,15 @@ def rows_of(file):
         return list(csv.DictReader(text))
 
 
+def test_what_is_averaged_is_said(tuned, squares, finished, tmp_path):
+    assert results_of(tuned)["average"] == "logits"
+    other = {**QUICK, "test.average": "probabilities", "optim.epochs": 1}
+    for linear, average in ((True, "logits"), (False, "probabilities")):  # the probe stands on the mean feature
+        results = finetune(squares, model=finished, out=tmp_path / average, linear=linear, settings=other)
+        assert results["average"] == average
+        assert json.loads((tmp_path / average / "classifier/config.json").read_text())["video"]["average"] == average
+
+
 def test_the_tables_agree_with_the_predictions(tuned, probed):
     for run, main in ((tuned, "fine-tuned"), (probed, "linear probe")):
         results, rows = results_of(run), rows_of(run / "predictions.csv")
