@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
-from cacl.data.layouts import Entry, Listing, find_lists, label_order, match, read_lists, split_of_name
+from cacl.data.layouts import Entry, Listing, label_order, match, own_lists, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError
 from cacl.files import whole
@@ -186,7 +186,7 @@ def scan(
     else:
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
-        listing = read_lists(Path(lists), split=split) if lists is not None else _own_lists(root, split)
+        listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
     named, missing, list_files = _named(root, files, listing, strict=strict)
     videos: list[Video] = []
@@ -258,27 +258,6 @@ def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> lis
             return out
     except VideoError as error:
         return [Skipped(path, error.reason)]
-
-
-def _own_lists(root: Path, split: int) -> Listing | None:
-    """Lists that lie with the videos: a ``videos.csv`` in their folder, official lists there or in a folder below it.
-
-    Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
-    """
-    if os.path.isfile(root / "videos.csv"):
-        return read_lists(root / "videos.csv", split=split)
-    try:
-        below = sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir())
-    except OSError:
-        return None  # the walk says why
-    for folder in [root, *below]:
-        try:
-            listing = find_lists(folder, split=split)
-        except (OSError, UserError):
-            continue
-        if listing is not None and listing.files[0].name.lower() != "videos.csv":
-            return listing
-    return None
 
 
 def _named(
