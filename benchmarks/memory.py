@@ -24,7 +24,12 @@ SIZES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "paper": ("C3D at 112, ResNet-50 (paper)", {"model.network": "c3d"}, (2,)),
     "gpu": ("C3D at 112, ResNet-50 (paper)", {"model.network": "c3d"}, (16, 32, 64, 128)),
 }
-WAYS = ("released structure, float32", "ours, float32", "ours, bfloat16, channels last")
+WAYS: dict[str, Variant | None] = {
+    "released structure, float32": None,
+    "ours, float32": Variant(low=False, channels_last=False),
+    "ours, bfloat16, channels last": Variant(),
+    "the same, activations checkpointed": Variant(checkpointed=True),
+}
 
 
 def one(size: str, way: str, batch: int, cuda: bool) -> float:
@@ -34,11 +39,11 @@ def one(size: str, way: str, batch: int, cuda: bool) -> float:
     name, settings, _ = SIZES[size]
     method, views, _ = build(Size(name, settings, max(batch, 2)), chosen)
     step: Callable[[], object]
-    if way == WAYS[0]:
+    variant = WAYS[way]
+    if variant is None:
         step = partial(ReleasedStep(method, lr=LR, weight_decay=DECAY).step, views)
     else:
-        low = way == WAYS[2]
-        step = Ours(method, views, Variant(low=low, channels_last=low), torch.bfloat16).step
+        step = Ours(method, views, variant, torch.bfloat16).step
     del method
     for _ in range(2 if batch else 0):
         step()
@@ -66,8 +71,8 @@ def main() -> None:
         for batch in (0, *batches):
             case = {"size": size, "batch": batch, "cuda": chosen.cuda}
             peaks = [in_fresh_process({**case, "way": way}, chosen.threads) for way in WAYS]
-            rows.append([batch or "weights alone", *peaks, peaks[0] / peaks[2]])
-        table(f"{name}: MiB by batch size", ("batch", *WAYS, "released / last"), rows)
+            rows.append([batch or "weights alone", *peaks, peaks[2] / peaks[3]])
+        table(f"{name}: MiB by batch size", ("batch", *WAYS, "without / with checkpointing"), rows)
 
 
 if __name__ == "__main__":

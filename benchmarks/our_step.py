@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from cacl.data.loader import ClipBatch
 from cacl.methods.batch import StepOutput, ViewBatch
-from cacl.methods.cacl import CACL, permute_tokens
+from cacl.methods.cacl import CACL
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import momentum_update
+from cacl.methods.permute import permute_tokens
 from cacl.models.cnn3d import channels_last_
 from cacl.training.optim import build_optimizer
 from cacl.training.pretrain import resolve_settings
@@ -75,6 +76,7 @@ class Variant:
     channels_last: bool = True
     low: bool = True
     one_pass: bool = False
+    checkpointed: bool = False
 
 
 class EncodesTwice(nn.Module):
@@ -95,6 +97,7 @@ class Ours:
     def __init__(self, method: CACL, batch: ViewBatch, variant: Variant, dtype: torch.dtype | None) -> None:
         self.method = copy.deepcopy(method)
         self.method.query.one_pass = variant.one_pass
+        self.method.encoder.checkpointed = variant.checkpointed
         if not variant.reuse:
             self.method.frame_encoder = EncodesTwice(there(self.method.frame_encoder)).eval()
         self.batch, self.dtype = batch, dtype if variant.low else None

@@ -74,6 +74,27 @@ def released_parts(released: ReleasedStep, batch: ViewBatch) -> dict[str, Callab
     return dict(zip(PARTS, works, strict=True))
 
 
+def forgetting(ours: Ours) -> Callable[[], object]:
+    """A step that leaves no gradients behind: those of all variants at once take gigabytes at the paper's sizes."""
+
+    def work() -> None:
+        ours.step()
+        ours.optimizer.zero_grad(set_to_none=True)
+
+    return work
+
+
+def deterministic(step: Callable[[], object]) -> Callable[[], object]:
+    """The same step under ``run.deterministic``."""
+
+    def work() -> None:
+        torch.use_deterministic_algorithms(True)
+        step()
+        torch.use_deterministic_algorithms(False)
+
+    return work
+
+
 def check(method: CACL, batch: ViewBatch) -> None:
     """Both in float32: the gradient of G, and losses and keys of two steps.
 
@@ -115,10 +136,12 @@ def measure(size: Size, chosen: argparse.Namespace, dtype: torch.dtype | None) -
         f"without {low}: float32": Variant(low=False),
         "float32, frame reuse alone": Variant(low=False, channels_last=False),
         "all on, clip and twin in one pass": Variant(one_pass=True),
+        "all on, activations checkpointed": Variant(checkpointed=True),
     }
     ours = {name: Ours(method, batch, variant, dtype) for name, variant in variants.items()}
     works: dict[str, Callable[[], object]] = {"released structure, float32": lambda: released.step(batch)}
-    works |= {name: one.step for name, one in ours.items()}
+    works |= {name: forgetting(one) for name, one in ours.items()}
+    works["all on, deterministic"] = deterministic(works[next(iter(variants))])
     whole = in_turns({**works, "augmentation of both views": augmentation}, **timing)
     base = whole["released structure, float32"].median
     rows = [[n, t.median, t.spread, t.median / size.batch, base / t.median] for n, t in whole.items()]
@@ -129,7 +152,7 @@ def measure(size: Size, chosen: argparse.Namespace, dtype: torch.dtype | None) -
         _utilisation(ours[names[0]], whole[names[0]], timing)
     augment_share = whole["augmentation of both views"].median / whole[names[0]].median
     return [
-        target(f"{size.name}: float32", base / whole[names[4]].median, 1.2),
+        target(f"{size.name}: float32, channels last, frame reuse", base / whole[names[3]].median, 1.2),
         target(f"{size.name}: default precision", base / whole[names[0]].median, 4.0 if chosen.cuda else 2.5),
         target(f"{size.name}: augmentation's share", augment_share, 0.03 if chosen.cuda else 0.05, most=True),
     ]

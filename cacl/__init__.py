@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cacl.experiments.evaluate import evaluate, load
     from cacl.experiments.recognition import finetune, resume_finetune
     from cacl.experiments.report import report
+    from cacl.experiments.reproduce import reproduce
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.training.pretrain import pretrain, resume
     from cacl.training.run import Run
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "pretrain",
     "report",
+    "reproduce",
     "resume",
     "resume_finetune",
 ]
@@ -51,6 +53,7 @@ _WHERE = {
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",
+    "reproduce": "cacl.experiments.reproduce",
     "resume": "cacl.training.pretrain",
     "resume_finetune": "cacl.experiments.recognition",
 }

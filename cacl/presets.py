@@ -69,6 +69,7 @@ PAPER: dict[str, Any] = {
         "key_order": "same",
         "mask_own_keys": False,
         "batch_negatives": False,
+        "tq_negatives": False,
         "symmetric": False,
         "batchnorm": "global",
     },
@@ -83,6 +84,7 @@ PAPER: dict[str, Any] = {
         "clip_gradient": None,
         "batch_size": 64,
         "epochs": 300,
+        "accumulate": 1,
     },
     "frames": {
         "every": 10,  # section 4.1
@@ -102,6 +104,7 @@ PAPER: dict[str, Any] = {
             "clip_gradient": None,
             "batch_size": 256,
             "epochs": 200,
+            "accumulate": 1,
         },
     },
     "run": {
@@ -114,6 +117,8 @@ PAPER: dict[str, Any] = {
         "threads": "auto",
         "log_every": 20,
         "save_minutes": 5.0,
+        "checkpoint_activations": False,
+        "tf32": "auto",
     },
 }
 
@@ -181,6 +186,7 @@ SMALL = _with(
     method__queue_size="auto",
     method__mask_own_keys=True,
     method__batch_negatives=True,
+    method__tq_negatives=True,
     optim__optimizer="adamw",
     optim__lr=2e-3,
     optim__weight_decay=0.05,

@@ -126,6 +126,8 @@ class Method(Section):
     key_order: Literal["same", "swapped"]  # order of clip and twin in view k
     mask_own_keys: bool  # keys of the query's own video are no negatives
     batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
+    # the pair (Tq,Tk) is weighed against the negatives of Tq, not of Gq; older runs had Gq's
+    tq_negatives: bool = False
     symmetric: bool  # both directions of the loss
     # over the batch of all processes, or over each one's share with keys shuffled (MoCo v1); older runs had one process
     batchnorm: Literal["global", "process"] = "global"
@@ -156,6 +158,14 @@ class Optim(Section):
     clip_gradient: Rate | None
     batch_size: Annotated[int, Field(ge=2)]  # BatchNorm has nothing to average over one clip
     epochs: Auto | Positive
+    accumulate: Positive = 1  # parts that a batch goes through the networks in; older runs had one
+
+    def parts_problems(self, key: str) -> list[str]:
+        """Why the batch cannot be cut so, in a sentence that calls this group ``key``."""
+        size, parts = self.batch_size, self.accumulate
+        if size % parts == 0 and size >= 2 * parts:
+            return []
+        return [f"{key}.accumulate {parts} must cut {key}.batch_size {size} into equal parts of two or more"]
 
 
 class Frames(Section):
@@ -182,11 +192,20 @@ class Run(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     channels_last: bool
-    compile: bool
+    compile: bool  # each network by itself
     deterministic: bool
     threads: Auto | Positive  # of PyTorch on the CPU
     log_every: Positive  # steps
     save_minutes: Rate
+    # older runs had neither
+    checkpoint_activations: bool = False  # compute the 3D CNN's activations again in the backward pass: less memory
+    tf32: Auto | bool = "auto"  # on NVIDIA GPUs, float32 products with 10 bits of mantissa
+
+    @model_validator(mode="after")
+    def _either(self) -> Run:
+        if self.compile and self.checkpoint_activations:
+            _refuse(["run.compile and run.checkpoint_activations do not go together: set one of them to false"])
+        return self
 
 
 class Settings(Section):
@@ -209,6 +228,7 @@ class Settings(Section):
         if self.augment.size > min(resize):
             why = f"with {fixed[0]} fixed" if fixed else "(evaluation cuts it out of the centre)"
             problems.append(f"augment.size {self.augment.size} does not fit in data.resize {resize} {why}")
+        problems += self.optim.parts_problems("optim") + self.frames.optim.parts_problems("frames.optim")
         if self.model.network == "c3d" and self.data.frames < 8:
             problems.append(f"model.network c3d needs data.frames of 8 or more (found {self.data.frames})")
         _refuse(problems)

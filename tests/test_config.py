@@ -174,7 +174,7 @@ def test_assignments_are_yaml():
         ("method.twin=false", "the degree loss needs the twin; set method.twin: true or method.degree_weight: 0."),
         ("run.seed=-1", "run.seed must be 0 or more (found -1)."),
         ("run.device=gpu", "run.device must be auto, cpu, mps, cuda or cuda:0, cuda:1 … (found 'gpu')."),
-        ("optim=3", "optim is a group of settings, not one: set optim.batch_size and so on. (--set)"),
+        ("optim=3", "optim is a group of settings, not one: set optim.accumulate and so on. (--set)"),
         ("optim.lrr=3", "optim.lrr is not a setting. Did you mean 'optim.lr'? (--set)"),
         ("temprature=3", "temprature is not a setting. Did you mean 'method.temperature'? (--set)"),
         ("optim.lr", "--set optim.lr: expected KEY=VALUE, for example --set method.temperature=0.1."),

@@ -12,7 +12,6 @@ import functools
 import importlib
 import re
 import runpy
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,13 +27,17 @@ import yaml
 import cacl
 from cacl import cli
 from cacl.config import resolve
-from cacl.data.encode import write_video
 from cacl.presets import PRESETS
 from cacl.settings import Settings
+from cacl.training import auto
+from cacl.training.finetune import STEPS
+from cacl.training.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
 
-ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # as a script and in pytest alike
+from pages import PAGES, ROOT, commands, fences, make_folder, prose, run_command
+
 REFERENCE = ROOT / "docs" / "reference.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+OF_FINETUNING = "## Settings of fine-tuning\n"
 HEAD = "| setting | type | meaning, unit | paper | released | small | source |\n|---|---|---|---|---|---|---|\n"
 PRESET_COLUMNS = ("paper", "released", "small")
 TINY = """
@@ -100,11 +103,11 @@ def value_text(value: Any) -> str:
     return f"`{text}`"
 
 
-@functools.cache
-def computed_cells() -> dict[str, tuple[str, str, str, str]]:
-    """Setting -> type and the values of the three presets, as the table has them."""
-    values = {name: dict(leaves(tree)) for name, tree in PRESETS.items()}
-    schema = Settings.model_json_schema()
+Cells = dict[str, tuple[str, str, str, str]]
+
+
+def cells_of(presets: Mapping[str, Mapping[str, Any]], schema: dict[str, Any]) -> Cells:
+    values = {name: dict(leaves(tree)) for name, tree in presets.items()}
     return {
         key: (
             type_text(schema_of(key, schema)),
@@ -112,6 +115,19 @@ def computed_cells() -> dict[str, tuple[str, str, str, str]]:
         )
         for key in values["paper"]
     }
+
+
+@functools.cache
+def computed_cells() -> Cells:
+    """Setting -> type and the values of the three presets, as the table has them."""
+    return cells_of(PRESETS, Settings.model_json_schema())
+
+
+@functools.cache
+def finetune_cells() -> Cells:
+    """The same of fine-tuning, but for ``preset`` and ``run``, which are as in pretraining."""
+    every = cells_of(FINETUNE_PRESETS, FineTune.model_json_schema())
+    return {key: cells for key, cells in every.items() if key != "preset" and not key.startswith("run.")}
 
 
 def table_rows(text: str) -> dict[str, list[str]]:
@@ -127,30 +143,56 @@ def table_rows(text: str) -> dict[str, list[str]]:
 
 
 def updated_tables(text: str) -> str:
-    """The page with every settings table written anew: one below each ``### group`` heading of the settings."""
-    old, fresh = table_rows(text), computed_cells()
+    """The page with its settings tables written anew: one below each ``### group`` heading, and that of fine-tuning."""
+    pretraining, finetuning = text.split(OF_FINETUNING)
     groups: dict[str, list[str]] = {}
+    for key, line in table_lines(pretraining, computed_cells()):
+        groups.setdefault(key.rsplit(".", 1)[0] if "." in key else "preset", []).append(line)
+    for group, lines in groups.items():
+        pretraining = with_table(pretraining, f"### `{group}`\n", lines)
+    lines = [line for _, line in table_lines(finetuning, finetune_cells())]
+    return pretraining + with_table(OF_FINETUNING + finetuning, OF_FINETUNING, lines)
+
+
+def table_lines(text: str, fresh: Cells) -> Iterator[tuple[str, str]]:
+    """Setting and row, with what the page says by hand."""
+    old = table_rows(text)
     for key, (kind, *values) in fresh.items():
         _, _, meaning, *_, source = old.get(key, ["", "", "", ""])
-        group = key.rsplit(".", 1)[0] if "." in key else "preset"
-        groups.setdefault(group, []).append(" | ".join(["", f"`{key}`", kind, meaning, *values, source, ""]).strip())
-    for group, lines in groups.items():
-        pattern = rf"(### `{re.escape(group)}`\n.*?){re.escape(HEAD)}(?:\|[^\n]*\n)*"
-        table = HEAD + "\n".join(lines) + "\n"
-        text, count = re.subn(pattern, lambda found, table=table: found[1] + table, text, count=1, flags=re.DOTALL)
-        assert count == 1, f"{REFERENCE} has no table below ### `{group}`"
+        yield key, " | ".join(["", f"`{key}`", kind, meaning, *values, source, ""]).strip()
+
+
+def with_table(text: str, heading: str, lines: list[str]) -> str:
+    """``text`` with the first table below a heading replaced."""
+    pattern = rf"({re.escape(heading)}.*?){re.escape(HEAD)}(?:\|[^\n]*\n)*"
+    table = HEAD + "\n".join(lines) + "\n"
+    text, count = re.subn(pattern, lambda found: found[1] + table, text, count=1, flags=re.DOTALL)
+    assert count == 1, f"{REFERENCE} has no table below {heading}"
     return text
 
 
+def reference_rows() -> list[dict[str, list[str]]]:
+    return [table_rows(part) for part in REFERENCE.read_text(encoding="utf-8").split(OF_FINETUNING)]
+
+
 def test_the_settings_tables_are_those_of_the_presets():
-    rows = table_rows(REFERENCE.read_text(encoding="utf-8"))
-    found = {key: (cells[1], *cells[3:6]) for key, cells in rows.items()}
-    assert found == computed_cells(), "run: python tests/test_docs.py"
+    found = [{key: (cells[1], *cells[3:6]) for key, cells in rows.items()} for rows in reference_rows()]
+    assert found == [computed_cells(), finetune_cells()], "run: python tests/test_docs.py"
 
 
 def test_every_setting_is_explained():
-    rows = table_rows(REFERENCE.read_text(encoding="utf-8"))
-    assert not [key for key, cells in rows.items() if len(cells) != 7 or not cells[2] or not cells[6]]
+    for rows in reference_rows():
+        assert not [key for key, cells in rows.items() if len(cells) != 7 or not cells[2] or not cells[6]]
+
+
+def test_what_auto_means_is_what_it_does():
+    text = REFERENCE.read_text(encoding="utf-8")
+    for key, steps in (("optim", auto.STEPS), ("frames.optim", auto.FRAME_STEPS)):
+        assert f"| `{key}.epochs` | as many as make about {steps} steps |" in text
+    assert f"half of the sampled frames, at least {auto.SMALLEST_QUEUE}, at most {auto.FRAME_QUEUE} |" in text
+    assert set(re.findall(r"`auto`: about (\d+) steps", text)) == {
+        str(n) for n in (auto.STEPS, auto.FRAME_STEPS, STEPS)
+    }
 
 
 # Links, paths, commands, names ---------------------------------------------------------------------------------------
@@ -163,17 +205,6 @@ def anchor(heading: str) -> str:
 
 def anchors(page: Path) -> set[str]:
     return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)}
-
-
-def prose(page: Path) -> str:
-    """A page without its code fences."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-
-
-def fences(page: Path, *languages: str) -> list[str]:
-    """Code fences of a page in these languages (an empty one: none given)."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [body for language, body in found if language in languages]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -199,17 +230,6 @@ def test_paths_that_are_named_exist(page: Path):
     assert not missing
 
 
-def commands(page: Path) -> list[list[str]]:
-    """Every ``cacl …`` line in the shell fences of a page, split into words, without comments."""
-    found = []
-    for body in fences(page, "", "sh", "bash", "shell", "console"):
-        for line in body.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
-            if words and words[0] in ("cacl", ".venv/bin/cacl"):
-                found.append(words[1:])
-    return found
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_parse(page: Path):
     tree: Any = typer.main.get_command(cli.app)
@@ -223,8 +243,9 @@ def test_commands_parse(page: Path):
         except Exception as error:
             pytest.fail(f"cacl {' '.join(words)}: {error}")
         if words[0] == "pretrain":
-            preset = PRESETS[given["preset"]]
-            resolve(preset, assignments=tuple(given["sets"] or ()))
+            resolve(PRESETS[given["preset"]], assignments=tuple(given["sets"] or ()))
+        elif words[0] == "finetune":
+            resolve_finetune(preset=given["preset"], assignments=tuple(given["sets"] or ()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -237,8 +258,9 @@ def test_settings_files_are_settings(page: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_that_are_named_exist(page: Path):
-    known = set(computed_cells()) | {key.rsplit(".", 1)[0] for key in computed_cells() if "." in key}
-    sections = "data|augment|model|method|optim|frames|run"
+    keys = {*computed_cells(), *finetune_cells()}
+    known = keys | {key.rsplit(".", 1)[0] for key in keys if "." in key}
+    sections = "data|augment|model|method|optim|frames|run|test"
     named = set(re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)?)(?:[=:][^`]*)?`", page.read_text("utf-8")))
     files = {name for name in named if name.endswith((".py", ".json", ".bin", ".safetensors"))}
     assert named - files - known == set()
@@ -257,26 +279,6 @@ def test_python_in_pages_is_python_and_its_names_exist(page: Path):
 
 
 # The tutorial and the examples, run ----------------------------------------------------------------------------------
-
-
-def make_folder(folder: Path) -> None:
-    """Two classes of small videos, patterns that go left or right, in train/ and test/; and a file that is none."""
-    for split, count in (("train", 3), ("test", 2)):
-        for label, step in (("left", -2), ("right", 2)):
-            (folder / split / label).mkdir(parents=True)
-            for i in range(count):
-                small = np.random.default_rng([count, step + 2, i]).integers(0, 255, (8, 10, 3), np.uint8)
-                frame = small.repeat(8, axis=0).repeat(8, axis=1)
-                frames = np.stack([np.roll(frame, step * t, axis=1) for t in range(40)])
-                write_video(folder / split / label / f"{label}{i}.mp4", frames)
-    (folder / "notes.txt").write_text("no video\n")
-
-
-def run_command(words: list[str], patch: pytest.MonkeyPatch) -> int:
-    patch.setattr(sys, "argv", ["cacl", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")

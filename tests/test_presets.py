@@ -14,9 +14,11 @@ from cacl.config import differences, resolve
 from cacl.data.shuffle import degree_class, shuffle_degree, uniform_permutation
 from cacl.methods.batch import ViewBatch
 from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED, ablation
+from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 PAGE = (Path(__file__).parents[1] / "docs" / "fidelity.md").read_text(encoding="utf-8")
+PRETRAINING, FINE_TUNING = PAGE.split("\n## Fine-tuning\n")
 TINY = (
     "data.resize=[36, 40]",
     "augment.size=32",
@@ -30,10 +32,10 @@ TINY = (
 )
 
 
-def page_rows() -> list[tuple[str, str, str]]:
+def page_rows(page: str) -> list[tuple[str, str, str]]:
     """(setting, paper, released): the first code in each cell of the tables with settings."""
     found = []
-    for line in PAGE.splitlines():
+    for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
         if len(cells) >= 4 and re.match(r"`\w+\.[\w.]+`$", cells[1]):
             codes = [re.search(r"`([^`]+)`", cell) for cell in cells[1:4]]
@@ -48,15 +50,23 @@ def value(settings, key):
     return list(settings) if isinstance(settings, tuple) else settings
 
 
-@pytest.mark.parametrize(("key", "paper", "released"), page_rows(), ids=[row[0] for row in page_rows()])
-def test_the_page_says_what_the_presets_do(key, paper, released):
+@pytest.mark.parametrize("row", page_rows(PRETRAINING), ids=lambda row: row[0])
+def test_the_page_says_what_the_presets_do(row):
+    key, paper, released = row
     assert value(resolve(PAPER).settings, key) == yaml.safe_load(paper)
     assert value(resolve(RELEASED).settings, key) == yaml.safe_load(released)
 
 
+@pytest.mark.parametrize("row", page_rows(FINE_TUNING), ids=lambda row: row[0])
+def test_the_page_says_what_the_presets_of_fine_tuning_do(row):
+    key, paper, released = row
+    assert value(resolve_finetune(preset="paper").settings, key) == yaml.safe_load(paper)
+    assert value(resolve_finetune(preset="released").settings, key) == yaml.safe_load(released)
+
+
 def test_the_differences_of_the_two_presets_are_the_rows_of_the_page():
     first = PAGE.split("## Values that only")[0]
-    rows = {row[0] for row in page_rows() if f"`{row[0]}`" in first}
+    rows = {row[0] for row in page_rows(PRETRAINING) if f"`{row[0]}`" in first}
     changed = differences(resolve(PAPER).settings, resolve(RELEASED).settings)
     assert set(changed) - {"preset"} == rows
 
@@ -80,7 +90,8 @@ def test_values_of_the_papers_section_4_1():
 def test_what_we_added_is_off_in_paper_and_released(preset):
     settings = resolve(PRESETS[preset]).settings
     method = settings.method
-    assert [method.mask_own_keys, method.batch_negatives, method.symmetric] == [False] * 3
+    added = [method.mask_own_keys, method.batch_negatives, method.tq_negatives, method.symmetric]
+    assert added == [False] * 4
     assert settings.data.moments == 1
     assert settings.augment.crop == "fixed"
     assert settings.model.standardise == "none"

@@ -64,7 +64,7 @@ def _public(module: ModuleType) -> list[tuple[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "demo", "load"])
+@pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "demo", "load", "reproduce"])
 def test_docstrings_name_every_argument(name: str) -> None:
     function = getattr(cacl, name)
     text = inspect.getdoc(function) or ""
@@ -76,7 +76,7 @@ def test_docstrings_name_every_argument(name: str) -> None:
 
 
 def test_beyond_the_first_arguments_all_are_named() -> None:
-    for name in ("pretrain", "resume", "evaluate", "demo"):
+    for name in ("pretrain", "resume", "evaluate", "demo", "reproduce"):
         kinds = [p.kind for p in inspect.signature(getattr(cacl, name)).parameters.values()]
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 2, name
 

@@ -10,13 +10,14 @@ from typing import cast
 import typer
 
 from cacl.cli import videos, training, evaluation, recognition, analysis, report, weights  # isort: skip  (the order of the help)
-from cacl.cli import doctor  # isort: skip
+from cacl.cli import reproduce, doctor  # isort: skip
 from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import FULL
 
-__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "training", "videos", "weights"]
+__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training",
+           "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

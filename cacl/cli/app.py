@@ -19,9 +19,7 @@ Videos = Annotated[Path, typer.Argument(help="A folder of videos (any tree), a l
 LISTS = "Folder with the data set's split lists, or one list file"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.")]
 Split = Annotated[int, typer.Option(help="Which split of the lists.")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting: --set method.temperature=0.1 (repeatable).")
-]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
 
 
 def _version(asked: bool) -> None:

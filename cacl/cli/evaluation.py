@@ -20,7 +20,7 @@ from cacl.errors import UserError
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     videos: Annotated[
-        Path | None, typer.Argument(help="Labelled videos with a train and a test part.  [default: the run's own]")
+        Path | None, typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,
@@ -84,3 +84,5 @@ def show_results(results: dict[str, Any]) -> None:
             f"Shuffle degree on {degree.get('tested on', 'unseen videos')}: {degree['accuracy']:.1f} % right "
             f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)"
         )
+    for note in results.get("notes", []):
+        print(f"Note: {note}")

@@ -30,7 +30,7 @@ def finetune(
         str | None, typer.Option(help="A run, an encoder folder, RUN/initial (before it learnt), or untrained.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder, new or empty.  [default: runs/NAME-finetuned]")
+        Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME-finetuned.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}.")] = None,
@@ -117,7 +117,7 @@ def finetune(
 def classify(
     run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.")],
     videos: Videos,
-    out: Annotated[Path | None, typer.Option(help="The table, .csv or .json.  [default: CSV on stdout]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The table, .csv or .json, by default CSV on stdout.")] = None,
     top: Annotated[int, typer.Option(help="Classes a video.")] = 5,
 ) -> None:
     """Tell what each video shows: a table of classes with probabilities. Videos that cannot be read are listed.

@@ -20,7 +20,7 @@ def pretrain(
     videos: Annotated[
         Path | None, typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty.  [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
     method: Annotated[
@@ -36,6 +36,9 @@ def pretrain(
     gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU of its own.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell where the time of a step goes; write a trace into RUN/profile/.")
+    ] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings and stop.")] = False,
 ) -> None:
     """Learn an encoder from a folder of videos.
@@ -74,7 +77,7 @@ def pretrain(
         return
     with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
         if resume is not None:
-            run = training.resume(resume, settings=flags, assignments=assignments)
+            run = training.resume(resume, settings=flags, assignments=assignments, profile=profile)
         elif videos is None:
             raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
         else:
@@ -88,6 +91,7 @@ def pretrain(
                 config=config,
                 settings=flags,
                 assignments=assignments,
+                profile=profile,
             )
     if several.is_first():
         print(run.path)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cacl.data import colour
+from cacl.data.transfer import sent
 from cacl.errors import UserError
 
 _TRIES = 10  # area crops are drawn until one fits, at most so often (as random resized crops usually are)
@@ -277,7 +278,7 @@ def _on_rows(x_B3TSS: Tensor, rows: list[int], operator: Callable[[Tensor, Tenso
     if len(rows) == len(x_B3TSS):
         operator(x_B3TSS, factor)
     elif rows:
-        index = torch.tensor(rows, device=x_B3TSS.device)
+        index = sent(torch.tensor(rows), x_B3TSS.device)
         part = x_B3TSS[index]
         operator(part, factor[rows])
         x_B3TSS[index] = part
@@ -286,12 +287,12 @@ def _on_rows(x_B3TSS: Tensor, rows: list[int], operator: Callable[[Tensor, Tenso
 def _blur_(x_B3TSS: Tensor, sigma_B: Tensor) -> None:
     """Gaussian blur along width, then height; a kernel ends at its own 3 sigma; edges mirrored, not repeated."""
     size = x_B3TSS.shape[-1]
-    radius = min(math.ceil(3 * float(sigma_B.max())), size - 1)
+    radius = min(math.ceil(3 * max(sigma_B.tolist())), size - 1)
     distance_R = torch.arange(radius + 1)
     weight_BR = torch.exp(-(distance_R**2) / (2 * sigma_B[:, None].double() ** 2))
     weight_BR = weight_BR * (distance_R <= torch.ceil(3 * sigma_B)[:, None])
     weight_BR = weight_BR / (2 * weight_BR.sum(1, keepdim=True) - weight_BR[:, :1])
-    weight_RB1111 = weight_BR.T.to(x_B3TSS)[:, :, None, None, None, None]
+    weight_RB1111 = sent(weight_BR.T.to(x_B3TSS.dtype), x_B3TSS.device)[:, :, None, None, None, None]
     for dim, pad in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
         # Reflection padding takes 4-d tensors: channels and frames alike are images here.
         padded = functional.pad(x_B3TSS.flatten(1, 2), pad, mode="reflect")
@@ -319,7 +320,7 @@ def normalise_(
     """
     for values, operator in ((mean, x_B3THW.sub_), (std, x_B3THW.div_)):
         if values is not None:
-            operator(torch.tensor(values, dtype=torch.float32, device=x_B3THW.device).view(1, 3, 1, 1, 1))
+            operator(sent(torch.tensor(values, dtype=torch.float32), x_B3THW.device).view(1, 3, 1, 1, 1))
     if standardise != "none":
         motion = standardise == "motion"
         x_B3THW.sub_(x_B3THW.mean(dim=2 if motion else (1, 2, 3, 4), keepdim=True))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
-from cacl.data.layouts import Entry, Listing, find_lists, match, read_lists, split_of_name
+from cacl.data.layouts import Entry, Listing, label_order, match, own_lists, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError
 from cacl.files import whole
@@ -74,8 +74,13 @@ class Catalog:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The distinct labels, sorted."""
-        return tuple(sorted({v.label for v in self.videos if v.label is not None}))
+        """The distinct labels in the order of ``label_order``."""
+        return label_order(v.label for v in self.videos if v.label is not None)
+
+    @property
+    def missing(self) -> int:
+        """How many videos the lists name that are not there."""
+        return sum(s.reason == MISSING for s in self.skipped)
 
     def only(self, split: str) -> Catalog:
         """The videos of one split alone; skipped files belong to no split and are left out."""
@@ -88,7 +93,7 @@ class Catalog:
     def summary(self) -> str:
         """One line: ``1 204 used, 3 skipped (of 1 207 files)``."""
         files = len({v.path for v in self.videos})
-        missing = sum(s.reason == MISSING for s in self.skipped)
+        missing = self.missing
         skipped = len(self.skipped) - missing
         used = (
             f"{_count(len(self.videos))} parts of {_count(files)} files" if files < len(self.videos) else _count(files)
@@ -181,7 +186,7 @@ def scan(
     else:
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
-        listing = read_lists(Path(lists), split=split) if lists is not None else _own_lists(root, split)
+        listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
     named, missing, list_files = _named(root, files, listing, strict=strict)
     videos: list[Video] = []
@@ -255,27 +260,6 @@ def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> lis
         return [Skipped(path, error.reason)]
 
 
-def _own_lists(root: Path, split: int) -> Listing | None:
-    """Lists that lie with the videos: a ``videos.csv`` in their folder, official lists there or in a folder below it.
-
-    Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
-    """
-    if os.path.isfile(root / "videos.csv"):
-        return read_lists(root / "videos.csv", split=split)
-    try:
-        below = sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir())
-    except OSError:
-        return None  # the walk says why
-    for folder in [root, *below]:
-        try:
-            listing = find_lists(folder, split=split)
-        except (OSError, UserError):
-            continue
-        if listing is not None and listing.files[0].name.lower() != "videos.csv":
-            return listing
-    return None
-
-
 def _named(
     root: Path, files: Sequence[str], listing: Listing | None, *, strict: bool
 ) -> tuple[dict[str, list[Entry]], list[Entry], dict[str, str]]:
@@ -293,7 +277,7 @@ def _named(
     named: dict[str, list[Entry]] = {}
     for entry, path in pairs:
         named.setdefault(path, []).append(entry)
-    return named, missing if strict else [], dict.fromkeys(own, "list file")
+    return named, missing, dict.fromkeys(own, "list file")
 
 
 def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cacl.data.transfer import sent
+
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma of R, G, B
 
 
@@ -91,7 +93,7 @@ def yiq_jitter_(x_B3THW: Tensor, factor_B4: Tensor) -> None:
         [one_B, zero_B, zero_B, zero_B, s_B * cos_B, s_B * sin_B, zero_B, s_B * -sin_B, s_B * cos_B], dim=1
     ).view(-1, 3, 3)
     matrix_B33 = torch.linalg.inv(to_yiq) @ turn_B33 @ to_yiq * (b_B * c_B).view(-1, 1, 1)
-    mixed_B3THW = torch.bmm(matrix_B33.to(x_B3THW), x_B3THW.flatten(2)).view_as(x_B3THW)
+    mixed_B3THW = torch.bmm(sent(matrix_B33.to(x_B3THW.dtype), x_B3THW.device), x_B3THW.flatten(2)).view_as(x_B3THW)
     mean_B1T11 = grey(x_B3THW).mean((-2, -1), keepdim=True).unsqueeze(1)
     offset_B1T11 = mean_B1T11 * _wide(b_B * (1 - c_B), x_B3THW)
     torch.add(mixed_B3THW, offset_B1T11, out=x_B3THW).clamp_(0, 1)
@@ -99,4 +101,4 @@ def yiq_jitter_(x_B3THW: Tensor, factor_B4: Tensor) -> None:
 
 def _wide(factor_B: Tensor, x_B3THW: Tensor) -> Tensor:
     """``[B]`` made to broadcast over ``[B, 3, T, H, W]``, in its dtype and on its device."""
-    return factor_B.to(x_B3THW).view(-1, 1, 1, 1, 1)
+    return sent(factor_B.to(x_B3THW.dtype), x_B3THW.device).view(-1, 1, 1, 1, 1)

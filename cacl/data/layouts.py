@@ -113,6 +113,27 @@ def find_lists(folder: Path, *, split: int = 1) -> Listing | None:
     return plain_lists(plain) if plain else None
 
 
+def own_lists(root: Path, split: int) -> Listing | None:
+    """Lists that lie with the videos: a ``videos.csv`` in their folder, official lists there or in a folder below it.
+
+    Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
+    """
+    if (root / "videos.csv").is_file():
+        return read_lists(root / "videos.csv", split=split)
+    try:
+        below = sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir())
+    except OSError:
+        return None  # the walk says why
+    for folder in [root, *below]:
+        try:
+            listing = find_lists(folder, split=split)
+        except (OSError, UserError):
+            continue
+        if listing is not None and listing.files[0].name.lower() != "videos.csv":
+            return listing
+    return None
+
+
 def ucf101_lists(folder: Path, *, split: int = 1) -> Listing:
     """UCF101's ``trainlist0N.txt`` (``Class/v_Class_g01_c01.avi 1``) and ``testlist0N.txt`` (without the number).
 
@@ -179,6 +200,11 @@ def split_of_name(name: str) -> str | None:
     """``"train"``, ``"val"`` or ``"test"`` for a folder or list called so (``Training``, ``val_list``), or ``None``."""
     word = re.split(r"[^a-z]", name.lower())[0]
     return SPLIT_NAMES.get(word)
+
+
+def label_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in alphabetical order, capitals or not: that of UCF101's ``classInd.txt`` and of HMDB51."""
+    return tuple(sorted(set(labels), key=lambda label: (label.casefold(), label)))
 
 
 def match(listing: Listing, paths: Iterable[str]) -> tuple[list[tuple[Entry, str]], list[Entry]]:

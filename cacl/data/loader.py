@@ -36,7 +36,7 @@ class ClipBatch:
         frames: uint8 ``[B, N, T, H, W, 3]``.
         targets: of the plans, int64 ``[B, …]`` each.
         video: int64 ``[B]``, which video each sample was read from.
-        sample: int64 ``[B]``, the sample's index in the epoch: the counter for everything that is drawn for it.
+        sample: int64 ``[B]`` on the CPU, the sample's index in the epoch: the counter for what is drawn for it.
         epoch: from 0.
     """
 
@@ -65,10 +65,21 @@ class ClipBatch:
         return f"ClipBatch(epoch {self.epoch}, frames {list(self.frames.shape)} uint8, targets: {shapes or 'none'})"
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        """The batch on another device; from pinned memory without waiting for it."""
+        """The batch on another device; from pinned memory without waiting for it. ``sample`` stays where draws are."""
         move = partial(torch.Tensor.to, device=device, non_blocking=True)
         targets = {name: move(value) for name, value in self.targets.items()}
-        return ClipBatch(move(self.frames), targets, move(self.video), move(self.sample), self.epoch)
+        return ClipBatch(move(self.frames), targets, move(self.video), self.sample, self.epoch)
+
+    def parts(self, count: int) -> list[ClipBatch]:
+        """The batch cut into ``count`` equal parts, its rows in order. Raises ValueError where that cannot be."""
+        if len(self) % count:
+            raise ValueError(f"{len(self)} clips cannot be cut into {count} equal parts")
+        size = len(self) // count
+        return [self._rows(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def _rows(self, rows: slice) -> ClipBatch:
+        targets = {name: value[rows] for name, value in self.targets.items()}
+        return ClipBatch(self.frames[rows], targets, self.video[rows], self.sample[rows], self.epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ def draw_panel(panel: Panel, *, numbers: Sequence[int] | None = None) -> Drawn:
     for number, line in zip(numbers or range(len(panel.lines)), panel.lines, strict=True):
         x, smooth = thin(line.x), warp(thin(line.smooth()))
         paths.append((line.name, number, _path(px(x), py(warp(thin(line.y)))), _path(px(x), py(smooth))))
-    y_values = _log_ticks(low, high) if panel.log else _ticks(low, high)
-    x_values = [v for v in _ticks(first, end) if v == int(v)]
+    y_values = _log_ticks(low, high) if panel.log else ticks(low, high)
+    x_values = [v for v in ticks(first, end) if v == int(v)]
     return Drawn(
         panel.title,
         tuple(paths),
@@ -96,7 +96,7 @@ def _path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     return "M" + "L".join(points) + ("h.01" if len(points) == 1 else "")  # a lone point becomes a dot
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers between ``low`` and ``high``, steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
@@ -109,7 +109,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     whole = [float(v) for v in range(math.ceil(low), math.floor(high) + 1)]
     if len(whole) >= 2:
         return whole[:: -(-len(whole) // 5)]
-    return [math.log10(v) for v in _ticks(10**low, 10**high, 4) if v > 0]
+    return [math.log10(v) for v in ticks(10**low, 10**high, 4) if v > 0]
 
 
 def _number(value: float, percent: bool = False, digits: int = 4) -> str:

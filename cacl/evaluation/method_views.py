@@ -24,7 +24,8 @@ from cacl.data.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.reading import read_clips, read_videos
 from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL, permute_tokens
+from cacl.methods.cacl import CACL
+from cacl.methods.permute import permute_tokens
 from cacl.models.transformer import VideoTransformer
 
 

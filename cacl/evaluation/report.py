@@ -30,7 +30,7 @@ from cacl.files import write_whole
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["RunPage", "Setting", "write_page", "write_report"]
+__all__ = ["RunPage", "Setting", "template", "write_page", "write_report"]
 
 
 def write_report(
@@ -94,19 +94,20 @@ def write_page(path: Path, pages: Sequence[RunPage], *, command: str = "") -> No
     views = [_view(page) for page in pages]
     comparison = compare(pages) if len(pages) > 1 else None
     title = pages[0].title if comparison is None else f"{len(pages)} runs compared"
-    write_whole(path, _template().render(title=title, runs=views, comparison=comparison, command=command))
+    write_whole(path, template("report.html").render(title=title, runs=views, comparison=comparison, command=command))
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template, which escapes whatever is put into it and refuses to leave anything out."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    def source(name: str) -> str:
-        return files("cacl.evaluation").joinpath(name).read_text(encoding="utf-8")
+    def source(file: str) -> str:
+        return files("cacl.evaluation").joinpath(file).read_text(encoding="utf-8")
 
     environment = Environment(
         loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _view(page: RunPage) -> dict[str, Any]:

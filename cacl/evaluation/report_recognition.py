@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.evaluation.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Drawn
+from cacl.evaluation.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Drawn, ticks
 from cacl.evaluation.heatmap import Heatmap, confusion_map
 from cacl.evaluation.report_tables import Cell, Row, mark_best, number
 
@@ -117,7 +117,7 @@ def _best_across(row: Row) -> Row:
 def _few_labels_chart(few: Sequence[Row], names: Sequence[str], chance: float | None) -> Drawn:
     """Top-1 over the number of labels, evenly spaced, with the spread as upright strokes."""
     high = max((c.value + (c.spread or 0.0) for row in few for c in row.cells.values() if c is not None), default=1.0)
-    high = min(100.0, 10 * np.ceil(high / 10)) or 100.0
+    high = min(100.0, float(10 * np.ceil(high / 10))) or 100.0
 
     def px(place: int) -> float:
         return LEFT + 12 + place / (len(few) - 1) * (WIDTH - LEFT - RIGHT - 24)
@@ -126,7 +126,7 @@ def _few_labels_chart(few: Sequence[Row], names: Sequence[str], chance: float | 
         return HEIGHT - BOTTOM - min(max(value, 0.0), high) / high * (HEIGHT - TOP - BOTTOM)
 
     paths, last = [], {}
-    for colour, name in enumerate(names):
+    for place, name in enumerate(names):
         cells = [(px(i), cell) for i, row in enumerate(few) if (cell := row.cells[name]) is not None]
         bars = [
             f"M{x:.1f} {py(c.value - c.spread):.1f}V{py(c.value + c.spread):.1f}"
@@ -134,15 +134,14 @@ def _few_labels_chart(few: Sequence[Row], names: Sequence[str], chance: float | 
             if c.spread is not None
         ]
         line = "M" + "L".join(f"{x:.1f} {py(c.value):.1f}" for x, c in cells) if cells else ""
-        paths.append((name, colour, "".join(bars), line))
+        paths.append((name, len(names) - 1 - place, "".join(bars), line))
         if cells:
             last[name] = f"{cells[-1][1].value:.1f}\N{NARROW NO-BREAK SPACE}%"
-    step = high / 4 if high % 4 == 0 else high / 5
     return Drawn(
         "Top-1 over labels a class",
         tuple(path for path in paths if path[0] in last),
         () if chance is None else (("chance", py(chance)),),
         tuple((px(i), row.name) for i, row in enumerate(few)),
-        tuple((py(v), f"{v:g}\N{NARROW NO-BREAK SPACE}%") for v in np.arange(0, high + 0.1, step).tolist()),
+        tuple((py(v), f"{v:g}\N{NARROW NO-BREAK SPACE}%") for v in ticks(0, high)),
         last,
     )

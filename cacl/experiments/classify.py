@@ -15,6 +15,7 @@ from cacl.data.dataset import Dataset, open_catalog
 from cacl.data.store import FrameStore, is_store
 from cacl.errors import UserError
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
+from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.models.classifier import Classifier
 from cacl.training.auto import device_auto
@@ -36,7 +37,7 @@ class Classified:
         told: in the order of the folder.
         skipped: files that could not be read.
         note: how many were told right, where the folder's labels are classes of the classifier; or why it cannot be
-            said; or an empty string where there are no labels.
+            said; and how many of these the classifier was trained with; empty where there are no labels.
     """
 
     told: tuple[Told, ...]
@@ -114,7 +115,10 @@ def classify(
         Told(video, tuple((names[k], float(p[k])) for k in best))
         for video, best, p in zip(kept, ranked_VK.tolist(), told.probabilities, strict=True)
     )
-    found = Classified(rows, (*data.catalog.skipped, *told.skipped), _counted(kept, told.probabilities, names))
+    notes = [_counted(kept, told.probabilities, names)]
+    if known := [video for video in kept if video.label in names]:
+        notes += trained_on_notes(Path(run), known, data.catalog.root, what="videos with a label", head=True)
+    found = Classified(rows, (*data.catalog.skipped, *told.skipped), "\n".join(note for note in notes if note))
     if target is not None:
         try:
             write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())

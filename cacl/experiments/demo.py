@@ -17,8 +17,8 @@ from cacl.experiments.evaluate import evaluate
 from cacl.training.pretrain import pretrain, resolve_settings
 from cacl.training.run import Run
 
-# 324 steps of CACL and of V-MoCo, 170 of MoCo on frames: enough for these videos, short enough for a laptop.
-SETTINGS: dict[str, Any] = {"optim.epochs": 36, "frames.optim.epochs": 10}
+# 324 steps of CACL and of V-MoCo, 510 of MoCo on frames: enough for these videos, short enough for a laptop.
+SETTINGS: dict[str, Any] = {"optim.epochs": 36, "frames.optim.epochs": 30}
 
 
 def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, Any]:

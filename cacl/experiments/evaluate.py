@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError
+from cacl.experiments.labelled import check_leakage, shared_groups, untrained_labels
+from cacl.experiments.trained_on import trained_on_notes
 from cacl.models.encoder import Encoder
 from cacl.models.processes import is_first, join
 from cacl.runs import RunFolder
@@ -40,11 +42,11 @@ def evaluate(
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``.
+        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, and ``"notes"``, where something is doubtful.
 
     Raises:
-        UserError: the run is not finished or in use, the videos have no labels or no test part, or ``lists`` came
-            without ``videos``.
+        UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both
+            parts, or ``lists`` came without ``videos``.
     """
     join()
     main = Run(run)
@@ -53,11 +55,13 @@ def evaluate(
     others = _distinct_names(main, [Run(other) for other in beside])
     command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
     with RunFolder(main.path, owner=is_first()):
-        return run_retrieval(main, _labelled(main, videos, lists, split), beside=others, command=command)
+        data, split = _labelled(main, videos, lists, split)
+        notes = retrieval_doubts(data, split, [main, *others.values()])
+        return run_retrieval(main, data, beside=others, notes=notes, command=command)
 
 
-def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> Dataset:
-    """The videos to evaluate on."""
+def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> tuple[Dataset, int]:
+    """The videos to evaluate on, and which split of them."""
     settings, folder = main.settings, RunFolder.open(main.path)
     if videos is None:
         if lists is not None or split not in (1, folder.data["split"]):
@@ -65,11 +69,29 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
                 f"The videos of {main.path} keep the lists and the split that it was trained with: leave out --lists "
                 f"and --split, or name the videos too (cacl evaluate {main.path} VIDEOS --lists {lists or 'DIR'})."
             )
-        return open_run_data(folder)
+        return open_run_data(folder), folder.data["split"]
     height, width = settings.data.resize
-    return open_dataset(
+    data = open_dataset(
         Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
     )
+    return data, split
+
+
+def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str]:
+    """What makes a retrieval on these videos doubtful, in sentences; what makes it worthless is a UserError."""
+    train, test = (
+        [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.label is not None]
+        for part in ("train", data.test_part)
+    )
+    root = data.catalog.root
+    check_leakage(root, train, test, split)
+    notes = [f"{data.catalog.missing} of the videos that the lists name are not there."] if data.catalog.missing else []
+    notes += shared_groups(train, test)
+    if train and (unknown := untrained_labels(train, test)):
+        notes.append(f"No training video has the label of {unknown} among the test videos: these can never be right.")
+    for run in runs:
+        notes += trained_on_notes(run.path, test, root)
+    return notes
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:

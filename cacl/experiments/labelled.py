@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cacl.data.catalog import Catalog, Video
+from cacl.data.layouts import label_order
 from cacl.data.randomness import generator
 from cacl.errors import UserError
 
@@ -38,8 +39,8 @@ class LabelledSplit:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes in alphabetical order; every one has a training video."""
-        return tuple(sorted({str(video.label) for video in self.train}))
+        """Names of the classes in the order of ``label_order``; every one has a training video."""
+        return label_order(str(video.label) for video in self.train)
 
 
 def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
@@ -59,20 +60,18 @@ def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
             f"(found {len(train)} and {len(test)}): train/CLASS and test/CLASS folders, a videos.csv with the columns "
             "path, label and split, or --lists DIR."
         )
-    _check_leakage(catalog.root, train, test, number)
-    labels = {v.label for v in train}
-    unknown = Counter(str(v.label) for v in test if v.label not in labels)
-    if unknown:
+    check_leakage(catalog.root, train, test, number)
+    if unknown := untrained_labels(train, test):
         raise UserError(
-            f"{catalog.root}: {_counted(unknown)} among the test videos, but no training video has that label; check "
+            f"{catalog.root}: {unknown} among the test videos, but no training video has that label; check "
             "the spelling, or take them out of the list."
         )
-    if len(labels) < 2:
+    if len({v.label for v in train}) < 2:
         raise UserError(f"{catalog.root}: all training videos are of one class ({train[0].label}); two are needed.")
     return LabelledSplit(number, tuple(train), tuple(test), part, tuple(_doubts(catalog, train, test)))
 
 
-def _check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], number: int) -> None:
+def check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], number: int) -> None:
     """Raise UserError where frames of one file are on both sides."""
     parts: dict[str, list[Video]] = defaultdict(list)
     for video in train:
@@ -99,20 +98,35 @@ def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> 
     notes = []
     if unlabelled := sum(v.label is None for v in catalog.videos):
         notes.append(f"{unlabelled} videos without a label are left out.")
-    groups = {_group(v) for v in train} & {_group(v) for v in test} - {None}
-    if groups:
-        named = sorted(f"{name} g{number}" for name, number in (group for group in groups if group is not None))
-        shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
-        notes.append(
-            f"Clips of one source video are on both sides ({shown}): v_CLASS_gNN_cNN of a group belong together, and "
-            "the result is too good."
-        )
+    if catalog.missing:
+        notes.append(f"{catalog.missing} of the videos that the lists name are not there.")
+    notes += shared_groups(train, test)
     counts, tested = Counter(v.label for v in train), {v.label for v in test}
     if single := sorted(str(label) for label, n in counts.items() if n == 1):
         notes.append(f"One training video only: {', '.join(single)}.")
     if untested := sorted(str(label) for label in counts if label not in tested):
         notes.append(f"No test video: {', '.join(untested)}; the accuracy says nothing of these classes.")
     return notes
+
+
+def shared_groups(train: Sequence[Video], test: Sequence[Video]) -> list[str]:
+    """A sentence where clips that UCF101's names say are of one source video are on both sides, or none."""
+    groups = {_group(v) for v in train} & {_group(v) for v in test} - {None}
+    if not groups:
+        return []
+    named = sorted(f"{name} g{number}" for name, number in (group for group in groups if group is not None))
+    shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    return [
+        f"Clips of one source video are on both sides ({shown}): v_CLASS_gNN_cNN of a group belong together, and the "
+        "result is too good."
+    ]
+
+
+def untrained_labels(train: Sequence[Video], test: Sequence[Video]) -> str:
+    """The labels among the test videos that no training video has, with their numbers, or an empty string."""
+    labels = {v.label for v in train}
+    unknown = Counter(str(v.label) for v in test if v.label not in labels)
+    return _counted(unknown) if unknown else ""
 
 
 def _group(video: Video) -> tuple[str, str] | None:
@@ -164,30 +178,3 @@ def held_out(videos: Sequence[Video], count: int, *, seed: int, split: int) -> t
             left[videos[position].label] -= 1
     kept = [video for position, video in enumerate(videos) if position not in aside]
     return kept, [video for position, video in enumerate(videos) if position in aside]
-
-
-def seen_in_pretraining(model: Path, test: Sequence[Video], root: Path) -> tuple[int, Path | None]:
-    """How many test videos the encoder was trained on, and the run that says so (None where no run is known).
-
-    The run's ``videos.csv`` lists what it was trained on. A video is the same when it is the same file, or has the same
-    folder, stem and number of frames elsewhere (a copy).
-
-    Args:
-        model: a run folder, or its ``encoder`` folder.
-    """
-    run = next((p for p in (model, model.parent) if (p / "videos.csv").is_file() and (p / "data.json").is_file()), None)
-    if run is None or model.name == "initial":  # weights from before the training
-        return 0, None
-    import json
-
-    where = Path(json.loads((run / "data.json").read_text())["videos"])
-    own = Catalog.read_csv(run / "videos.csv", root=where if where.is_dir() else where.parent)
-    trained = own.only("train").videos or own.videos
-    files = {str((own.root / v.path).resolve()) for v in trained}
-    copies = {_copy(v) for v in trained}
-    return sum(str((root / v.path).resolve()) in files or _copy(v) in copies for v in test), run
-
-
-def _copy(video: Video) -> tuple[str, str, int]:
-    path = Path(video.path)
-    return path.parent.name.lower(), path.stem.lower(), video.frames

@@ -21,15 +21,16 @@ from cacl.data.store import is_store
 from cacl.errors import UserError
 from cacl.evaluation.confusion import draw_confusion
 from cacl.evaluation.results import write_results
-from cacl.experiments.labelled import LabelledSplit, seen_in_pretraining
+from cacl.experiments.labelled import LabelledSplit
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
 from cacl.experiments.recognition_videos import find_splits, open_study
+from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first
 from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto
+from cacl.training.auto import check_device, device_auto, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -127,7 +128,7 @@ def resume_finetune(run: str | Path) -> dict[str, Any]:
 
 def _check_processes(settings: FineTune) -> None:
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
-    sizes = {"optim.batch_size": settings.optim.batch_size}
+    sizes = {"optim.batch_size": (settings.optim.batch_size, settings.optim.accumulate)}
     check_processes(device=device, batch_sizes=sizes, compiled=settings.run.compile)
 
 
@@ -187,6 +188,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         resolved = load_finetune(run.path)
         settings = resolved.settings
         torch.set_num_threads(limit_threads(int(settings.run.threads)))
+        set_tf32(settings.run.tf32 is True)
         if settings.run.deterministic != torch.are_deterministic_algorithms_enabled():
             torch.use_deterministic_algorithms(settings.run.deterministic)
         study = open_study(run, splits, catalogs, encoder, resolved, stop)
@@ -240,7 +242,10 @@ def _finish(
     lost = [item for item in (*study.data.catalog.skipped, *study.features.skipped) if item.path in used]
     skipped = sorted({f"{item.path}: {item.reason}" for item in lost})
     notes = [f"Split {s.number}: {note}" if len(splits) > 1 else note for s in splits for note in s.notes]
-    notes += _pretraining_notes(request, splits, study)
+    if request["model"] != UNTRAINED:
+        for s in splits:
+            what = f"test videos of split {s.number}"
+            notes += trained_on_notes(Path(request["model"]), s.test, study.data.catalog.root, what=what)
     if skipped:
         more = " …" if len(skipped) > 5 else "."
         notes.append(f"{len(skipped)} labelled videos could not be read: {'; '.join(skipped[:5])}{more}")
@@ -252,7 +257,7 @@ def _finish(
         "classes": list(study.classes),
         "model": request["model"],
         "preset": study.settings.preset,
-        "average": study.settings.test.average,
+        "average": "logits" if study.linear else study.settings.test.average,  # the probe stands on the mean feature
         "notes": notes,
         "parts": [{k: v for k, v in r.items() if k != "confusion"} for r in found],
     }
@@ -287,18 +292,3 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[
 def _mean_by_class(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for one in each for name in one)
     return {name: float(np.mean([one[name] for one in each if name in one])) for name in names}
-
-
-def _pretraining_notes(request: Mapping[str, Any], splits: Sequence[LabelledSplit], study: Study) -> list[str]:
-    """What the pretraining saw of the test videos."""
-    if request["model"] == UNTRAINED:
-        return []
-    notes = []
-    for split in splits:
-        seen, run = seen_in_pretraining(Path(request["model"]), split.test, study.data.catalog.root)
-        if seen:
-            notes.append(
-                f"The encoder was pretrained on {seen} of the {len(split.test)} test videos of split {split.number} "
-                f"({run}/videos.csv), without their labels: on new videos it may do worse."
-            )
-    return notes

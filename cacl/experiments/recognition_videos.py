@@ -14,6 +14,7 @@ import numpy as np
 from cacl.config import ResolvedOf
 from cacl.data.catalog import Catalog, Skipped, scan
 from cacl.data.dataset import Dataset, open_catalog
+from cacl.data.layouts import label_order
 from cacl.data.store import FrameStore, is_store
 from cacl.errors import UserError
 from cacl.evaluation.embed import VideoFeatures, video_features
@@ -96,7 +97,7 @@ def open_study(
         folder=run.path,
         settings=settings,
         encoder=encoder,
-        classes=tuple(sorted({name for split in splits for name in split.classes})),
+        classes=label_order(name for split in splits for name in split.classes),
         data=data,
         number_of=number_of,
         features=features,

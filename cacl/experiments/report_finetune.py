@@ -71,7 +71,8 @@ def _model(path: Path, request: Mapping[str, Any]) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         words = ""
     model, videos = str(request["model"]), Path(request["videos"])
-    start = "an untrained network" if model == "untrained" else Path(model).name
+    named = Path(model).parent.name + "/" if Path(model).name in ("initial", "encoder", "classifier", "start") else ""
+    start = "an untrained network" if model == "untrained" else f"{named}{Path(model).name}"
     return f"{start}{words} on {videos.parent.name}/{videos.name}"
 
 

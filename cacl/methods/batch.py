@@ -5,10 +5,13 @@ Shapes: B batch, C channels, T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from cacl.models.processes import world
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,27 @@ class StepOutput:
     features: Tensor
     keys: Tensor | None = None
     key_videos: Tensor | None = None
+
+    def detached(self) -> StepOutput:
+        """The numbers without their graph."""
+        terms = {name: term.detach() for name, term in self.terms.items()}
+        return StepOutput(terms, self.metrics, self.features.detach(), self.keys, self.key_videos)
+
+
+def joined(parts: Sequence[StepOutput]) -> StepOutput:
+    """The outputs of a batch's equal parts as that of the batch, for ``after_step`` and for the log.
+
+    Terms and metrics are means; features, keys and their videos come in the order that the whole batch would give.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    terms = {name: torch.stack([part.terms[name] for part in parts]).mean() for name in first.terms}
+    metrics = {name: torch.stack([part.metrics[name] for part in parts]).mean() for name in first.metrics}
+    features = torch.cat([part.features for part in parts], dim=-2)
+    if first.keys is None or first.key_videos is None:
+        return StepOutput(terms, metrics, features)
+    kinds = len(first.keys) // (first.features.shape[-2] * world())  # keys a sample: of G, of G and T
+    keys = torch.cat([p.keys.view(kinds, -1, p.keys.shape[1]) for p in parts if p.keys is not None], dim=1)
+    videos = torch.cat([p.key_videos.view(kinds, -1) for p in parts if p.key_videos is not None], dim=1)
+    return StepOutput(terms, metrics, features, keys.flatten(0, 1), videos.flatten())

@@ -23,11 +23,13 @@ from cacl.data.shuffle import DegreeSampler, degree_class, shuffle_degree, subse
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.permute import formatted, permute_frames, permute_tokens
 from cacl.methods.shuffled import Shuffled
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import DegreeHead, DegreeInput, contrast_head
 from cacl.models.processes import gathered
 from cacl.models.transformer import VideoTransformer
+from cacl.sections import section
 
 Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
 
@@ -62,7 +64,7 @@ class VideoEncoder(nn.Module):
         twin_BCTHW = permute_frames(x_BCTHW, permutation_BT)
         if not self.one_pass:
             return self.network(x_BCTHW), self.network(twin_BCTHW)
-        both: Tensor = self.network(_formatted(torch.cat([x_BCTHW, twin_BCTHW]), like=x_BCTHW))
+        both: Tensor = self.network(formatted(torch.cat([x_BCTHW, twin_BCTHW]), like=x_BCTHW))
         return both[: len(x_BCTHW)], both[len(x_BCTHW) :]
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
@@ -98,6 +100,7 @@ class CACL(nn.Module):
         key_order: Literal["same", "swapped"] = "same",
         mask_own_keys: bool = False,
         batch_negatives: bool = False,
+        tq_negatives: bool = False,
         symmetric: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         degree_hidden: int = 512,
@@ -122,6 +125,7 @@ class CACL(nn.Module):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
+        self.tq_negatives = tq_negatives
         self.shuffle_keys = batchnorm == "process"
         self.sampler = DegreeSampler(frames)
 
@@ -218,7 +222,8 @@ class CACL(nn.Module):
     ) -> StepOutput:
         """The loss with view ``q`` as the query and view ``k`` as the key; ``frames`` keeps what is encoded already."""
         permutation_BT = batch.targets["permutation"] if self.twin else None
-        features = self.query.features(batch.views[q], permutation_BT)  # G(x), G(x~)
+        with section("G query, forward"):
+            features = self.query.features(batch.views[q], permutation_BT)  # G(x), G(x~)
         pair_features = torch.stack(features)  # [1 or 2, B, D]: here each term's gradient is measured
         features = tuple(pair_features)
         terms: dict[str, Tensor] = {}
@@ -253,13 +258,14 @@ class CACL(nn.Module):
         """Gk, Tq and Tk, each ``[B, E]``, as far as the pairs need them."""
         found: dict[str, Tensor] = {}
         assert self.key is not None
-        with torch.no_grad():
+        with torch.no_grad(), section("G key"):
             found["gk"] = self._key_embedding(self.key, batch, permutation_BT, k)
         if self._uses("tq") and self.transformer is not None:
-            features_BTF = self._frame_features(batch, frames, q)
-            found["tq"] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
+            with section("T query, forward"):
+                features_BTF = self._frame_features(batch, frames, q)
+                found["tq"] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
         if self.key_transformer is not None:
-            with torch.no_grad():
+            with torch.no_grad(), section("T key"):
                 features_BTF = self._frame_features(batch, frames, k)
                 found["tk"] = self._transform(self.key_transformer, features_BTF, permutation_BT, swapped=self.swapped)
         return found
@@ -269,7 +275,7 @@ class CACL(nn.Module):
         x_BCTHW, shuffled = batch.views[k], None
         if self.shuffle_keys:
             shuffled = Shuffled(batch.uniforms[:, -1])
-            x_BCTHW = _formatted(shuffled.out(x_BCTHW), like=x_BCTHW)
+            x_BCTHW = formatted(shuffled.out(x_BCTHW), like=x_BCTHW)
             permutation_BT = None if permutation_BT is None else shuffled.out(permutation_BT)
         features = key.features(x_BCTHW, permutation_BT)
         embedding_BE = key.embed(features[::-1] if self.swapped else features)
@@ -282,7 +288,8 @@ class CACL(nn.Module):
         if view not in frames:
             B, _, T = batch.views[view].shape[:3]
             frames_NCHW = standard_frames(batch.views[view], self.query.standardise != "none")
-            frames[view] = self.frame_encoder(frames_NCHW).view(B, T, -1)
+            with section("frame encoder"):
+                frames[view] = self.frame_encoder(frames_NCHW).view(B, T, -1)
         return frames[view]
 
     def _transform(
@@ -310,41 +317,34 @@ class CACL(nn.Module):
                 if a in embeddings and b in embeddings:
                     similarity[pair] = (embeddings[a].float() * embeddings[b].float()).sum(dim=1)
                     metrics[f"similarity_{pair}"] = similarity[pair].detach().mean()
-            query_BE = embeddings["gq"].float()
-            negatives_BK = query_BE @ self.queue.keys.T
-            metrics["similarity_negatives"] = negatives_BK.detach().mean()
-            if self.mask_own_keys:
-                own_BK = video_B[:, None] == self.queue.videos[None, :]
-                negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
-            if self.batch_negatives:
-                same = video_B[:, None] == gathered(video_B)[None, :]
-                for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
-                    if name in others:
-                        others_BB = query_BE @ others[name].float().T
-                        negatives_BK = torch.cat([negatives_BK, others_BB.masked_fill(same, -torch.inf)], dim=1)
-            return contrastive_loss(
-                [similarity[pair] for pair in self.pairs],
-                negatives_BK,
-                temperature=self.temperature,
-                form=self.loss,
-            )
+            metrics["similarity_negatives"] = (embeddings["gq"].float() @ self.queue.keys.T).detach().mean()
+            of_tq = [pair for pair in self.pairs if pair == "tq_tk" and self.tq_negatives]
+            loss = torch.zeros((), device=video_B.device)
+            of_gq = [pair for pair in self.pairs if pair not in of_tq]
+            for query, pairs in (("gq", of_gq), ("tq", of_tq)):
+                if pairs:
+                    loss = loss + len(pairs) / len(self.pairs) * contrastive_loss(
+                        [similarity[pair] for pair in pairs],
+                        self._negatives(embeddings[query].float(), others, video_B),
+                        temperature=self.temperature,
+                        form=self.loss,
+                    )
+            return loss
+
+    def _negatives(self, query_BE: Tensor, others: dict[str, Tensor], video_B: Tensor) -> Tensor:
+        """Cosines of Gq or Tq with what it is to differ from, ``[B, K]``; ``-inf`` for what is left out."""
+        assert self.queue is not None
+        negatives_BK = query_BE @ self.queue.keys.T
+        if self.mask_own_keys:
+            own_BK = video_B[:, None] == self.queue.videos[None, :]
+            negatives_BK = negatives_BK.masked_fill(own_BK, -torch.inf)
+        if self.batch_negatives:
+            same = video_B[:, None] == gathered(video_B)[None, :]
+            for name in ("gk", "tq", "tk"):  # without Tq, Gq and Tq run away from old keys
+                if name in others:
+                    others_BB = query_BE @ others[name].float().T
+                    negatives_BK = torch.cat([negatives_BK, others_BB.masked_fill(same, -torch.inf)], dim=1)
+        return negatives_BK
 
     def _uses(self, embedding: str) -> bool:
         return any(embedding in pair for pair in self.pairs)
-
-
-def permute_frames(x_BCTHW: Tensor, permutation_BT: Tensor) -> Tensor:
-    """The twin: frame t is frame ``permutation[t]`` of the clip, in the clip's memory format."""
-    rows_B1 = torch.arange(len(x_BCTHW), device=x_BCTHW.device)[:, None]
-    return _formatted(x_BCTHW.transpose(1, 2)[rows_B1, permutation_BT].transpose(1, 2), like=x_BCTHW)
-
-
-def _formatted(x_BCTHW: Tensor, *, like: Tensor) -> Tensor:
-    last = like.is_contiguous(memory_format=torch.channels_last_3d) and not like.is_contiguous()
-    return x_BCTHW.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
-
-
-def permute_tokens(tokens_BTD: Tensor, permutation_BT: Tensor) -> Tensor:
-    """Row t is row ``permutation[t]``."""
-    rows_B1 = torch.arange(len(tokens_BTD), device=tokens_BTD.device)[:, None]
-    return tokens_BTD[rows_B1, permutation_BT]

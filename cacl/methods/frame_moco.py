@@ -21,6 +21,7 @@ from cacl.methods.shuffled import Shuffled
 from cacl.models.frame_encoder import ResNet
 from cacl.models.heads import contrast_head
 from cacl.models.processes import gathered
+from cacl.sections import section
 
 
 class FrameMoCo(nn.Module):
@@ -71,13 +72,15 @@ class FrameMoCo(nn.Module):
 
     def forward(self, batch: ViewBatch) -> StepOutput:
         """InfoNCE of view q against view k and the queue."""
-        features_BF = self.query[0](standard_frames(batch.views[0], self.standardise)).float()
+        with section("frame encoder query, forward"):
+            features_BF = self.query[0](standard_frames(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BF.device.type, enabled=False):
             query_BE = F.normalize(self.query[1](features_BF), dim=1)
         with torch.no_grad():
             shuffled = Shuffled(batch.uniforms[:, 0]) if self.shuffle_keys else None
             x = batch.views[1] if shuffled is None else shuffled.out(batch.views[1])
-            key_features = self.key[0](standard_frames(x, self.standardise)).float()
+            with section("frame encoder key"):
+                key_features = self.key[0](standard_frames(x, self.standardise)).float()
             with torch.autocast(features_BF.device.type, enabled=False):
                 key_BE = F.normalize(self.key[1](key_features), dim=1)
             key_BE = key_BE if shuffled is None else shuffled.back(key_BE)

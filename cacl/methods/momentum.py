@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -25,8 +26,11 @@ def momentum_copy(module: M) -> M:
 @torch.no_grad()
 def momentum_update(key: nn.Module, query: nn.Module, momentum: float) -> None:
     """``key = momentum * key + (1 - momentum) * query`` for every parameter; buffers stay the key's own."""
-    for key_parameter, query_parameter in zip(key.parameters(), query.parameters(), strict=True):
-        key_parameter.mul_(momentum).add_(query_parameter.detach(), alpha=1 - momentum)
+    keys, queries = list(key.parameters()), [parameter.detach() for parameter in query.parameters()]
+    if len(keys) != len(queries):
+        raise ValueError(f"the copy has {len(keys)} parameters, its query {len(queries)}")
+    move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    move(keys, queries, 0)  # all in one kernel where the device has it
 
 
 def scheduled_momentum(base: float, schedule: Literal["constant", "cosine"], progress: float) -> float:

@@ -9,11 +9,16 @@ Shapes: B batch, C channels, T frames, H W pixels, D = 8 * width features.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 CNN3DName = Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]
 
@@ -48,9 +53,12 @@ class CNN3D(nn.Module):
 
     Attributes:
         num_features: D, the width of the pooled feature.
+        checkpointed: keep only the input of each stage for the backward pass and compute the rest again there: less
+            memory, a forward pass more, the same gradients.
     """
 
     num_features: int
+    checkpointed: bool = False
 
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """The last convolution's map, ``[B, D, ceil(T/8), ceil(H/16), ceil(W/16)]`` (C3D rounds down)."""
@@ -59,6 +67,16 @@ class CNN3D(nn.Module):
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """The pooled feature G(x), ``[B, D]``, of clips ``[B, 3, T, H, W]`` in [0, 1]."""
         return self.forward_features(x_BCTHW).float().mean((2, 3, 4))
+
+    def _stage(self, stage: Callable[[Tensor], Tensor], x_BCTHW: Tensor) -> Tensor:
+        """One part of the network, checkpointed where that is wanted."""
+        if not (self.checkpointed and torch.is_grad_enabled()):
+            return stage(x_BCTHW)
+        again = partial(_counted_already, self)
+        out: Tensor = checkpoint(  # nothing in the networks is random
+            stage, x_BCTHW, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), again())
+        )
+        return out
 
 
 class C3D(CNN3D):
@@ -77,13 +95,18 @@ class C3D(CNN3D):
     def _layer(self, name: str, x_BCTHW: Tensor) -> Tensor:
         return F.relu(self.get_submodule(f"bn{name}")(self.get_submodule(f"conv{name}")(x_BCTHW)), inplace=True)
 
+    def _layers(self, names: tuple[str, ...], pool: tuple[int, int, int] | None, x_BCTHW: Tensor) -> Tensor:
+        for name in names:
+            x_BCTHW = self._layer(name, x_BCTHW)
+        return x_BCTHW if pool is None else F.max_pool3d(x_BCTHW, pool)
+
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """See :class:`CNN3D`."""
-        x = F.max_pool3d(self._layer("1", x_BCTHW), (1, 2, 2))
-        x = F.max_pool3d(self._layer("2", x), 2)
-        x = F.max_pool3d(self._layer("3b", self._layer("3a", x)), 2)
-        x = F.max_pool3d(self._layer("4b", self._layer("4a", x)), 2)
-        return self._layer("5b", self._layer("5a", x))
+        x = self._stage(partial(self._layers, ("1",), (1, 2, 2)), x_BCTHW)
+        x = self._stage(partial(self._layers, ("2",), (2, 2, 2)), x)
+        x = self._stage(partial(self._layers, ("3a", "3b"), (2, 2, 2)), x)
+        x = self._stage(partial(self._layers, ("4a", "4b"), (2, 2, 2)), x)
+        return self._stage(partial(self._layers, ("5a", "5b"), None), x)
 
 
 class SpatioTemporalConv(nn.Module):
@@ -174,9 +197,13 @@ class ResNet3D(CNN3D):
 
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """See :class:`CNN3D`."""
-        x = F.relu(self.bn1(self.conv1(x_BCTHW)), inplace=True)
-        map_BDTHW: Tensor = self.conv5(self.conv4(self.conv3(self.conv2(x))))
-        return map_BDTHW
+        x = self._stage(self._stem, x_BCTHW)
+        for stage in (self.conv2, self.conv3, self.conv4, self.conv5):
+            x = self._stage(stage, x)
+        return x
+
+    def _stem(self, x_BCTHW: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.conv1(x_BCTHW)), inplace=True)
 
 
 def build_cnn3d(name: CNN3DName, *, width: int = 64) -> CNN3D:
@@ -203,3 +230,19 @@ def channels_last_(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         elif parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _counted_already(module: nn.Module) -> Iterator[None]:
+    """While activations are computed a second time, BatchNorm's running statistics have seen the batch already."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
+    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

@@ -49,6 +49,8 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
     values: dict[str, tuple[Any, str]] = {}
     if settings.run.device == "auto":
         values["run.device"] = device_auto()
+    if settings.run.tf32 == "auto":
+        values["run.tf32"] = tf32_auto(values["run.device"][0] if "run.device" in values else settings.run.device)
     if settings.run.threads == "auto":
         values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
     if settings.data.workers == "auto":
@@ -87,6 +89,27 @@ def _queue(half: int, *, most: int) -> tuple[int, str]:
     if half < SMALLEST_QUEUE:
         return SMALLEST_QUEUE, "the smallest queue, more than "
     return (most, "the largest queue, less than ") if half > most else (half, "")
+
+
+def fetch_every(device: str, log_every: int) -> int:
+    """Steps between fetches of numbers: a GPU would have to be waited for, a CPU has them at once."""
+    return 1 if device == "cpu" else log_every
+
+
+def tf32_auto(device: str) -> tuple[bool, str]:
+    """Whether float32 products may be rounded to TF32 on the way, and why."""
+    if not device.startswith("cuda"):
+        return False, f"{device} has none"
+    major, minor = torch.cuda.get_device_capability(None if device == "cuda" else device)
+    if major < 8:
+        return False, f"this GPU has none (compute capability {major}.{minor})"
+    return True, "this GPU has it, as the released code's PyTorch took it"
+
+
+def set_tf32(allowed: bool) -> None:
+    """Allow TF32 in matrix products and convolutions, or forbid it; CPUs and other GPUs do not heed it."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def samples_per_video(videos: int, batch_size: int) -> int:

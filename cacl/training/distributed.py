@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cacl.errors import UserError
 from cacl.models.processes import gathered, summed, world
@@ -30,14 +30,6 @@ def average_gradients(module: nn.Module) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def averaged(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars that are means over this process's samples, as means over those of all."""
-    if world() == 1:
-        return {name: value.item() for name, value in values.items()}
-    means = summed(torch.stack([value.detach().float() for value in values.values()])) / world()
-    return dict(zip(values, means.tolist(), strict=True))
-
-
 def any_wants(*asked: int) -> list[int]:
     """What one process asks for all do: the largest number at each place."""
     if world() == 1:
@@ -53,13 +45,13 @@ def limit_threads(threads: int) -> int:
 
 
 def check_processes(
-    *, device: str, batch_sizes: Mapping[str, int], compiled: bool, own_batchnorm: bool = False
+    *, device: str, batch_sizes: Mapping[str, tuple[int, int]], compiled: bool, own_batchnorm: bool = False
 ) -> None:
     """Whether settings fit the number of processes; nothing to check in a process alone.
 
     Args:
         device: what ``run.device`` is, or will be.
-        batch_sizes: setting -> clips or frames of a step, over all processes.
+        batch_sizes: setting -> clips or frames of a step, over all processes; in how many parts, one after the other.
         compiled: ``run.compile``.
         own_batchnorm: whether each process normalises its own share of a batch.
 
@@ -71,10 +63,13 @@ def check_processes(
     if compiled:
         raise UserError("run.compile is for one process: what several exchange cannot be compiled; set it to false.")
     least = 2 if own_batchnorm else 1  # BatchNorm has nothing to average over one clip
-    for key, size in batch_sizes.items():
-        if size % world() or size // world() < least:
-            nearest = max(least, round(size / world())) * world()
-            raise UserError(f"{key} is {size}, which {world()} processes cannot share equally; set it to {nearest}.")
+    for key, (size, parts) in batch_sizes.items():
+        shares = world() * parts
+        if size % shares or size // shares < least:
+            nearest, pieces = max(least, round(size / shares)) * shares, f" in {parts} parts" * (parts > 1)
+            raise UserError(
+                f"{key} is {size}, which {world()} processes cannot share equally{pieces}; set it to {nearest}."
+            )
     local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if device == "cuda" and local >= gpus:
         raise UserError(

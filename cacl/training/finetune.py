@@ -9,6 +9,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -27,7 +28,8 @@ from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.processes import rank, world
-from cacl.training.auto import device_auto, samples_per_video
+from cacl.training.auto import device_auto, fetch_every, samples_per_video, tf32_auto
+from cacl.training.compiled import compiled, networks_of
 from cacl.training.finetune_settings import FineTune
 from cacl.training.loop import Stage, train
 from cacl.training.optim import build_optimizer, learning_rate
@@ -100,8 +102,7 @@ def train_classifier(
         global_batchnorm_(method)
     if run.channels_last:
         channels_last_(method)
-    if run.compile:
-        method.compile()
+    method.network.checkpointed = run.checkpoint_activations
     videos = data.videos(list(part.numbers))
     names, told = [video.path for video in videos], set[str]()
 
@@ -127,7 +128,8 @@ def train_classifier(
     )
     with writing(part.folder):
         part.folder.mkdir(parents=True, exist_ok=True)
-    train(finetune_stage(part, method, loader, spec, settings, names, say=say), stop)
+    with compiled(networks_of(method), say=say) if run.compile else nullcontext():
+        train(finetune_stage(part, method, loader, spec, settings, names, say=say), stop)
     failed = {names[failure.video]: failure.reason for failure in loader.failures}
     tuned = Encoder(
         encoder.name,
@@ -191,6 +193,8 @@ def finetune_stage(
         clip_gradient=optim.clip_gradient,
         log_every=run.log_every,
         save_minutes=run.save_minutes,
+        accumulate=optim.accumulate,
+        fetch_every=fetch_every(run.device, run.log_every),
         say=say,
     )
 
@@ -229,6 +233,8 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
     if device == "auto":
         values["run.device"] = device_auto()
         device = values["run.device"][0]
+    if settings.run.tf32 == "auto":
+        values["run.tf32"] = tf32_auto(device)
     if settings.run.threads == "auto":
         values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
     if data.workers == "auto":

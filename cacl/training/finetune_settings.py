@@ -1,7 +1,7 @@
 """Settings of fine-tuning with their presets: ``paper``, ``released``, ``small``.
 
 Clip length, stride and pixels are the encoder's and cannot be set. What the paper does not give takes the released
-code's value. ``small`` was chosen by the experiments in ``docs/recipes.md``.
+code's value. What ``small`` gives, and on which videos it was chosen: ``docs/results.md``.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class FineTune(Section):
             problems.append(f"augment.area must be shares of the frame, 0 < low <= high <= 1 (found {[low, high]})")
         if self.augment.blur_sigma[0] > self.augment.blur_sigma[1]:
             problems.append(f"augment.blur_sigma must go from low to high (found {list(self.augment.blur_sigma)})")
+        problems += self.optim.parts_problems("optim")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -109,6 +110,7 @@ PAPER: dict[str, Any] = {
         "clip_gradient": None,
         "batch_size": 128,
         "epochs": 150,
+        "accumulate": 1,
         "late_lr": None,
     },
     "test": {"clips": 10, "average": "logits", "strength": 1.0},  # "average of the results": logits, as released
@@ -122,6 +124,8 @@ PAPER: dict[str, Any] = {
         "threads": "auto",
         "log_every": 20,
         "save_minutes": 5.0,
+        "checkpoint_activations": False,
+        "tf32": "auto",
     },
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,14 @@ from torch import Tensor, nn
 from cacl.data.loader import ClipBatch, ClipLoader, Failure
 from cacl.errors import UserError
 from cacl.evaluation.health import feature_health
-from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.methods.batch import StepOutput, ViewBatch, joined
 from cacl.models.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
 from cacl.runs import Metrics
+from cacl.sections import section, waited
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
-from cacl.training.distributed import any_wants, average_gradients, averaged
+from cacl.training.distributed import any_wants, average_gradients
+from cacl.training.numbers import StepNumbers
+from cacl.training.profile import Profile
 from cacl.training.progress import Progress
 from cacl.training.stop import StopRequest
 
@@ -61,6 +64,10 @@ class Stage:
         checkpoints: folder of this stage.
         metrics: ``metrics.jsonl``.
         autocast: bfloat16/float16, or None for float32.
+        accumulate: so many equal parts a batch goes through the networks in, one after the other; their gradients are
+            averaged, and copies and queue move once.
+        fetch_every: so many steps the numbers for ``metrics`` stay on the device (a GPU would have to be waited for).
+        profile: a folder for the trace of some steps, or None for no profile.
         say: told what the user should know.
     """
 
@@ -79,6 +86,9 @@ class Stage:
     clip_gradient: float | None
     log_every: int
     save_minutes: float
+    accumulate: int = 1
+    fetch_every: int = 1
+    profile: Path | None = None
     say: Callable[[str], None] = _to_stderr
 
     @property
@@ -99,35 +109,33 @@ def train(stage: Stage, stop: StopRequest) -> None:
     done = _restore(stage, scaler)
     metrics = Metrics(stage.metrics, kind=stage.name, step=done) if is_first() else None
     per_epoch, saved_at = stage.loader.steps_per_epoch, time.monotonic()
+    waiting: list[StepNumbers] = []  # of the steps since the last fetch
+    folder = stage.profile if is_first() else None
     stage.method.train()
     try:
-        with Progress(stage.name, total=stage.steps, done=done, shown=is_first()) as progress:
+        with (
+            Progress(stage.name, total=stage.steps, done=done, shown=is_first()) as progress,
+            Profile(folder, name=stage.name, device=stage.device, say=stage.say) as profile,
+        ):
             for epoch in range(done // per_epoch, stage.epochs):
                 _share_failures(stage.loader)
-                for raw in stage.loader.epoch(epoch, start_step=done % per_epoch if epoch == done // per_epoch else 0):
-                    # ---- one step --------------------------------------------------------------------------------
-                    lr = _set_learning_rate(stage, done)
-                    batch = stage.make_views(raw.to(stage.device))
-                    with _autocast(stage):
-                        output: StepOutput = stage.method(batch)
-                    row = _row(stage, output, done, epoch, lr)
-                    stage.optimizer.zero_grad(set_to_none=True)
-                    scaler.scale(output.terms["total"]).backward()  # type: ignore[no-untyped-call]
-                    average_gradients(stage.method)
-                    _clip(stage, scaler)
-                    scaler.step(stage.optimizer)
-                    scaler.update()
-                    stage.method.after_step(output, progress=(done + 1) / stage.steps)  # type: ignore[operator]
+                start = done % per_epoch if epoch == done // per_epoch else 0
+                for raw in waited("waiting for data", stage.loader.epoch(epoch, start_step=start)):
+                    waiting.append(_step(stage, raw, scaler, done, epoch))
                     done += 1
-                    # ---- logging and saving ------------------------------------------------------------------------
-                    _check_finite(stage, row, batch)
-                    if metrics is not None:
-                        metrics.add({**row, "clips_per_second": round(progress.rate * stage.loader.batch_size, 2)})
-                    progress.advance(row)
+                    waiting[-1].row["clips_per_second"] = round(progress.rate * stage.loader.batch_size, 2)
                     time_to = time.monotonic() - saved_at > 60 * stage.save_minutes
                     due, asked = any_wants(time_to, stop.signal if stop.requested else 0)
-                    if due or asked or done == stage.steps:
-                        _check_weights(stage, row, batch)
+                    save = due or asked or done == stage.steps
+                    rows = []
+                    if save or len(waiting) >= stage.fetch_every:
+                        with section("metrics"):
+                            rows, last = _fetch(stage, waiting, metrics), waiting[-1]
+                        waiting = []
+                    progress.advance(*rows)
+                    profile.step_done()
+                    if save:
+                        _check_weights(stage, last)
                         _share_failures(stage.loader)
                         if metrics is not None:
                             metrics.flush()
@@ -140,6 +148,37 @@ def train(stage: Stage, stop: StopRequest) -> None:
     finally:
         if metrics is not None:
             metrics.close()
+
+
+def _step(stage: Stage, raw: ClipBatch, scaler: torch.amp.GradScaler, done: int, epoch: int) -> StepNumbers:
+    """One training step. Nothing in it waits for the device, but every ``log_every`` steps for the gradients' norms."""
+    row: dict[str, Any] = {"step": done + 1, "epoch": epoch, "lr": _set_learning_rate(stage, done)}
+    stage.optimizer.zero_grad(set_to_none=True)
+    with section("copy to the device"):
+        raw = raw.to(stage.device)
+    outputs, videos, norms = [], [], []
+    for part in raw.parts(stage.accumulate):
+        with section("augmentation"):
+            batch = stage.make_views(part)
+        with _autocast(stage), section("heads and losses, forward"):
+            output: StepOutput = stage.method(batch)
+        if done % stage.log_every == 0:
+            with section("metrics"):
+                norms.append(_gradient_norms(output))
+        with section("backward"):
+            scaler.scale(output.terms["total"] / stage.accumulate).backward()  # type: ignore[no-untyped-call]
+        outputs.append(output.detached())
+        videos.append(batch.video)
+    output = joined(outputs)
+    with section("optimiser"):
+        average_gradients(stage.method)
+        _clip(stage, scaler)
+        scaler.step(stage.optimizer)
+        scaler.update()
+    with section("momentum and queue"):
+        stage.method.after_step(output, progress=(done + 1) / stage.steps)  # type: ignore[operator]
+    with section("metrics"):
+        return StepNumbers(row | _measured(output, norms), _scalars(output), torch.cat(videos))
 
 
 def _set_learning_rate(stage: Stage, step: int) -> float:
@@ -160,19 +199,31 @@ def _clip(stage: Stage, scaler: torch.amp.GradScaler) -> None:
         nn.utils.clip_grad_norm_(stage.method.parameters(), stage.clip_gradient)
 
 
-def _row(stage: Stage, output: StepOutput, step: int, epoch: int, lr: float) -> dict[str, Any]:
-    """This step's numbers; every ``log_every`` steps also what each term does to G, and the state of the features."""
+def _scalars(output: StepOutput) -> dict[str, Tensor]:
     names = {"nce": "nce", "degree": "degree_loss", "total": "loss"}
-    row: dict[str, Any] = {"step": step + 1, "epoch": epoch, "lr": lr}
-    row |= averaged({names[name]: value for name, value in output.terms.items()} | dict(output.metrics))
-    if step % stage.log_every == 0:
-        for name, term in output.terms.items():
-            if name != "total":
-                (gradient,) = torch.autograd.grad(term, output.features, retain_graph=True)
-                row[f"grad_{name}"] = gathered(gradient.float()).norm().item() / world()
-        health = feature_health(_clip_features(output.features))
-        row |= {"feature_std": health["std"], "feature_rank": health["effective_rank"]}
-    return row
+    return {names[name]: value for name, value in output.terms.items()} | dict(output.metrics)
+
+
+def _gradient_norms(output: StepOutput) -> dict[str, float]:
+    """What each term does to G: the norm of its gradient at G's features, over the samples of all processes."""
+    norms = {}
+    for name, term in output.terms.items():
+        if name != "total":
+            (gradient,) = torch.autograd.grad(term, output.features, retain_graph=True)
+            norms[f"grad_{name}"] = gathered(gradient.float()).norm().item() / world()
+    return norms
+
+
+def _measured(output: StepOutput, norms: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The gradients of the whole batch from those of its parts, and the state of the features; empty in most steps."""
+    if not norms:
+        return {}
+    whole = {name: math.hypot(*(part[name] for part in norms)) / len(norms) for name in norms[0]}
+    features = _clip_features(output.features)
+    if not np.isfinite(features).all():  # an earlier step's loss was not either, and is still to be fetched
+        return whole
+    health = feature_health(features)
+    return {**whole, "feature_std": health["std"], "feature_rank": health["effective_rank"]}
 
 
 def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -181,26 +232,31 @@ def _clip_features(features: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     return gathered(first.detach().float()).cpu().numpy()
 
 
-def _check_finite(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
-    if not math.isfinite(row["loss"]):
-        raise _not_finite(stage, f"The loss of {stage.name} is {row['loss']}", row, batch)
+def _fetch(stage: Stage, steps: Sequence[StepNumbers], metrics: Metrics | None) -> list[dict[str, Any]]:
+    """Bring the numbers of steps from the device into the file; a loss that is not finite ends the training."""
+    rows = StepNumbers.fetch(steps)
+    for row, step in zip(rows, steps, strict=True):
+        if not math.isfinite(row["loss"]):
+            raise _not_finite(stage, f"The loss of {stage.name} is {row['loss']}", step)
+        if metrics is not None:
+            metrics.add(row)
+    return rows
 
 
-def _check_weights(stage: Stage, row: dict[str, Any], batch: ViewBatch) -> None:
+def _check_weights(stage: Stage, last: StepNumbers) -> None:
     """A finite loss can have a gradient that is not: such weights never take a good checkpoint's place."""
     if not all(bool(parameter.isfinite().all()) for parameter in stage.method.parameters()):
-        raise _not_finite(stage, f"Weights of {stage.name} are no longer finite", row, batch)
+        raise _not_finite(stage, f"Weights of {stage.name} are no longer finite", last)
 
 
-def _not_finite(stage: Stage, what: str, row: dict[str, Any], batch: ViewBatch) -> UserError:
-    names = sorted({stage.video_names[i] for i in gathered(batch.video).tolist()})
+def _not_finite(stage: Stage, what: str, step: StepNumbers) -> UserError:
+    names = sorted({stage.video_names[i] for i in gathered(step.video).tolist()})
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     kept = newest_checkpoint(stage.checkpoints)
     good = "No checkpoint was written yet" if kept is None else f"The last good checkpoint is kept ({kept})"
     lr = "frames.optim.lr" if stage.name == "frames" else "optim.lr"
-    return UserError(
-        f"{what} at step {row['step']}. {good}. Lower {lr} or use run.precision float32. Videos of the batch: {shown}."
-    )
+    where = f"{what} at step {step.row['step']}. {good}."
+    return UserError(f"{where} Lower {lr} or use run.precision float32. Videos of the batch: {shown}.")
 
 
 def _share_failures(loader: ClipLoader) -> None:

@@ -16,15 +16,17 @@ def build_optimizer(
     """SGD with momentum .9, as the paper, or AdamW, over the parameters that want gradients.
 
     AdamW leaves biases and normalisation out of the decay, as is usual with it; SGD decays all, as the authors' code.
+    All parameters are moved in one kernel where PyTorch has it: faster on CPUs too (``benchmarks/RESULTS.md``).
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     if optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay, fused=fused)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
 def learning_rate(

@@ -20,7 +20,7 @@ from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values, check_device, device_auto
+from cacl.training.auto import auto_values, check_device, device_auto, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
@@ -69,6 +69,7 @@ def pretrain(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
+    profile: bool = False,
 ) -> Run:
     """Learn an encoder from a folder of videos; called by every process of torchrun, all of them learn it together.
 
@@ -87,6 +88,7 @@ def pretrain(
         seed: ``run.seed``, of everything random.
         settings: any dotted settings, e.g. ``{"optim.lr": 1e-3}``.
         assignments: the same as text, ``"optim.epochs=50"``.
+        profile: tell where the time of a step goes, and write a trace into ``profile/``; the result is the same.
 
     Returns:
         The finished run.
@@ -117,7 +119,7 @@ def pretrain(
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()
-    return _train(run, new=True)
+    return _train(run, new=True, profile=profile)
 
 
 def resume(
@@ -126,6 +128,7 @@ def resume(
     epochs: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
+    profile: bool = False,
 ) -> Run:
     """Continue a run where it stopped; everything comes from its folder.
 
@@ -135,6 +138,7 @@ def resume(
         settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
             (``data.workers``, ``run.log_every``, ``run.save_minutes``).
         assignments: the same as text.
+        profile: as in ``pretrain``.
 
     Raises:
         UserError: no run there, or a setting that would change the result.
@@ -155,7 +159,7 @@ def resume(
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()
-    return _train(folder)
+    return _train(folder, profile=profile)
 
 
 def resume_settings(
@@ -196,7 +200,7 @@ def _check_frame_weights(resolved: Resolved) -> None:
     build_frames_network(resolved.settings, weights=path)
 
 
-def _train(run: RunFolder, *, new: bool = False) -> Run:
+def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
     with run, StopRequest(run.path) as stop:
         if (run.path / "finished.json").exists():
             run.log(f"{run.path} is finished already; a longer training: cacl pretrain --resume {run.path} --epochs N")
@@ -210,13 +214,14 @@ def _train(run: RunFolder, *, new: bool = False) -> Run:
             wait_for_first()
         resolved = run.resolved
         torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
+        set_tf32(resolved.settings.run.tf32 is True)
         if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
         frame_encoder = None
         if resolved.settings.uses_transformer:
-            frame_encoder = frame_encoder_stage(run, data, train_numbers, stop)
-        method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop)
+            frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
+        method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop, profile=profile)
         if run.owner:
             finish(run, data, train_numbers, method, unreadable=unreadable, check=stop.raise_if_requested)
         wait_for_first()
@@ -239,9 +244,10 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
 
 
 def _check_processes(settings: Settings) -> None:
-    sizes = {"optim.batch_size": settings.optim.batch_size}
+    optim, frames = settings.optim, settings.frames.optim
+    sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
     if settings.uses_transformer and settings.model.frame_weights is None:
-        sizes["frames.optim.batch_size"] = settings.frames.optim.batch_size
+        sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     check_processes(
         device=device,

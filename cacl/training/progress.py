@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections import deque
@@ -78,12 +79,12 @@ class Progress:
         elif kind is None and self._done and self._last:
             self._line()
 
-    def advance(self, row: Mapping[str, Any] | None = None, count: int = 1) -> None:
-        """``count`` more are done; ``row`` has numbers to show, smoothed."""
+    def advance(self, *rows: Mapping[str, Any], count: int = 1) -> None:
+        """``count`` more are done; ``rows`` have numbers to show, smoothed."""
         self._done += count
         self._times.append((time.monotonic(), self._done))
-        for key, label in _SHOWN.items():
-            if row and key in row:
+        for row, (key, label) in itertools.product(rows, _SHOWN.items()):
+            if key in row:
                 self._smooth[label] = 0.95 * self._smooth.get(label, row[key]) + 0.05 * row[key]
         if self._bar is not None:
             numbers = f"{self.rate:.2f} {self._unit}/s  {self._numbers()}"

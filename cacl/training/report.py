@@ -65,7 +65,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     steps = about.get("steps", train[-1]["step"] if train else 0)
     measured = _read_json(path / RETRIEVAL) if results.get("retrieval") else {}
     analysis = read_analysis(path / "analysis", steps=int(steps))
-    warnings = list(about.get("warnings", []))
+    warnings = [*results.get("notes", []), *about.get("warnings", [])]
     if finished is None:
         warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl pretrain --resume {path}")
     facts = {"steps": str(steps)}
@@ -74,7 +74,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     catalog = _catalog(path / "videos.csv", run.path)
     broken = [Skipped(name, f"broke while training: {why}") for name, why in about.get("unreadable", {}).items()]
     missing = []
-    if finished is not None and not results.get("retrieval"):
+    if finished is not None and not measured:
         missing.append(("retrieval and neighbours of labelled videos", f"cacl evaluate {path}"))
     if finished is not None and analysis is None:
         missing.append(("attention, pairs, features and temporal probes", f"cacl analyse {path}"))

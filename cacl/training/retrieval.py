@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,12 @@ from cacl.training.run import Run
 
 
 def run_retrieval(
-    run: Run, data: Dataset, *, beside: Mapping[str, Run] | None = None, command: str = ""
+    run: Run,
+    data: Dataset,
+    *,
+    beside: Mapping[str, Run] | None = None,
+    notes: Sequence[str] = (),
+    command: str = "",
 ) -> dict[str, Any]:
     """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png`` into the run folder.
 
@@ -27,15 +32,16 @@ def run_retrieval(
         run: a finished run.
         data: labelled videos with a train and a test part.
         beside: name -> another run, for more rows of the table.
+        notes: what is doubtful, in sentences for the results and the report.
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and ``degree``.
+        The numbers in percent, ``retrieval`` and ``degree``; and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, or no part for testing.
     """
-    finished, (device, autocast_dtype) = run.finished or {}, _device(run)
+    finished, (device, autocast_dtype) = run.finished or {}, device_of(run)
     others = beside or {}
     retrieval = evaluate_retrieval(
         {name: other.encoder for name, other in others.items()} | {run.method: run.encoder},
@@ -49,6 +55,8 @@ def run_retrieval(
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
     if "degree" in finished:
         results["degree"] = finished["degree"]
+    if notes:
+        results["notes"] = list(notes)
     if retrieval.skipped:
         _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
     if not is_first():
@@ -59,7 +67,7 @@ def run_retrieval(
     return results
 
 
-def _device(run: Run) -> tuple[str, torch.dtype | None]:
+def device_of(run: Run) -> tuple[str, torch.dtype | None]:
     """Device and mixed precision of the run; the best device in float32 where this machine lacks the run's."""
     device, precision = run.settings.run.device, run.settings.run.precision
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from cacl.models.frame_encoder import ResNet
 from cacl.models.processes import is_first, rank, wait_for_first, world
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.runs import RunFolder
-from cacl.training.auto import frame_auto_values, samples_per_video
+from cacl.training.auto import fetch_every, frame_auto_values, samples_per_video
+from cacl.training.compiled import compiled, networks_of
 from cacl.training.finish import draw_first_batch
 from cacl.training.loop import Stage, train
 from cacl.training.optim import build_optimizer, learning_rate
@@ -37,7 +39,9 @@ from cacl.training.wiring import (
 )
 
 
-def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest) -> ResNet:
+def frame_encoder_stage(
+    run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest, *, profile: bool = False
+) -> ResNet:
     """The frozen network below T: from a file (once, then the run has its own copy), or trained now."""
     settings = run.resolved.settings
     own = run.path / "frame_encoder"
@@ -70,8 +74,9 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
     names = [video.path for video in data.catalog.videos]
     of_frame = [names[i] for i in source.video.tolist()]
     loader = _loader(run, source, [1] * len(source), method, batch_size=optim.batch_size, names=of_frame)
-    make_views = views_maker(settings, method=method, video_of=torch.from_numpy(source.video))
-    train(_stage(run, "frames", method, loader, make_views, names, optim), stop)
+    make_views = views_maker(settings, method=method, video_of=torch.from_numpy(source.video).to(settings.run.device))
+    with _compiled(run, method):
+        train(_stage(run, "frames", method, loader, make_views, names, optim, profile=profile), stop)
     if is_first():
         save_frame_weights(own, method.encoder)
     wait_for_first()
@@ -79,7 +84,13 @@ def frame_encoder_stage(run: RunFolder, data: Dataset, numbers: list[int], stop:
 
 
 def video_stage(
-    run: RunFolder, data: Dataset, numbers: list[int], frame_encoder: ResNet | None, stop: StopRequest
+    run: RunFolder,
+    data: Dataset,
+    numbers: list[int],
+    frame_encoder: ResNet | None,
+    stop: StopRequest,
+    *,
+    profile: bool = False,
 ) -> tuple[CACL, dict[str, str]]:
     """Train CACL (or the ablation that the settings describe) to its end; which videos failed in it, and why."""
     settings = run.resolved.settings
@@ -93,16 +104,20 @@ def video_stage(
         global_batchnorm_(method)
     if settings.run.channels_last:
         channels_last_(method)
-    if settings.run.compile:
-        method.compile()
+    method.encoder.checkpointed = settings.run.checkpoint_activations
     frames = [data.catalog.videos[i].frames for i in numbers]
     names = [data.catalog.videos[i].path for i in numbers]
     loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, names=names)
     make_views = views_maker(settings, method=method)
     if is_first():
         draw_first_batch(run, loader, make_views, names)
-    train(_stage(run, "train", method, loader, make_views, names, settings.optim), stop)
+    with _compiled(run, method):
+        train(_stage(run, "train", method, loader, make_views, names, settings.optim, profile=profile), stop)
     return method, {names[failure.video]: failure.reason for failure in loader.failures}
+
+
+def _compiled(run: RunFolder, method: CACL | FrameMoCo) -> AbstractContextManager[None]:
+    return compiled(networks_of(method), say=run.log) if run.resolved.settings.run.compile else nullcontext()
 
 
 def _loader(
@@ -147,6 +162,8 @@ def _stage(
     make_views: Callable[[ClipBatch], ViewBatch],
     names: list[str],
     optim: Optim,
+    *,
+    profile: bool,
 ) -> Stage:
     settings = run.resolved.settings
     assert optim.epochs != "auto"
@@ -181,5 +198,8 @@ def _stage(
         clip_gradient=optim.clip_gradient,
         log_every=settings.run.log_every,
         save_minutes=settings.run.save_minutes,
+        accumulate=optim.accumulate,
+        fetch_every=fetch_every(settings.run.device, settings.run.log_every),
+        profile=run.path / "profile" if profile else None,
         say=run.log,
     )

@@ -11,6 +11,7 @@ from cacl.config import Augment, Settings
 from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.data.loader import ClipBatch
 from cacl.data.randomness import uniform
+from cacl.data.transfer import sent
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
@@ -94,6 +95,7 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         key_order=method.key_order,
         mask_own_keys=method.mask_own_keys,
         batch_negatives=method.batch_negatives,
+        tq_negatives=method.tq_negatives,
         symmetric=method.symmetric,
         projection=model.projection,
         degree_hidden=model.degree_hidden,
@@ -125,7 +127,7 @@ def views_maker(
 
     Args:
         method: says how many views and numbers it wants.
-        video_of: int64, for sources whose "videos" are frames: which video each belongs to.
+        video_of: int64 on the device, for sources whose "videos" are frames: which video each belongs to.
     """
     a, purpose = settings.augment, "clip"
     if isinstance(method, FrameMoCo):
@@ -148,7 +150,7 @@ def augmented_views(
     """How a batch becomes views of augmentation ``a``; ``purpose`` keeps the draws of two trainings apart."""
 
     def make(batch: ClipBatch) -> ViewBatch:
-        samples = batch.sample.cpu().numpy()
+        samples = batch.sample.numpy()
         _, moments, _, height, width, _ = batch.frames.shape
         views = []
         for view in range(method.views):
@@ -172,8 +174,8 @@ def augmented_views(
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
             views.append(x_BCTHW)
         numbers = uniform(seed, f"{purpose} method", batch.epoch, samples, method.uniforms)
-        uniforms = torch.from_numpy(numbers).float().to(batch.frames.device)
-        video = batch.video if video_of is None else video_of.to(batch.video.device)[batch.video]
+        uniforms = sent(torch.from_numpy(numbers).float(), batch.frames.device)
+        video = batch.video if video_of is None else video_of[batch.video]
         return ViewBatch(tuple(views), batch.targets, video, uniforms)
 
     return make

@@ -130,8 +130,30 @@ def test_lists_beside_the_videos_label_without_leaving_any_out(ucf: tuple[Path, 
     shutil.move(lists, videos / "ucfTrainTestlist")
     catalog = scan(videos)
     assert [v.split for v in catalog.videos] == ["test", "train", None, "test"]
-    assert [s.reason for s in catalog.skipped] == ["list file", "list file"]
-    assert len(catalog.videos) + len(catalog.skipped) == count_files(videos)
+    assert [s.reason for s in catalog.skipped] == [MISSING, "list file", "list file"]
+    assert len(catalog.videos) + len(catalog.skipped) - catalog.missing == count_files(videos)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_kinetics_videos_that_are_gone_are_reported_and_accepted(beside: bool, media: Path, tmp_path: Path) -> None:
+    videos, lists = tmp_path / "k400", tmp_path / ("k400" if beside else "lists")
+    names = ["aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"]
+    for part, file in (("train", "train.csv"), ("val", "validate.csv")):
+        lists.mkdir(exist_ok=True)
+        rows = [f'"air drumming",{part}{name},3,13,{part}' for name in names]
+        (lists / file).write_text("\n".join(["label,youtube_id,time_start,time_end,split", *rows]), encoding="utf-8")
+        for name in names[:2]:
+            put(media / "one_frame.mp4", videos / part / f"{part}{name}_000003_000013.mp4")
+    catalog = scan(videos, lists=None if beside else lists)
+    assert [(v.label, v.split) for v in catalog.videos] == [
+        ("air drumming", p) for p in ("train", "train", "val", "val")
+    ]
+    assert catalog.missing == 2
+    assert [s.path for s in catalog.skipped if s.reason == MISSING] == [
+        f"{p}ccccccccccc_000003_000013" for p in ("train", "val")
+    ]
+    assert catalog.summary().startswith("4 used")
+    assert catalog.summary().endswith("; 2 named in a list but not there")
 
 
 def test_lists_that_belong_to_other_videos(ucf: tuple[Path, Path], media: Path, tmp_path: Path) -> None:

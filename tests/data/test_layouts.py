@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cacl.data.layouts import Entry, find_lists, match, plain_lists, read_lists, split_of_name
+from cacl.data.layouts import Entry, find_lists, label_order, match, plain_lists, read_lists, split_of_name
 from cacl.errors import UserError
 
 
@@ -43,6 +43,16 @@ def test_ucf101(ucf: Path) -> None:
     pairs, missing = match(listing, files)
     assert [path for _, path in pairs] == [files[1], files[2], files[0]]
     assert [e.name for e in missing] == ["HandstandPushups/v_HandStandPushups_g08_c01.avi"]
+
+
+def test_classes_counted_from_0_are_those_that_ucf101_counts_from_1(tmp_path: Path) -> None:
+    names = ["Hammering", "HammerThrow", "JumpingJack", "JumpRope"]  # in the order of classInd.txt
+    lines = [f"{name}/v_{name}_g08_c01.avi {number}\n" for number, name in enumerate(names, 1)]
+    folder = write(
+        tmp_path, trainlist01__txt="".join(reversed(lines)), testlist01__txt="Hammering/v_Hammering_g01.avi\n"
+    )
+    order = label_order(str(entry.label) for entry in read_lists(folder).entries)
+    assert [order.index(line.split("/")[0]) for line in lines] == [0, 1, 2, 3]
 
 
 def test_a_split_that_is_not_there_names_those_that_are(ucf: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cacl.evaluation.chart import HEIGHT, WIDTH, _ticks, draw_panel, thin
+from cacl.evaluation.chart import HEIGHT, WIDTH, draw_panel, thin, ticks
 from cacl.evaluation.curves import Line, Panel, draw_curves, panels, read_metrics
 
 
@@ -108,9 +108,9 @@ def test_heights_are_in_proportion():
 
 
 def test_ticks_are_round():
-    assert _ticks(0, 10) == [0, 2, 4, 6, 8, 10]
-    assert _ticks(0.013, 0.05) == [0.02, 0.03, 0.04, 0.05]
-    assert _ticks(-1, 1, 4) == [-1, -0.5, 0, 0.5, 1]
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert ticks(0.013, 0.05) == [0.02, 0.03, 0.04, 0.05]
+    assert ticks(-1, 1, 4) == [-1, -0.5, 0, 0.5, 1]
 
 
 def test_thinning_keeps_the_mean():

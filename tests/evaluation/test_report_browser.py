@@ -21,6 +21,7 @@ from PIL import Image
 from cacl.evaluation.previews import preview_rows
 from cacl.evaluation.report import RunPage, Setting, write_page
 from cacl.evaluation.report_analysis import read_analysis
+from cacl.evaluation.report_paper import write_paper_page
 from cacl.evaluation.tiles import Tile, TileRow
 
 FLAGS = (
@@ -176,16 +177,40 @@ def page(folder: Path, name: str, lr: str = "0.1") -> RunPage:
     )
 
 
+def beside_paper() -> dict[str, Any]:
+    """A reproduced table whose names are long."""
+    numbers = {"UCF101": dict.fromkeys(("R@1", "R@5", "R@10", "R@20", "R@50"), 43.2)}
+    row = {"name": "a_long_name_" * 4, "facts": {"net": EVIL}, "paper": numbers, "ours": numbers, "sd": numbers}
+    return {
+        "table": "table1",
+        "title": EVIL,
+        "evaluation": "retrieval",
+        "words": "",
+        "scale": "tiny",
+        "seeds": [0, 1],
+        "sets": ["UCF101"],
+        "columns": list(numbers["UCF101"]),
+        "digits": 1,
+        "facts": ["net"],
+        "rows": [row, {**row, "name": "rival", "ours": {}, "sd": {}}],
+        "references": [{**row, "name": "chance", "paper": {}}],
+        "notes": ["a_long_name_" * 12, EVIL],
+        "tokens": ["CLS", "clip 1", "clip 2"],
+        "attention": [[0.5, 0.3, 0.2]] * 3,
+    }
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     write_page(folder / "one.html", [page(folder, EVIL)])
     write_page(folder / "two.html", [page(folder, EVIL), page(folder, "other", "0.2")], command=EVIL)
-    return {"one": folder / "one.html", "two": folder / "two.html"}
+    write_paper_page(folder / "paper.html", beside_paper(), command=EVIL)
+    return {name: folder / f"{name}.html" for name in ("one", "two", "paper")}
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("name", ["one", "two", "paper"])
 def test_the_page_opens_without_complaint_and_asks_nobody(
     browser: Chromium, pages: dict[str, Path], name: str, width: int
 ) -> None:
@@ -194,7 +219,7 @@ def test_the_page_opens_without_complaint_and_asks_nobody(
     asked = [request["request"]["url"] for request in browser.told("Network.requestWillBeSent")]
     assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
     pictures = browser.value("[...document.images].map(i => [i.complete, i.naturalWidth])")
-    assert len(pictures) == (4 if name == "one" else 8)
+    assert len(pictures) == {"one": 4, "two": 8, "paper": 0}[name]
     assert all(complete and pixels > 0 for complete, pixels in pictures)
     assert browser.value("document.scripts.length") == 0
     browser.value("document.querySelectorAll('details').forEach(d => d.open = true)")

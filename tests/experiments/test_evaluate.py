@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -103,6 +104,52 @@ def test_other_videos_and_lists(run: Path, squares: Path, tmp_path: Path) -> Non
     results = evaluate(run, videos, lists=lists)
     assert results["retrieval"]["chance"]["R@1"] == pytest.approx(100 * (2 / 3 + 1 / 3 + 1 / 3) / 3)
     assert "3 train, 3 test" in (run / "report.html").read_text()
+
+
+@pytest.fixture
+def ucf(squares: Path, tmp_path: Path) -> Path:
+    """Videos named as UCF101's, beside two lists."""
+    for number, path in enumerate(sorted(squares.rglob("*.mp4"))):
+        (tmp_path / "ucf" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        name = f"v_{path.parent.name}_g{number // 2:02}_c{number % 2 + 1:02}.mp4"
+        shutil.copy(path, tmp_path / "ucf" / path.parent.name / name)
+    videos = sorted(p.relative_to(tmp_path / "ucf").as_posix() for p in tmp_path.glob("ucf/*/*.mp4"))
+    (tmp_path / "ucf" / "trainlist01.txt").write_text("".join(f"{v} 1\n" for v in videos[::2]))
+    (tmp_path / "ucf" / "testlist01.txt").write_text("".join(f"{v}\n" for v in videos[1::2]))
+    return tmp_path / "ucf"
+
+
+def test_clips_of_one_source_on_both_sides_are_said_in_the_result(
+    run: Path, ucf: Path, cacl: Callable[..., Any]
+) -> None:
+    ended = cacl("evaluate", run, ucf, "--lists", ucf)
+    (note,) = json.loads((run / "results.json").read_text())["notes"]
+    assert "Clips of one source video are on both sides (a g00, a g02, a g03" in note
+    assert ended.out.splitlines()[-2] == f"Note: {note}"
+    assert note in html.unescape((run / "report.html").read_text())
+
+
+def test_a_run_that_was_trained_on_the_test_videos_says_so(run: Path, squares: Path, tmp_path: Path) -> None:
+    (tmp_path / "trainlist01.txt").write_text("a/v08.avi 1\nb/v09.avi 2\nb/v11.avi 2\n")
+    (tmp_path / "testlist01.txt").write_text("a/v00.avi\nb/v01.avi\na/v10.avi\n")
+    assert "notes" not in evaluate(run)
+    (note,) = evaluate(run, squares, lists=tmp_path)["notes"]
+    assert f"pretrained on 2 of the 3 test videos ({run}/videos.csv)" in note
+
+
+def test_a_video_in_both_lists_is_refused_by_name(run: Path, ucf: Path) -> None:
+    video = (ucf / "testlist01.txt").read_text().splitlines()[0]
+    with (ucf / "trainlist01.txt").open("a") as file:
+        file.write(f"{video} 1\n")
+    with pytest.raises(UserError, match=rf"{video} is in the training and in the test part of split 1"):
+        evaluate(run, ucf, lists=ucf)
+
+
+def test_a_label_that_no_training_video_has_is_said(run: Path, ucf: Path) -> None:
+    listed = (ucf / "trainlist01.txt").read_text().splitlines(keepends=True)
+    (ucf / "trainlist01.txt").write_text("".join(line for line in listed if line.startswith("a/")))
+    note = evaluate(run, ucf, lists=ucf)["notes"][1]
+    assert note == "No training video has the label of 'b' (3 videos) among the test videos: these can never be right."
 
 
 def test_another_run_beside(run: Path, finished: Path, squares: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:

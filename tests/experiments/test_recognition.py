@@ -61,6 +61,15 @@ def rows_of(file):
         return list(csv.DictReader(text))
 
 
+def test_what_is_averaged_is_said(tuned, squares, finished, tmp_path):
+    assert results_of(tuned)["average"] == "logits"
+    other = {**QUICK, "test.average": "probabilities", "optim.epochs": 1}
+    for linear, average in ((True, "logits"), (False, "probabilities")):  # the probe stands on the mean feature
+        results = finetune(squares, model=finished, out=tmp_path / average, linear=linear, settings=other)
+        assert results["average"] == average
+        assert json.loads((tmp_path / average / "classifier/config.json").read_text())["video"]["average"] == average
+
+
 def test_the_tables_agree_with_the_predictions(tuned, probed):
     for run, main in ((tuned, "fine-tuned"), (probed, "linear probe")):
         results, rows = results_of(run), rows_of(run / "predictions.csv")
@@ -363,6 +372,13 @@ def test_other_class_names_are_said(tuned, squares, tmp_path):
     note = classify(tuned, tmp_path / "v").note
     assert note.startswith("Of 2 videos with a label: top-1")
     assert note.endswith("Left out: dogs, no class of the classifier.")
+
+
+def test_videos_that_the_classifier_learnt_from_are_said(tuned, squares):
+    told, *seen = classify(tuned, squares / "train").note.splitlines()
+    assert told.startswith("Of 8 videos with a label: top-1")
+    assert seen[0].startswith("The classifier was trained with the labels of 8 of the 8 videos with a label")
+    assert seen[1].startswith("The encoder was pretrained on 8 of the 8 videos with a label")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import permute_frames, permute_tokens
+from cacl.methods.permute import permute_frames, permute_tokens
 
 ALL = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
 
@@ -90,23 +90,30 @@ def literal_degree(head, clip, twin, uniforms, degrees):
 
 def literal_nce(method, e, videos):
     """Eq. 3 and 4, or the mean of logarithms, with the negatives that the settings leave in."""
-    loss, tau = 0.0, method.temperature
-    for b in range(len(videos)):
+
+    def below(query, b):
         negatives = []
         for key, video in zip(method.queue.keys, method.queue.videos.tolist(), strict=True):
             if not (method.mask_own_keys and video == videos[b]):
-                negatives.append(torch.dot(e["gq"][b], key))
+                negatives.append(torch.dot(query, key))
         if method.batch_negatives:
             for other in range(len(videos)):
                 for name in ("gk", "tq", "tk"):
                     if videos[other] != videos[b] and name in e:
-                        negatives.append(torch.dot(e["gq"][b], e[name][other]))
-        below = sum(torch.exp(n / tau) for n in negatives)
-        above = [torch.exp(torch.dot(e[p[:2]][b], e[p[3:]][b]) / tau) for p in method.pairs]
+                        negatives.append(torch.dot(query, e[name][other]))
+        return sum(torch.exp(n / tau) for n in negatives)
+
+    loss, tau, own = 0.0, method.temperature, method.tq_negatives and "tq_tk" in method.pairs
+    for b in range(len(videos)):
+        above = {p: torch.exp(torch.dot(e[p[:2]][b], e[p[3:]][b]) / tau) for p in method.pairs}
+        if own:
+            t = above.pop("tq_tk")
+            loss = loss - torch.log(t / (t + below(e["tq"][b], b))) / len(method.pairs)
+        rest, share = list(above.values()), len(above) / len(method.pairs)
         if method.loss == "inside":
-            loss = loss - torch.log(sum(above) / (sum(above) + below))
+            loss = loss - share * torch.log(sum(rest) / (sum(rest) + below(e["gq"][b], b)))
         else:
-            loss = loss - sum(torch.log(a / (a + below)) for a in above) / len(above)
+            loss = loss - share * sum(torch.log(a / (a + below(e["gq"][b], b))) for a in rest) / len(rest)
     return loss / len(videos)
 
 
@@ -166,6 +173,9 @@ CASES = {
     "own keys masked": {"mask_own_keys": True},
     "batch negatives": {"batch_negatives": True},
     "both": {"mask_own_keys": True, "batch_negatives": True, "loss": "outside"},
+    "Tq's negatives": {"tq_negatives": True},
+    "Tq's negatives, all": {"tq_negatives": True, "mask_own_keys": True, "batch_negatives": True, "loss": "outside"},
+    "Tq's negatives, pairs 3": {"tq_negatives": True, "pairs": ALL[:3]},
     "both, no T": {"mask_own_keys": True, "batch_negatives": True, "twin": False, "pairs": ALL[:1], "degree_weight": 0},
     "ratio": {"degree_input": "ratio", "degree_dropout": 0.0},
     "one pass": {"one_pass": True, "key_order": "swapped"},

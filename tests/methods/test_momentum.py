@@ -95,6 +95,24 @@ def test_momentum_update_is_the_formula_for_every_number():
     assert all(torch.equal(q, b) for q, b in zip(query.parameters(), before, strict=True))
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.99, 0.999, 1.0])
+def test_momentum_update_is_the_plain_one_in_float32_and_any_layout(momentum):
+    torch.manual_seed(1)
+    query = nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4), nn.Conv2d(4, 5, 3), nn.Linear(6, 2))
+    key = momentum_copy(query)
+    query[0].weight.data = torch.randn_like(query[0].weight).contiguous(memory_format=torch.channels_last_3d)
+    pairs = list(zip(key.parameters(), query.parameters(), strict=True))
+    wanted = [k.detach() * momentum + q.detach() * (1 - momentum) for k, q in pairs]
+    momentum_update(key, query, momentum)
+    for found, plain in zip(key.parameters(), wanted, strict=True):
+        torch.testing.assert_close(found.detach(), plain, rtol=1e-6, atol=1e-7)
+
+
+def test_a_copy_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="2 parameters, its query 4"):
+        momentum_update(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), 0.9)
+
+
 @pytest.mark.parametrize(("momentum", "stays"), [(1.0, True), (0.0, False)])
 def test_extremes_keep_or_copy(momentum, stays):
     query, key = make_pair()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cacl.data.catalog import scan
 from cacl.data.decode import VideoDecoder
-from cacl.data.layouts import read_lists
+from cacl.data.layouts import label_order, read_lists
 from cacl.errors import VideoError
 
 pytestmark = pytest.mark.real
@@ -117,6 +117,10 @@ def test_official_lists_of_ucf101(real_data: Path, split: int, train: int, test:
     classes = [line.split()[1] for line in (real_data / "splits/ucf101/classInd.txt").read_text().splitlines() if line]
     assert sorted({str(e.label) for e in entries}) == sorted(classes)
     assert len({e.name for e in entries}) == 13320
+    order = label_order(str(e.label) for e in entries)
+    assert list(order) == classes  # they count from 1, we from 0
+    numbered = [line.split() for line in (real_data / f"splits/ucf101/trainlist0{split}.txt").read_text().splitlines()]
+    assert all(order.index(name.split("/")[0]) == int(number) - 1 for name, number in numbered)
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
@@ -124,6 +128,9 @@ def test_official_lists_of_hmdb51(real_data: Path, split: int) -> None:
     entries = read_lists(real_data / "splits" / "hmdb51", split=split).entries
     labels = {str(e.label) for e in entries}
     assert len(labels) == 51
+    assert label_order(labels) == tuple(sorted(labels))  # alphabetical, from 0
+    tags = [line.split()[-1] for f in (real_data / "splits/hmdb51").glob(f"*_split{split}.txt") for line in f.open()]
+    assert (tags.count("1"), tags.count("2"), len(tags) - tags.count("0")) == (3570, 1530, len(entries))
     for part, each in (("train", 70), ("test", 30)):
         of_part = [e for e in entries if e.split == part]
         assert len(of_part) == 51 * each

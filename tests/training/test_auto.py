@@ -67,14 +67,16 @@ def test_nothing_auto_is_left_but_what_the_frames_and_the_device_decide():
 
 
 def test_what_is_given_is_not_replaced():
-    resolved = small("optim.epochs=7", "method.queue_size=99", "run.device=cpu", "data.workers=0", "run.threads=1")
+    resolved = small(
+        "optim.epochs=7", "method.queue_size=99", "run.device=cpu", "run.tf32=false", "data.workers=0", "run.threads=1"
+    )
     assert auto_values(resolved.settings, videos=100) == {}
 
 
 @pytest.mark.parametrize("preset", [PAPER, RELEASED])
 def test_paper_and_released_leave_nothing_that_matters_to_auto(preset):
     settings = resolve(preset).settings
-    assert set(auto_values(settings, videos=9537)) <= {"run.device", "run.threads"}
+    assert set(auto_values(settings, videos=9537)) <= {"run.device", "run.threads", "run.tf32"}
     assert frame_auto_values(settings, frames=180_000) == {}
 
 

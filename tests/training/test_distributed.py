@@ -30,10 +30,11 @@ from cacl.models.processes import LostProcess, everyones, rank, world
 from cacl.presets import PRESETS
 from cacl.training import distributed, loop
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
-from cacl.training.distributed import any_wants, averaged, check_processes
+from cacl.training.distributed import any_wants, check_processes
 from cacl.training.finetune import Part, train_classifier
 from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.loop import Stage, train
+from cacl.training.numbers import StepNumbers
 from cacl.training.optim import build_optimizer
 from cacl.training.stop import Stopped, StopRequest
 from cacl.training.wiring import build_frame_moco, build_frames_network, build_method, initial_network, views_maker
@@ -467,22 +468,30 @@ def test_processes_that_see_other_checkpoints_do_not_begin(in_processes: InProce
 
 def test_means_wishes_and_words(in_processes: InProcesses) -> None:
     def work() -> list[Any]:
-        means = averaged({"a": torch.tensor(float(rank())), "b": torch.tensor(2.0)})
+        scalars = [{"a": torch.tensor(float(rank() + n)), "b": torch.tensor(2.0)} for n in (0, 1)]
+        means = StepNumbers.fetch([StepNumbers({"step": 7}, values, torch.zeros(1)) for values in scalars])
         return [means, any_wants(rank() == 1, 15 * (rank() == 2)), everyones(f"rank {rank()}")]
 
-    expected = [{"a": 1.0, "b": 2.0}, [1, 15], ["rank 0", "rank 1", "rank 2"]]
+    rows = [{"step": 7, "a": 1.0, "b": 2.0}, {"step": 7, "a": 2.0, "b": 2.0}]
+    expected = [rows, [1, 15], ["rank 0", "rank 1", "rank 2"]]
     assert in_processes(3, work) == [expected] * 3
-    assert in_processes(1, work) == [[{"a": 0.0, "b": 2.0}, [False, 0], ["rank 0"]]]
+    alone = [{"step": 7, "a": 0.0, "b": 2.0}, {"step": 7, "a": 1.0, "b": 2.0}]
+    assert in_processes(1, work) == [[alone, [False, 0], ["rank 0"]]]
 
 
 def test_settings_that_do_not_fit_are_refused(in_processes: InProcesses) -> None:
     cases: list[dict[str, Any]] = [
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 6, "frames.optim.batch_size": 9}, "compiled": False},
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 2}, "compiled": False, "own_batchnorm": True},
+        {
+            "device": "cpu",
+            "batch_sizes": {"optim.batch_size": (6, 1), "frames.optim.batch_size": (9, 1)},
+            "compiled": False,
+        },
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (2, 1)}, "compiled": False, "own_batchnorm": True},
         {"device": "mps", "batch_sizes": {}, "compiled": False},
         {"device": "cuda:1", "batch_sizes": {}, "compiled": False},
         {"device": "cpu", "batch_sizes": {}, "compiled": True},
-        {"device": "cpu", "batch_sizes": {"optim.batch_size": 2}, "compiled": False},
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (2, 1)}, "compiled": False},
+        {"device": "cpu", "batch_sizes": {"optim.batch_size": (12, 4)}, "compiled": False},
     ]
 
     def work() -> list[str]:
@@ -503,4 +512,5 @@ def test_settings_that_do_not_fit_are_refused(in_processes: InProcesses) -> None
     assert "run.device is cuda:1" in said[3]
     assert "run.compile" in said[4]
     assert said[5] == ""
+    assert said[6] == "optim.batch_size is 12, which 2 processes cannot share equally in 4 parts; set it to 16."
     assert alone == [[""] * len(cases)]

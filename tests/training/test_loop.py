@@ -290,6 +290,73 @@ def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(tmp_path: P
     assert load_checkpoint(path)[0] == 4
 
 
+@pytest.mark.parametrize("steps", [1, 3, 5, 7])
+def test_numbers_that_are_fetched_later_are_the_same_after_a_stop_too(tmp_path: Path, steps: int) -> None:
+    train(stage(tmp_path), StopRequest())
+    late = tmp_path / "late"
+    late.mkdir()
+    with pytest.raises(Stopped):
+        train(stage(late, fetch_every=5), StopAfter(steps))
+    assert len(rows(late)) == steps
+    train(stage(late, fetch_every=5), StopRequest())
+    assert timeless(late) == timeless(tmp_path)
+
+
+def test_rows_that_were_not_fetched_when_a_process_died_come_again(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    train(stage(whole), StopRequest())
+    with pytest.raises(Stopped):
+        train(stage(parts, fetch_every=4), StopAfter(2))
+    method = Linear()
+
+    def dies(total: Tensor, step: int) -> Tensor:
+        if step == 6:  # the ninth step: two sit in the buffer, four are in the file but not in the checkpoint
+            raise MemoryError
+        return total
+
+    method.poison = dies
+    with pytest.raises(MemoryError):
+        train(stage(parts, fetch_every=4, method=method), StopRequest())
+    assert [row["step"] for row in rows(parts)] == [1, 2, 3, 4, 5, 6]
+    train(stage(parts, fetch_every=4), StopRequest())
+    assert timeless(parts) == timeless(whole)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_found_at_the_next_fetch_with_its_own_videos(value: float, tmp_path: Path) -> None:
+    method = Linear()
+    method.poison = lambda total, step: total * (value if step == 7 else 1)
+    # at step 12, with steps 9 to 12 in the buffer too, whose features were looked at
+    broken = stage(tmp_path, method=method, fetch_every=6, log_every=1)
+    with pytest.raises(UserError, match=f"{value} at step 8") as caught:
+        train(broken, StopRequest())
+    order = broken.loader.order(2)[4:8]
+    assert {video for video in range(VIDEOS) if f"v{video}.mp4" in str(caught.value)} == set(order.tolist())
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_is_the_batch(tmp_path: Path, parts: int) -> None:
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder, accumulate in zip(folders, (1, parts), strict=True):
+        folder.mkdir()
+        trained = stage(folder, accumulate=accumulate)
+        train(trained, StopRequest())
+    whole, cut = rows(folders[0]), rows(folders[1])
+    assert len(whole) == len(cut) == 12
+    for one, other in zip(whole, cut, strict=True):
+        assert set(one) == set(other)
+        for key in set(one) - {"clips_per_second", "kind"}:
+            assert one[key] == pytest.approx(other[key], rel=1e-4), key
+    weights = [load_checkpoint(newest_checkpoint(f / "checkpoints") or f)[1]["method"]["layer.weight"] for f in folders]
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
+    calls = trained.method.calls
+    assert calls[: parts + 1] == ["forward"] * parts + [("after", round(1 / 12, 6))]
+
+
 def test_without_a_checkpoint_the_message_does_not_promise_one(tmp_path: Path) -> None:
     method = Linear()
     method.poison = lambda total, step: total * math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cacl.models.cnn3d import channels_last_
 from cacl.training.optim import build_optimizer, learning_rate
 
 COSINE = {"lr": 0.4, "schedule": "cosine", "schedule_per": "step", "milestones": (), "warmup_epochs": 0.0}
@@ -135,3 +137,33 @@ def test_one_step_is_the_formula(kind):
         optimizer.step()
         w = w - 0.1 * 0.01 * w - 0.1  # the first step of Adam has length lr
     assert weight.weight.item() == pytest.approx(w, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_fused_step_is_the_plain_one(kind, channels_last):
+    """Over ten steps, with decay, for weights of every layout; ``foreach=False`` is one parameter after the other."""
+    torch.manual_seed(0)
+    fast = nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.Conv3d(8, 4, (1, 3, 3)), nn.Linear(5, 7))
+    if channels_last:
+        channels_last_(fast)
+    slow = copy.deepcopy(fast)
+    one = build_optimizer(fast, optimizer=kind, lr=0.05, weight_decay=0.02)
+    assert one.defaults["fused"]
+    plain = torch.optim.SGD if kind == "sgd" else torch.optim.AdamW
+    groups = [
+        {
+            "params": [p for p in slow.parameters() if (p.ndim > 1) == decays],
+            "weight_decay": 0.02 * (kind == "sgd" or decays),
+        }
+        for decays in (True, False)
+    ]
+    other = plain(groups, lr=0.05, foreach=False, fused=False, **({"momentum": 0.9} if kind == "sgd" else {}))
+    for _ in range(10):
+        for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        one.step()
+        other.step()
+    for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

@@ -99,8 +99,8 @@ def test_a_device_that_is_not_here_is_replaced_with_a_word(
     file.write_text(text)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert retrieval_module._device(copy) == ("cpu", None)
+    assert retrieval_module.device_of(copy) == ("cpu", None)
     assert "was trained on cuda, which is not there; evaluating on cpu (no GPU found)" in capsys.readouterr().err
     file.write_text(text.replace("device: cuda", "device: cpu"))
-    assert retrieval_module._device(copy) == ("cpu", torch.bfloat16)
+    assert retrieval_module.device_of(copy) == ("cpu", torch.bfloat16)
     assert capsys.readouterr().err == ""

@@ -1,0 +1,87 @@
+"""Every table at scale tiny, as it is typed; and killed in the middle and given again it ends the same."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(table: str, out: Path) -> list[str]:
+    return [sys.executable, "-m", "cacl", "reproduce", table, "--scale", "tiny", "--out", str(out)]
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Which file it is and when it was written, of all that ends a part."""
+    files = [*folder.glob("runs/*/finished.json"), *folder.glob("runs/*/encoder/*"), *folder.glob("results/*.json")]
+    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by the tables, as a user would."""
+    return tmp_path_factory.mktemp("tiny") / "out"
+
+
+@pytest.mark.parametrize(
+    ("table", "trainings", "numbers"),
+    [
+        ("table1", 6, 6 * 5),
+        ("table2", 4, 4 * 5),
+        ("table3", 3, 3 * 4),
+        ("table4", 4, 7 * 5),  # C3D, R3D and R(2+1)D on both sets, CACL* on one
+        ("table5", 4, 7 * 3),
+        ("fig3", 1, 3),
+    ],
+)
+def test_every_table_ends_with_ours_beside_the_papers(table: str, trainings: int, numbers: int, out: Path) -> None:
+    before = stamps(out)
+    ended = subprocess.run(command(table, out), env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{trainings} of {trainings} trainings" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"Page: {out / table}.html  Numbers: {out / table}.csv"
+    with (out / f"{table}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_paper = [row for row in rows if row["row"].startswith(("CACL", "SDP", "V-MoCo", "(Gq", "C3D", "R3D", "R(2"))]
+    made = [row for row in of_paper if row["ours"] and "different" not in row["row"]]
+    assert len(made) == numbers
+    assert not [row for row in rows if row["row"].startswith(("VCOP", "RSPNet", "DSM")) and row["ours"]]
+    assert (out / f"{table}.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    after = stamps(out)
+    assert {name: after[name] for name in before} == before  # other tables' parts are taken as they are
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command("table2", whole), env=ENVIRONMENT, check=True, capture_output=True)
+    kept: dict[str, tuple[int, int]] = {}
+    # in the third training; between that and the end of the trainings; among the evaluations
+    for pattern in ("runs/pairs3-*/config.yaml", "runs/cacl-*/metrics.jsonl", "results/retrieval-pairs2-*"):
+        child = subprocess.Popen(
+            command("table2", out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 1200
+        while not any(out.glob(pattern)):
+            assert time.monotonic() < until, pattern
+            assert child.poll() is None, f"ended before {pattern}"
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        now = stamps(out)
+        assert {name: now[name] for name in kept} == kept, "what was finished was done again"
+        kept = now
+    assert "runs/pairs2-c3d-ucf101-seed0/finished.json" in kept
+    ended = subprocess.run(command("table2", out), env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    now = stamps(out)
+    assert {name: now[name] for name in kept} == kept
+    assert (out / "table2.csv").read_bytes() == (whole / "table2.csv").read_bytes()

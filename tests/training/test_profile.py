@@ -1,0 +1,95 @@
+"""``--profile``: the training is the same bit for bit, the table adds up, the trace can be read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cacl.training import profile
+from cacl.training.pretrain import pretrain, resume
+from cacl.training.profile import Profile, time_table
+
+pytestmark = pytest.mark.usefixtures("quick_end")
+PARTS = ("waiting for data", "copy to the device", "augmentation", "backward", "optimiser", "momentum and queue")
+NETWORKS = ("G query, forward", "G key", "frame encoder", "T query, forward", "T key", "heads and losses, forward")
+
+
+def shares(text: str, title: str) -> dict[str, float]:
+    lines = text[text.index(title) :].splitlines()[1:]
+    found = {}
+    for line in lines:
+        row = re.match(r"  (\S.*?) +([\d.]+) ms +(-?[\d.]+) %", line)
+        if row is None:
+            break
+        found[row[1]] = float(row[3])
+    return found
+
+
+def test_a_profiled_training_is_the_same_and_tells_where_its_time_goes(
+    finished: Path,
+    squares: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    fingerprint: Callable[[Path], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("WARM", "TIMED", "TRACED"):
+        monkeypatch.setattr(profile, name, 1)
+    run = pretrain(squares, out=tmp_path / "run", settings=tiny, profile=True)
+    plain, profiled = fingerprint(finished), fingerprint(run.path)
+    traces = {"profile/frames.json", "profile/train.json"}
+    assert set(profiled.pop("files")) - traces == set(plain.pop("files"))
+    assert profiled == plain
+    log = (run.path / "log.txt").read_text()
+    clips, frames = shares(log, "train: where the time"), shares(log, "frames: where the time")
+    assert {*PARTS, *NETWORKS, "metrics"} < set(clips)
+    assert {*PARTS, "frame encoder query, forward", "frame encoder key", "metrics"} < set(frames)
+    for found in (clips, frames):
+        assert found.pop("whole step") == 100
+        assert sum(found.values()) == pytest.approx(100, abs=1)
+        assert all(share >= 0 for share in found.values())
+    events = json.loads((run.path / "profile" / "train.json").read_text())["traceEvents"]
+    names = [event.get("name") for event in events]
+    for name in (*PARTS, *NETWORKS):
+        assert name in names
+    assert any("conv" in str(name) for name in names)
+
+
+def test_a_resumed_run_can_be_profiled(finished: Path, squares: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    short = pretrain(squares, out=tmp_path / "run", settings=tiny)
+    assert not (short.path / "profile").exists()
+    resume(short.path, epochs=4, profile=True)
+    log = (short.path / "log.txt").read_text()
+    assert "train: where the time of a step goes, mean of 1 step" in log  # 4 steps, 3 to warm up
+
+
+def test_too_few_steps_are_said() -> None:
+    said: list[str] = []
+    with Profile(Path("nowhere"), name="train", device=torch.device("cpu"), say=said.append) as found:
+        found.step_done()
+    assert said == ["train: too short for a profile, which begins after 3 steps."]
+
+
+def test_without_a_folder_nothing_is_said_or_written() -> None:
+    said: list[str] = []
+    with Profile(None, name="train", device=torch.device("cpu"), say=said.append) as found:
+        for _ in range(40):
+            found.step_done()
+    assert said == []
+
+
+def test_the_table_by_hand() -> None:
+    table = time_table("title", {"a": 0.2, "b": 0.7}, 1.0, 10)
+    assert [line.split() for line in table.splitlines()] == [
+        ["title"],
+        ["a", "20.00", "ms", "20.0", "%"],
+        ["b", "70.00", "ms", "70.0", "%"],
+        ["everything", "else", "10.00", "ms", "10.0", "%"],
+        ["whole", "step", "100.00", "ms", "100.0", "%"],
+    ]
