@@ -69,13 +69,13 @@ def campaign(
 ) -> None:
     """Kill at least so many times, life after life. Raises LossError at the first loss; its files are kept."""
     victims = [*make_world(folder), reproduction(folder)]
-    pretraining = next(victim for victim in victims if victim.name == "pretrain")
-    first = undisturbed(pretraining, folder / "log")
-    shutil.copytree(pretraining.place, folder / "model")
-    _clear(pretraining)
-    whole = {pretraining.name: first}
+    chosen, whole = [victim for victim in victims if not only or victim.name in only], dict[str, Whole]()
+    if {"finetune", "evaluate"} & {victim.name for victim in chosen}:  # they need a finished run
+        pretraining = victims[0]
+        whole[pretraining.name] = undisturbed(pretraining, folder / "log")
+        shutil.copytree(pretraining.place, folder / "model")
+        _clear(pretraining)
     rng = np.random.default_rng(seed)
-    chosen = [victim for victim in victims if not only or victim.name in only]
     while counts.kills < kills:
         for victim in chosen:
             if counts.kills >= kills:
