@@ -6,12 +6,15 @@ is written over by the next one who writes the file.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cacl.errors import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what the system calls a disk without room
 
 
 @contextmanager

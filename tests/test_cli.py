@@ -266,3 +266,15 @@ def test_a_store_is_not_prepared_again(cacl: Command, squares: Path, tmp_path: P
     refused(cacl("prepare", tmp_path / "s", "--out", "t"), "is a store already")
     refused(cacl("pretrain", tmp_path / "s", "--config", settings), "frames of 24x32", "data.resize")
     assert not files_here()
+
+
+def test_a_disk_without_room_is_a_sentence_wherever_it_is_met(
+    cacl: Command, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for temporary files, for example."""
+
+    def full(**keywords: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/cacl-x")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    cacl("evaluate", finished, "--processes", 2).refused("/tmp/cacl-x could not be written", "No space left on device")

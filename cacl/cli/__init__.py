@@ -14,6 +14,7 @@ from cacl.cli import reproduce, doctor  # isort: skip
 from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
+from cacl.files import FULL
 
 __all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training",
            "videos", "weights"]  # fmt: skip
@@ -42,6 +43,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = printable(str(error.filename or "Something"))
+        print(f"{place} could not be written ({error.strerror}): make room, then go on.", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         from cacl.training.stop import Stopped
 

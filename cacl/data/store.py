@@ -6,7 +6,6 @@ without it is no store. It is made in a folder beside it; a run that was stopped
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from cacl.data.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.data.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.errors import UserError
+from cacl.files import FULL
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 
@@ -99,8 +99,7 @@ def _told(out: Path, partial: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        what = "the disk is full. Make room" if full else f"cannot be written ({error}). Mend that"
+        what = "the disk is full. Make room" if error.errno in FULL else f"cannot be written ({error}). Mend that"
         raise UserError(f"{out}: {what} and run the same command again: what is done is kept in {partial}.") from error
 
 

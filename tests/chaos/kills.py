@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from spawn import ended, kill, session, start, wait
-from victims import Victim, make_world, result, temporary
+from victims import Victim, make_world, reproduction, result, temporary
 
 MOST_KILLS = 8  # of one life; then it may live to its end
 SIGHTINGS = 10  # a kill may wait for so many files to be written
@@ -63,18 +64,18 @@ def campaign(
     counts: Counts,
     *,
     most: int = MOST_KILLS,
-    only: str | None = None,
+    only: Sequence[str] = (),
     say: bool = False,
 ) -> None:
     """Kill at least so many times, life after life. Raises LossError at the first loss; its files are kept."""
-    victims = make_world(folder)
+    victims = [*make_world(folder), reproduction(folder)]
     pretraining = next(victim for victim in victims if victim.name == "pretrain")
     first = undisturbed(pretraining, folder / "log")
     shutil.copytree(pretraining.place, folder / "model")
     _clear(pretraining)
     whole = {pretraining.name: first}
     rng = np.random.default_rng(seed)
-    chosen = [victim for victim in victims if only in (None, victim.name)]
+    chosen = [victim for victim in victims if not only or victim.name in only]
     while counts.kills < kills:
         for victim in chosen:
             if counts.kills >= kills:
@@ -91,7 +92,7 @@ def undisturbed(victim: Victim, log: Path) -> Whole:
     """Let it live."""
     victim.prepare()
     begun = time.monotonic()
-    status = wait(start(victim.words(), log))
+    status = wait(start(victim.words(), log, before=victim.begin))
     if status:
         raise LossError(f"{victim.name} ends with status {status} when nobody disturbs it: {_last(log)}")
     return Whole(result(victim), time.monotonic() - begun)
@@ -104,7 +105,7 @@ def live(victim: Victim, whole: Whole, rng: np.random.Generator, counts: Counts,
     leaders: list[int] = []
     for attempt in range(most + 1):
         words = victim.words()
-        leaders.append(start(words, log))
+        leaders.append(start(words, log, before=victim.begin))
         counts.resumes += attempt > 0
         status = wait(leaders[-1]) if attempt == most else _strike(victim, leaders[-1], whole.seconds, rng, counts)
         if status is None:

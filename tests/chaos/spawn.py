@@ -19,6 +19,7 @@ WARM = (
     "cacl.cli",
     "cacl.experiments.evaluate",
     "cacl.experiments.recognition",
+    "cacl.experiments.reproduce",
     "cacl.training.pretrain",
     "jinja2",
     "matplotlib.backends.backend_agg",

@@ -1,6 +1,6 @@
 """The commands that are killed: how each begins, how it goes on, and what of its result no kill may alter: everything.
 
-Another command is another ``Victim`` in ``make_world``.
+Another command is another ``Victim``, here.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Victim:
         stage: how far it had come when it was killed, read off what it left.
         prepare: called before each life.
         trains: whether it writes how many clips a second it saw.
+        begin: called in its process before it begins.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Victim:
     begun: Path | None = None
     prepare: Callable[[], None] = lambda: None
     trains: bool = True
+    begin: Callable[[], None] = lambda: None
 
     def words(self) -> list[str]:
         """What the user has to type now."""
@@ -182,6 +184,8 @@ def _content(path: Path, *, clock: bool) -> Any:
     if path.name == "report.html" and clock:
         assert content.rstrip().endswith(b"</html>"), path
         return "whole, with the curve of the clips a second"
+    if path.name == "manifest.json" and "stores" in path.parts:  # of videos that each life makes anew
+        return {key: value for key, value in json.loads(content).items() if key != "videos"}  # their sizes and times
     return hashlib.sha256(content).hexdigest()
 
 
@@ -231,3 +235,29 @@ def make_world(folder: Path) -> list[Victim]:
             trains=False,
         ),
     ]
+
+
+def reproduction(folder: Path) -> Victim:
+    """Three networks trained and measured on videos that it makes itself, smaller than ``--scale tiny``."""
+    out = folder / "reproduced"
+    words = ["reproduce", "table3", "--out", str(out)]
+    return Victim("reproduce", words, out, stage=stage_of_reproducing, begin=_smaller_than_tiny)
+
+
+def _smaller_than_tiny() -> None:
+    from cacl.experiments import reproduce_scale
+
+    settings = {key: value for key, value in PRETRAIN.items() if key != "model.network"}
+    reproduce_scale._TINY_PRETRAINING = {**settings, "optim.epochs": 2, "frames.optim.epochs": 1}
+    for videos in reproduce_scale.TINY_VIDEOS.values():
+        videos["videos_per_class"] = (1, 1)
+
+
+def stage_of_reproducing(folder: Path) -> str:
+    """Where the making of a table was."""
+    if not (folder / "videos" / "ucf101").exists():
+        return "making videos"
+    begun, done = (len([*folder.glob(f"runs/*/{name}")]) for name in ("config.yaml", "finished.json"))
+    if begun == done < 3:
+        return "between trainings"
+    return f"training {begun} of 3" if done < 3 else "measuring"
