@@ -73,7 +73,7 @@ def ended(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if done else None
 
 
-def wait(child: int, seconds: float = 300) -> int:
+def wait(child: int, seconds: float = 1800) -> int:
     """Its exit status. Raises TimeoutError for one that hangs, which is killed."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
