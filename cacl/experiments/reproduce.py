@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from cacl import __version__
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.report_paper import write_paper_page
 from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
@@ -102,7 +101,6 @@ def _plan(data: str | Path | None, scale: str, seeds: int) -> dict[str, Any]:
         "scale": scale,
         "data": "no folder" if data is None else str(Path(data).resolve()),
         "seeds": seeds,
-        "cacl": __version__,
         "settings": {"pretraining": dict(chosen.pretraining), "finetuning": dict(chosen.finetuning)},
     }
 
@@ -123,7 +121,7 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     other = [key for key in plan if before.get(key) != plan[key] and not (key == "seeds" and _more(before, plan))]
     if not other:
         return
-    if other[0] in ("settings", "cacl"):
+    if other == ["settings"]:
         raise UserError(f"{folder} was begun by another version of cacl, with other settings; choose another --out.")
     shown = [key for key in other if key != "settings"]
     had, asked = (", ".join(f"--{key} {content.get(key)}" for key in shown) for content in (before, plan))
@@ -180,10 +178,10 @@ def _notes(study: Study, table: PaperTable, seeds: int) -> list[str]:
         "All rows are trained with the same preset, videos, seeds and epochs. The frame encoder is trained once for "
         "each seed, on the frames of UCF101, and shared by all runs that need it."
     )
-    foreign = [on for row in table.rows if row.ours for on in row.paper if on != row.ours.videos]
-    if foreign:
-        named = ", ".join(dict.fromkeys(foreign))
-        notes.append(f"{named}: with networks that were pretrained on another data set (transfer), as the rows say.")
+    if any(on != row.ours.videos for row in table.rows if row.ours for on in row.paper):
+        notes.append(
+            "Transfer: networks are pretrained on what their row says, none on HMDB51, and measured on both sets."
+        )
     if seeds == 1:
         notes.append("One seed: how far the numbers spread is not known; --seeds 3 shows it.")
     if any(row.ours is None for row in table.rows):

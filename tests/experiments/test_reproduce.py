@@ -266,7 +266,7 @@ def test_the_folder_of_another_plan_is_refused(tmp_path: Path, monkeypatch: pyte
         reproduce("table1", scale="paper", data=root, out=out)
     asked = f"you asked for --scale paper, --data {root}"
     assert str(error.value).startswith(f"{out} was begun with --scale tiny, --data no folder; {asked}.")
-    (out / "plan.json").write_text(json.dumps({**plan, "cacl": "0.0.1"}))
+    (out / "plan.json").write_text(json.dumps({**plan, "settings": {}}))
     with pytest.raises(UserError, match="was begun by another version of cacl"):
         reproduce("table1", out=out)
     (out / "plan.json").write_text("[")

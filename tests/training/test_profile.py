@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from cacl.training import pretrain as training
 from cacl.training import profile
 from cacl.training.pretrain import pretrain, resume
 from cacl.training.profile import Profile, time_table
@@ -93,3 +95,22 @@ def test_the_table_by_hand() -> None:
         ["everything", "else", "10.00", "ms", "10.0", "%"],
         ["whole", "step", "100.00", "ms", "100.0", "%"],
     ]
+
+
+def test_the_flag_reaches_a_new_and_a_resumed_training(
+    cacl: Callable[..., Any], squares: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def note(verb: str) -> Callable[..., Any]:
+        def work(*words: Any, profile: bool, **rest: Any) -> Any:
+            asked.append((verb, profile))
+            return SimpleNamespace(path="run")
+
+        return work
+
+    for verb in ("pretrain", "resume"):
+        monkeypatch.setattr(training, verb, note(verb))
+    for words in ((squares,), (squares, "--profile"), ("--resume", "r"), ("--resume", "r", "--profile")):
+        assert cacl("pretrain", *words).status == 0
+    assert asked == [("pretrain", False), ("pretrain", True), ("resume", False), ("resume", True)]
