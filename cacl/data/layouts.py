@@ -8,6 +8,7 @@ file a line. Nothing here looks at a video.
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def own_lists(root: Path, split: int) -> Listing | None:
 
     Nobody named these, so whatever cannot be read as lists is passed over, but for ``videos.csv``.
     """
-    if (root / "videos.csv").is_file():
+    if os.path.isfile(root / "videos.csv"):  # Path.is_file raises where the folder may not be entered
         return read_lists(root / "videos.csv", split=split)
     try:
         below = sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir())

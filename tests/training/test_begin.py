@@ -71,7 +71,7 @@ def test_a_process_that_died_while_it_made_the_folder_blocks_nothing(
         with pytest.raises(Died):
             pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
     assert not (tmp_path / "r" / "config.yaml").exists()
-    monkeypatch.setattr(module, "_train", lambda run, new: run)
+    monkeypatch.setattr(module, "_train", lambda run, new, profile: run)
     run: Any = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=tiny)
     assert run.resolved.settings.method.pairs == ("gq_gk",)
     assert run.data["videos"] == str(squares)
