@@ -53,8 +53,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} could not be written ({error.strerror or error}): make room or check its folder, then go on; "
-            "what was saved before is whole."
+            f"{path} could not be written ({error.strerror or error}): make room, check its folder or name another "
+            "place, then give the command again; what was saved before is whole."
         ) from error
 
 

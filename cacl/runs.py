@@ -52,10 +52,10 @@ class RunFolder:
         """
         run, texts = cls(path), (json.dumps(dict(data), indent=2), json.dumps(environment(), indent=2))
         try:
-            _check_free(path, videos=data.get("videos", "VIDEOS"))
+            _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             with run:
-                _check_free(path, videos=data.get("videos", "VIDEOS"))  # nobody was faster
+                _check_free(path)  # nobody was faster
                 for name, text in zip(_BEGINNING, (*(f"{text}\n" for text in texts), resolved.to_yaml()), strict=True):
                     run.write(name, text)
         except OSError as error:
@@ -179,7 +179,7 @@ def _verb(path: Path) -> str:
         return "pretrain"
 
 
-def _check_free(path: Path, *, videos: str) -> None:
+def _check_free(path: Path) -> None:
     """Raise UserError where a folder holds more than what a process left that died before its run began."""
     if not path.exists():
         return
@@ -189,7 +189,7 @@ def _check_free(path: Path, *, videos: str) -> None:
     if "config.yaml" in names:
         raise UserError(
             f"{path} holds a run already. Continue it: cacl {_verb(path)} --resume {path}; "
-            f"or choose another --out for a new one: cacl {_verb(path)} {videos} --out {path}-2"
+            f"or choose another --out for a new one, for example {path}-2"
         )
     left = {LOCK, *_BEGINNING, *map(partial_name, _BEGINNING)}
     if names and (LOCK not in names or not names <= left):

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cacl import cli
 from cacl.data.encode import write_video
+
+hypothesis.settings.register_profile("cacl", deadline=None)  # no test measures time
+hypothesis.settings.load_profile("cacl")
 
 FRAMES = 60
 HEIGHT, WIDTH = 96, 128

@@ -65,14 +65,14 @@ def one_of_them(*, go_on: str) -> Iterator[None]:
         raise typer.Exit(LOST) from None
 
 
-def check_count(count: int | None) -> int:
+def check_count(count: int | None, *, option: str = "--processes") -> int:
     """How many processes to start here: 1 for none. Raises UserError for a number that cannot be."""
     if count is not None and count < 1:
-        raise UserError(f"--processes is {count}; it must be 1 or more.")
+        raise UserError(f"{option} is {count}; it must be 1 or more.")
     if not started_by_another():
         return count or 1
     if count is not None and str(count) != os.environ["WORLD_SIZE"]:
-        raise UserError(f"--processes is {count}, but torchrun started {os.environ['WORLD_SIZE']}; leave it out.")
+        raise UserError(f"{option} is {count}, but torchrun started {os.environ['WORLD_SIZE']}; leave it out.")
     return 1
 
 

@@ -52,7 +52,10 @@ def pretrain(
         resume = out  # what is given beside it is in the run already
     elif resume is not None:
         _check_resume(context, resume)
-    count = several.check_count(gpus if processes is None else processes)
+    if processes is None and gpus is not None:
+        count = several.check_count(gpus, option="--gpus")
+    else:
+        count = several.check_count(processes)
     if count > 1 and not print_config:
         raise typer.Exit(several.run_processes(count, run=resume or out))
 

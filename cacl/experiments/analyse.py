@@ -67,6 +67,8 @@ def analyse(
         check_projection(projection)  # before anything is computed
     device = _device(main)
     method, steps = trained_method(main, device=device)
+    if main.finished is None:
+        say(f"{main.path} is not finished: this is what it is after {steps} steps.")
     data = _open(main, videos, lists, split)
     train, test, how = _sides(data)
     folder = main.path / "analysis"

@@ -99,6 +99,8 @@ def classify(
     target = None if out is None else Path(out)
     if target is not None and target.suffix.lower() not in (".csv", ".json"):
         raise UserError(f"{target}: a table ends in .csv or .json.")
+    if target is not None and not target.parent.is_dir():  # before hours of work, not after
+        raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
     classifier = Classifier.load(run)
     data = _open_videos(Path(videos), classifier, progress)
     entries = data.catalog.videos
@@ -120,10 +122,7 @@ def classify(
         notes += trained_on_notes(Path(run), known, data.catalog.root, what="videos with a label", head=True)
     found = Classified(rows, (*data.catalog.skipped, *told.skipped), "\n".join(note for note in notes if note))
     if target is not None:
-        try:
-            write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())
-        except OSError as error:
-            raise UserError(f"{target} could not be written ({error.strerror}); choose another --out.") from error
+        write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())
     return found
 
 

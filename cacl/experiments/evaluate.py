@@ -50,9 +50,11 @@ def evaluate(
     """
     join()
     main = Run(run)
-    if main.finished is None:
-        raise UserError(f"{main.path} is not finished; continue it: cacl pretrain --resume {main.path}")
-    others = _distinct_names(main, [Run(other) for other in beside])
+    runs = [main, *map(Run, beside)]
+    for each in runs:
+        if each.finished is None:
+            raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
+    others = _distinct_names(main, runs[1:])
     command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
     with RunFolder(main.path, owner=is_first()):
         data, split = _labelled(main, videos, lists, split)

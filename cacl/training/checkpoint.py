@@ -77,6 +77,24 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def check_damage(folder: Path) -> str:
+    """What to tell where checkpoints are damaged and an older one is used; empty where all are whole.
+
+    Raises:
+        UserError: there are checkpoints, and none is whole: to begin anew is for the user to decide.
+    """
+    damaged = [path.name for path in sorted(folder.glob("step-*")) if not _complete(path)]
+    if not damaged:
+        return ""
+    whole = newest_checkpoint(folder)
+    if whole is None:
+        raise UserError(
+            f"{folder}: no checkpoint is whole ({', '.join(damaged)}); put back a copy, or remove the folder to begin "
+            "this stage anew."
+        )
+    return f"Damaged, not used: {', '.join(damaged)} in {folder}; goes on from {whole.name}."
+
+
 def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
     """(steps done, state) of a complete checkpoint; nothing in the file is executed.
 

@@ -96,7 +96,7 @@ def test_a_run_is_not_written_over(copy: Path, tiny: dict[str, Any], squares: Pa
     with pytest.raises(UserError) as caught:
         pretrain(squares, out=copy, settings=tiny)
     assert f"cacl pretrain --resume {copy}" in str(caught.value)
-    assert f"cacl pretrain {squares} --out {copy}-2" in str(caught.value)
+    assert f"choose another --out for a new one, for example {copy}-2" in str(caught.value)
     assert before == {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
 
 

@@ -67,6 +67,14 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 
+def test_a_finished_run_whose_checkpoint_is_damaged_is_not_trained_anew(copy: Path) -> None:
+    (checkpoint,) = (copy / "checkpoints" / "train").glob("step-*")
+    (checkpoint / "state.pt").write_bytes(b"xx")
+    with pytest.raises(UserError, match="no checkpoint is whole"):
+        resume(copy, epochs=3)
+    assert (checkpoint / "state.pt").read_bytes() == b"xx"
+
+
 def test_other_settings_are_refused_with_both_values(copy: Path) -> None:
     before = (copy / "config.yaml").read_bytes()
     with pytest.raises(UserError) as caught:
