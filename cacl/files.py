@@ -7,10 +7,12 @@ is written over by the next one who writes the file.
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cacl.errors import UserError
 
@@ -44,6 +46,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """A small file; text as UTF-8, with ``?`` for the bytes of a file name that are no text. Raises UserError."""
     with whole(path) as partial:
         partial.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+
+
+def write_synced(file: Path, content: bytes) -> None:
+    """A file in a folder that is not yet in its place: what is written is on the disk before it is renamed."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is missing or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

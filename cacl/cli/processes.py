@@ -65,8 +65,9 @@ def one_of_them(*, go_on: str) -> Iterator[None]:
         raise typer.Exit(LOST) from None
 
 
-def check_count(count: int | None, *, option: str = "--processes") -> int:
+def check_count(processes: int | None, gpus: int | None = None) -> int:
     """How many processes to start here: 1 for none. Raises UserError for a number that cannot be."""
+    option, count = ("--gpus", gpus) if processes is None and gpus is not None else ("--processes", processes)
     if count is not None and count < 1:
         raise UserError(f"{option} is {count}; it must be 1 or more.")
     if not started_by_another():

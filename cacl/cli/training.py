@@ -52,10 +52,7 @@ def pretrain(
         resume = out  # what is given beside it is in the run already
     elif resume is not None:
         _check_resume(context, resume)
-    if processes is None and gpus is not None:
-        count = several.check_count(gpus, option="--gpus")
-    else:
-        count = several.check_count(processes)
+    count = several.check_count(processes, gpus)
     if count > 1 and not print_config:
         raise typer.Exit(several.run_processes(count, run=resume or out))
 

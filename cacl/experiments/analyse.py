@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.catalog import Catalog
 from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
+from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole
 from cacl.runs import RunFolder
 from cacl.training.auto import check_device, device_auto
@@ -75,7 +75,7 @@ def analyse(
     folder.mkdir(exist_ok=True)
     subject = Subject(main, method, data, train, test, folder, device, seed, projection)
     about = {"steps": steps, "videos": str(data.catalog.root), "tested on": how, "test videos": len(test), "seed": seed}
-    if known := _trained_on(main, data, test):
+    if known := trained_on(main.path, data.videos(test), data.catalog.root):
         about["trained on"] = known
         say(f"The run was trained on {known} of these {len(test)} videos: the results are better than on unseen ones.")
     results = _earlier(folder / "results.json", about)
@@ -124,15 +124,6 @@ def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
         return [], every, "all videos"
     say(f"{data.catalog.root} has no test part: every fifth video is set apart ({len(test)} of {len(every)}).")
     return [i for i in every if i not in set(test)], test, "every fifth video"
-
-
-def _trained_on(run: Run, data: Dataset, test: list[int]) -> int:
-    """How many of the test videos the run was trained on, by their files."""
-    root = Path(RunFolder(run.path).data["videos"])
-    own = Catalog.read_csv(run.path / "videos.csv", root=root if root.is_dir() else root.parent)
-    split = "train" if any(video.split == "train" for video in own.videos) else None
-    mine = {(own.root / v.path).resolve() for v in own.videos if v.split == split or split is None}
-    return sum((data.catalog.root / video.path).resolve() in mine for video in data.videos(test))
 
 
 def _device(run: Run) -> str:

@@ -86,6 +86,18 @@ class Cost:
         return text
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the parts of an estimate are asked: arguments of ``estimate``, the videos of each set, and the device."""
+
+    study: Study
+    table: PaperTable
+    counts: Mapping[SetName, tuple[int, int]]
+    seeds: int
+    device: str
+    say: Callable[[str], None]
+
+
 def estimate(table: PaperTable, study: Study, seeds: int, *, say: Callable[[str], None] = lambda text: None) -> Cost:
     """Count the steps that are missing, and measure one of each kind.
 
@@ -96,11 +108,8 @@ def estimate(table: PaperTable, study: Study, seeds: int, *, say: Callable[[str]
     """
     device, found = device_auto()
     counts = {on: count_videos(place) for on, place in study.places.items()}
-    items = [
-        *_pretrainings(study, table, counts, seeds, device, say),
-        *_finetunings(study, table, counts, seeds, device, say),
-        *_embeddings(study, table, counts, seeds, device, say),
-    ]
+    work = _Work(study, table, counts, seeds, device, say)
+    items = [*_pretrainings(work), *_finetunings(work), *_embeddings(work)]
     name = torch.cuda.get_device_name() if device == "cuda" else "this processor" if device == "cpu" else found
     return Cost(name, device != "cpu", tuple(items))
 
@@ -114,92 +123,73 @@ def count_videos(place: Place) -> tuple[int, int]:
     return parts.count("train") or len(parts), len(parts)
 
 
-def _pretrainings(
-    study: Study,
-    table: PaperTable,
-    counts: Mapping[SetName, tuple[int, int]],
-    seeds: int,
-    device: str,
-    say: Callable[[str], None],
-) -> Iterator[Item]:
+def _pretrainings(work: _Work) -> Iterator[Item]:
     missing = [
         (wanted, seed)
-        for wanted in table.pretrainings
-        for seed in range(seeds)
-        if not (study.run_path(wanted, seed) / "finished.json").exists()
+        for wanted in work.table.pretrainings
+        for seed in range(work.seeds)
+        if not (work.study.run_path(wanted, seed) / "finished.json").exists()
     ]
     needy = {seed for wanted, seed in missing if wanted.uses_transformer}
-    without = sum(study.frame_encoder(seed) is None for seed in needy)
+    without = sum(work.study.frame_encoder(seed) is None for seed in needy)
     if without:
-        settings = _settings(study.scale, missing[0][0])
+        settings = _settings(work.study.scale, missing[0][0])
         optim = settings.frames.optim
         assert optim.epochs != "auto"
-        say("Measuring a step of MoCo on frames …")
-        steps = optim.epochs * max(1, int(counts["UCF101"][0] * FRAMES_A_VIDEO) // optim.batch_size)
-        yield _item("frame encoder, UCF101", without, steps, frames_step(settings, device), optim.batch_size)
+        work.say("Measuring a step of MoCo on frames …")
+        steps = optim.epochs * max(1, int(work.counts["UCF101"][0] * FRAMES_A_VIDEO) // optim.batch_size)
+        yield _item("frame encoder, UCF101", without, steps, frames_step(settings, work.device), optim.batch_size)
     for wanted, times in Counter(wanted for wanted, _ in missing).items():
-        settings = _settings(study.scale, wanted)
+        settings = _settings(work.study.scale, wanted)
         assert settings.optim.epochs != "auto"
-        say(f"Measuring a step of {wanted.method} with {wanted.network} …")
-        steps = settings.optim.epochs * max(1, counts[wanted.videos][0] // settings.optim.batch_size)
+        work.say(f"Measuring a step of {wanted.method} with {wanted.network} …")
+        steps = settings.optim.epochs * max(1, work.counts[wanted.videos][0] // settings.optim.batch_size)
         what = f"{wanted.method}, {wanted.network}, {wanted.videos}"
-        yield _item(what, times, steps, pretrain_step(settings, device), settings.optim.batch_size)
+        yield _item(what, times, steps, pretrain_step(settings, work.device), settings.optim.batch_size)
 
 
-def _finetunings(
-    study: Study,
-    table: PaperTable,
-    counts: Mapping[SetName, tuple[int, int]],
-    seeds: int,
-    device: str,
-    say: Callable[[str], None],
-) -> Iterator[Item]:
-    if table.evaluation != "recognition":
+def _finetunings(work: _Work) -> Iterator[Item]:
+    if work.table.evaluation != "recognition":
         return
-    tuning = resolve_finetune(preset=study.scale.preset, flags=study.scale.finetuning).settings
+    tuning = resolve_finetune(preset=work.study.scale.preset, flags=work.study.scale.finetuning).settings
     assert tuning.optim.epochs != "auto"
     missing = Counter[tuple[Pretraining, SetName]](
         (wanted, on)
-        for wanted, on, seed in _evaluations(table, seeds)
-        if not study.result_path("recognition", wanted, on, seed).exists()
+        for wanted, on, seed in _evaluations(work.table, work.seeds)
+        if not work.study.result_path("recognition", wanted, on, seed).exists()
     )
     times = dict[str, StepTime]()
     for (wanted, on), often in missing.items():
         if wanted.network not in times:
-            say(f"Measuring a step of fine-tuning {wanted.network} …")
-            times[wanted.network] = finetune_step(_settings(study.scale, wanted), tuning, device)
-        steps = len(study.scale.splits) * tuning.optim.epochs * max(1, counts[on][0] // tuning.optim.batch_size)
+            work.say(f"Measuring a step of fine-tuning {wanted.network} …")
+            times[wanted.network] = finetune_step(_settings(work.study.scale, wanted), tuning, work.device)
+        steps = (
+            len(work.study.scale.splits) * tuning.optim.epochs * max(1, work.counts[on][0] // tuning.optim.batch_size)
+        )
         what = f"fine-tuning, {wanted.network}, {wanted.videos} → {on}"
         yield _item(what, often, steps, times[wanted.network], tuning.optim.batch_size)
 
 
-def _embeddings(
-    study: Study,
-    table: PaperTable,
-    counts: Mapping[SetName, tuple[int, int]],
-    seeds: int,
-    device: str,
-    say: Callable[[str], None],
-) -> Iterator[Item]:
+def _embeddings(work: _Work) -> Iterator[Item]:
     """Clips through frozen networks: all of a data set for retrieval and recognition, else too few to count."""
-    if table.evaluation not in ("retrieval", "recognition"):
+    if work.table.evaluation not in ("retrieval", "recognition"):
         return
     passes, networks, untrained = Counter[tuple[str, SetName]](), dict[str, Pretraining](), set[Path]()
-    for wanted, on, seed in _evaluations(table, seeds):
+    for wanted, on, seed in _evaluations(work.table, work.seeds):
         networks[wanted.network] = wanted
-        if not study.result_path(table.evaluation, wanted, on, seed).exists():
+        if not work.study.result_path(work.table.evaluation, wanted, on, seed).exists():
             passes[wanted.network, on] += 1
-        file = study.untrained_path(wanted, on, seed)
-        if table.evaluation == "retrieval" and file not in untrained and not file.exists():
+        file = work.study.untrained_path(wanted, on, seed)
+        if work.table.evaluation == "retrieval" and file not in untrained and not file.exists():
             untrained.add(file)
             passes[wanted.network, on] += 2  # BatchNorm as initialised, and with statistics
     times = dict[str, StepTime]()
     for (network, on), often in passes.items():
         if network not in times:
-            say(f"Measuring clips through {network} …")
-            times[network] = embedding_time(_settings(study.scale, networks[network]), device)
+            work.say(f"Measuring clips through {network} …")
+            times[network] = embedding_time(_settings(work.study.scale, networks[network]), work.device)
         what = f"evaluation, {network}, {on} ({CLIPS} clips a video)"
-        yield Item(what, often, counts[on][1] * CLIPS, times[network].seconds, training=False)
+        yield Item(what, often, work.counts[on][1] * CLIPS, times[network].seconds, training=False)
 
 
 def _evaluations(table: PaperTable, seeds: int) -> Iterator[tuple[Pretraining, SetName, int]]:

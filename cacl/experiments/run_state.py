@@ -13,6 +13,7 @@ from cacl.data.dataset import Dataset
 from cacl.data.frames import SampledFrames
 from cacl.data.sources import DecodedVideos
 from cacl.errors import UserError
+from cacl.files import read_object
 from cacl.runs import RunFolder
 from cacl.training.auto import samples_per_video
 from cacl.training.checkpoint import newest_checkpoint
@@ -36,7 +37,7 @@ def run_facts(path: Path) -> dict[str, Any] | None:
         return None if none else {"kind": "run", "state": "never begun", "go on": "give the same command again"}
     if not (path / "data.json").is_file():
         return None  # somebody else's config.yaml
-    verb = str(_json(path / "data.json").get("verb", "pretrain"))
+    verb = str(read_object(path / "data.json").get("verb", "pretrain"))
     checkpoints = sorted(p for p in (path / "checkpoints").glob("*") if p.is_dir())
     steps = {stage.name: _step(newest) for stage in checkpoints if (newest := newest_checkpoint(stage)) is not None}
     facts: dict[str, Any] = {"kind": "run", "verb": verb, "state": ""}
@@ -48,11 +49,11 @@ def run_facts(path: Path) -> dict[str, Any] | None:
     facts["parts"] = {part.name: "done" if (part / "result.json").is_file() else "begun" for part in parts}
     if (path / "videos.csv").is_file():
         facts["videos"] = _catalog(path).summary()
-    facts["data"] = _json(path / "data.json").get("videos")
+    facts["data"] = read_object(path / "data.json").get("videos")
     facts["stages"] = {n: {"step": step} | ({"of": totals[n]} if n in totals else {}) for n, step in steps.items()}
-    facts["cacl"] = _json(path / "environment.json").get("cacl")
+    facts["cacl"] = read_object(path / "environment.json").get("cacl")
     facts["state"] = _state(path, steps, totals, last="finished.json" if verb == "pretrain" else "results.json")
-    facts["warnings"] = _json(path / "finished.json").get("warnings", [])
+    facts["warnings"] = read_object(path / "finished.json").get("warnings", [])
     if facts["state"].startswith("stopped"):
         facts["go on"] = f"cacl {verb} --resume {path}"
     return {key: value for key, value in facts.items() if value not in (None, [], {})}
@@ -100,7 +101,7 @@ def _totals(path: Path) -> dict[str, int]:
 
 
 def _catalog(path: Path) -> Catalog:
-    return Catalog.read_csv(path / "videos.csv", root=str(_json(path / "data.json").get("videos", "")))
+    return Catalog.read_csv(path / "videos.csv", root=str(read_object(path / "data.json").get("videos", "")))
 
 
 def _state(path: Path, steps: dict[str, int], totals: dict[str, int], *, last: str) -> str:
@@ -133,12 +134,3 @@ def _holder(path: Path) -> str | None:
 
 def _step(checkpoint: Path) -> int:
     return int(json.loads((checkpoint / "manifest.json").read_text())["step"])
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing or damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -44,6 +44,11 @@ def trained_on_notes(
     return notes
 
 
+def trained_on(model: Path, test: Sequence[Video], root: Path) -> int:
+    """How many of these videos the encoder was trained on, with labels or without; arguments as above."""
+    return max((_seen(catalog, test, root) for _, catalog, _ in _trainings(model, head=False)), default=0)
+
+
 def _seen(catalog: Catalog, test: Sequence[Video], root: Path) -> int:
     """How many of the test videos a catalog has."""
     own = catalog.root.resolve()

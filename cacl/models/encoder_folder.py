@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cacl.errors import UserError
+from cacl.files import write_synced
 
 VERSION = 1
 Kind = Literal["encoder", "classifier"]
@@ -56,7 +57,7 @@ def write_encoder_folder(
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         for name, content in files.items():
-            _write_synced(new / name, content)
+            write_synced(new / name, content)
         _sync_folder(new)
         # a folder that is not empty cannot be renamed over: between the two renames _recover finds the old one
         if folder.exists():
@@ -149,13 +150,6 @@ def _recover(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.rename(folder)
-
-
-def _write_synced(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

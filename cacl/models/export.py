@@ -14,7 +14,6 @@ import copy
 import importlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cacl.errors import UserError, did_you_mean
+from cacl.files import write_synced
 from cacl.models.encoder import Encoder
 from cacl.models.state_file import with_config
 
@@ -86,7 +86,7 @@ def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exporte
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(part, _content(encoder, to))
+        write_synced(part, _content(encoder, to))
         difference, largest = _compare(encoder, _reader(part, to, encoder))
         if not difference <= TOLERANCE * max(1, largest):  # not a number is no success
             raise UserError(
@@ -196,10 +196,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _write_synced(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())

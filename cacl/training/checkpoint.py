@@ -60,15 +60,6 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return final
 
 
-def tidy_checkpoints(folder: Path) -> None:
-    """Remove what a process left that was killed while it saved, or before it had removed the older ones."""
-    newest = newest_checkpoint(folder)
-    if newest is not None:
-        _remove_older(folder, newest)
-    for leftover in folder.glob("partial-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint, or None."""
     for candidate in sorted(folder.glob("step-*"), reverse=True):
@@ -77,22 +68,28 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def check_damage(folder: Path) -> str:
-    """What to tell where checkpoints are damaged and an older one is used; empty where all are whole.
+def tidy_checkpoints(folder: Path) -> list[str]:
+    """Keep the newest complete checkpoint alone: kills leave older ones and unfinished ones.
+
+    Returns:
+        Names of checkpoints that were damaged, and are removed with the rest.
 
     Raises:
         UserError: there are checkpoints, and none is whole: to begin anew is for the user to decide.
     """
-    damaged = [path.name for path in sorted(folder.glob("step-*")) if not _complete(path)]
-    if not damaged:
-        return ""
-    whole = newest_checkpoint(folder)
-    if whole is None:
+    found = sorted(folder.glob("step-*"))
+    whole = [path for path in found if _complete(path)]
+    damaged = [path.name for path in found if path not in whole]
+    if damaged and not whole:
         raise UserError(
             f"{folder}: no checkpoint is whole ({', '.join(damaged)}); put back a copy, or remove the folder to begin "
             "this stage anew."
         )
-    return f"Damaged, not used: {', '.join(damaged)} in {folder}; goes on from {whole.name}."
+    if whole:
+        _remove_older(folder, whole[-1])
+    for leftover in folder.glob("partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return damaged
 
 
 def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:

@@ -27,7 +27,7 @@ from cacl.methods.batch import StepOutput, ViewBatch, joined
 from cacl.models.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
 from cacl.runs import Metrics
 from cacl.sections import section, waited
-from cacl.training.checkpoint import check_damage, load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
+from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
 from cacl.training.distributed import any_wants, average_gradients
 from cacl.training.numbers import StepNumbers
 from cacl.training.profile import Profile
@@ -280,10 +280,8 @@ def _state(stage: Stage, scaler: torch.amp.GradScaler) -> dict[str, Any]:
 
 def _restore(stage: Stage, scaler: torch.amp.GradScaler) -> int:
     """Load the newest complete checkpoint; the number of steps done, 0 without one."""
-    if is_first():
-        if damage := check_damage(stage.checkpoints):
-            stage.say(damage)
-        tidy_checkpoints(stage.checkpoints)
+    if is_first() and (damaged := tidy_checkpoints(stage.checkpoints)):
+        stage.say(f"{stage.checkpoints}: {', '.join(damaged)} was damaged and is not used; another checkpoint is.")
     path = first_alone(lambda: newest_checkpoint(stage.checkpoints))
     if len(set(everyones(None if path is None else path.name))) > 1:
         raise UserError(f"{stage.checkpoints}: not every process sees the same files; put the run on a shared disk.")

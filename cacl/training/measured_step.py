@@ -111,26 +111,16 @@ def _measured(
         channels_last_(method)
     few = CPU_FRAMES if isinstance(method, FrameMoCo) else CPU_CLIPS
     clips = min(batch, few) if device == "cpu" else batch
-    while (seconds := _tried(method, make_views, settings, clips, device)) is None:
+    while True:
+        try:
+            seconds = _seconds(_step(method, make_views, settings, clips, device), device)
+        except torch.OutOfMemoryError:
+            if clips < 2 * CPU_CLIPS:
+                raise
+        else:
+            return StepTime(seconds * batch / clips, clips)
         clips //= 2
-        torch.cuda.empty_cache()  # here nothing of the step that failed is held any more
-    return StepTime(seconds * batch / clips, clips)
-
-
-def _tried(
-    method: CACL | FrameMoCo | Classify,
-    make_views: Callable[[ClipBatch], ViewBatch],
-    settings: Settings,
-    clips: int,
-    device: str,
-) -> float | None:
-    """Seconds of a step with so many clips, None where the memory does not hold them."""
-    try:
-        return _seconds(_step(method, make_views, settings, clips, device), device)
-    except torch.OutOfMemoryError:
-        if clips < 2 * CPU_CLIPS:
-            raise
-        return None
+        torch.cuda.empty_cache()  # here, behind the handler, nothing of the step that failed is held any more
 
 
 def _step(

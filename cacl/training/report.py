@@ -23,7 +23,7 @@ from cacl.evaluation.previews import PreviewRow, preview_rows, rows_from_json, r
 from cacl.evaluation.report import RunPage, Setting, write_page
 from cacl.evaluation.report_analysis import read_analysis
 from cacl.evaluation.results import write_results
-from cacl.files import write_whole
+from cacl.files import read_object, write_whole
 from cacl.runs import RunFolder
 from cacl.training.run import Run
 
@@ -63,7 +63,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     train = [row for row in rows if row["kind"] == "train"]
     frames = [{**row, "kind": "train"} for row in rows if row["kind"] == "frames"]
     steps = about.get("steps", train[-1]["step"] if train else 0)
-    measured = _read_json(path / RETRIEVAL) if results.get("retrieval") else {}
+    measured = read_object(path / RETRIEVAL) if results.get("retrieval") else {}
     analysis = read_analysis(path / "analysis", steps=int(steps))
     warnings = [*results.get("notes", []), *about.get("warnings", [])]
     if finished is None:
@@ -169,15 +169,6 @@ def _measured(measured: Mapping[str, Any]) -> str:
         return ""
     part = {"val": "validation"}.get(str(measured.get("part")), "test")
     return f"{measured.get('queries')} {part} videos query {measured.get('gallery')} of {measured.get('videos')}."
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing or damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _picture(path: Path) -> NDArray[np.uint8] | None:

@@ -196,7 +196,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "_write_synced", full)
+    monkeypatch.setattr(export, "write_synced", full)
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
         export_encoder(encoder, tmp_path / "e.safetensors", to="safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.pt2"]

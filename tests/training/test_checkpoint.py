@@ -18,7 +18,6 @@ import torch
 from cacl.errors import UserError
 from cacl.training import checkpoint
 from cacl.training.checkpoint import (
-    check_damage,
     load_checkpoint,
     newest_checkpoint,
     save_checkpoint,
@@ -256,12 +255,13 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path):
 
 
 def test_damage_is_told_and_never_begins_anew_by_itself(tmp_path):
-    assert check_damage(tmp_path / "none") == ""
     save_checkpoint(tmp_path, 3, state(3))
-    assert check_damage(tmp_path) == ""
+    assert tidy_checkpoints(tmp_path) == []
     save_checkpoint(tmp_path / "other", 5, state(5)).rename(tmp_path / "step-00000005")
     (tmp_path / "step-00000005" / "state.pt").write_bytes(b"xx")
-    assert check_damage(tmp_path) == f"Damaged, not used: step-00000005 in {tmp_path}; goes on from step-00000003."
-    (tmp_path / "step-00000003" / "state.pt").unlink()
-    with pytest.raises(UserError, match=r"no checkpoint is whole \(step-00000003, step-00000005\); put back a copy"):
-        check_damage(tmp_path)
+    assert tidy_checkpoints(tmp_path) == ["step-00000005"]
+    check(tmp_path, 3)
+    (tmp_path / "step-00000003" / "state.pt").write_bytes(b"xx")
+    with pytest.raises(UserError, match=r"no checkpoint is whole \(step-00000003\); put back a copy"):
+        tidy_checkpoints(tmp_path)
+    assert (tmp_path / "step-00000003").exists()
