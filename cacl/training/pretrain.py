@@ -20,7 +20,7 @@ from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values, check_device, device_auto, set_tf32
+from cacl.training.auto import auto_values, channels_last, check_device, device_auto, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
@@ -276,7 +276,7 @@ def _check_precision(resolved: Resolved) -> None:
 def _precision(settings: Settings, device: str) -> PrecisionChoice:
     size, frames = settings.augment.size, settings.data.frames
     network = initial_network(settings).to(device)
-    if settings.run.channels_last:
+    if channels_last(settings.run, device):
         channels_last_(network)
     models: list[tuple[torch.nn.Module, Sequence[int]]] = [
         (network, (settings.optim.batch_size, 3, frames, size, size))
