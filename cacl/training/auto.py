@@ -107,6 +107,18 @@ def channels_last_auto(device: str) -> tuple[bool, str]:
     return True, "the layout that fast convolutions want on this device"
 
 
+def machine_choices(run: Run, *, workers: int) -> str:
+    """How a run uses this machine, in a sentence that says where the reasons are.
+
+    Args:
+        run: without ``auto``.
+        workers: ``data.workers``.
+    """
+    layout = ", channels last" if run.channels_last else ""
+    threads = f"{run.threads} thread{'s' * (run.threads != 1)}, {workers} worker{'s' * (workers != 1)}"
+    return f"On {run.device} in {run.precision}{layout}, {threads}; why: config.yaml."
+
+
 def channels_last(run: Run, device: str) -> bool:
     """``run.channels_last`` on this device, also before ``auto`` was worked out."""
     return channels_last_auto(device)[0] if run.channels_last == "auto" else run.channels_last

@@ -20,7 +20,7 @@ from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values, channels_last, check_device, device_auto, set_tf32
+from cacl.training.auto import auto_values, channels_last, check_device, device_auto, machine_choices, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
@@ -218,6 +218,7 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         frame_encoder = None
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)

@@ -93,6 +93,13 @@ def test_the_layout_follows_the_device_unless_it_is_set(device: str, chosen: boo
     assert auto.channels_last(run.model_copy(update={"channels_last": not chosen}), device) is not chosen
 
 
+def test_a_run_says_how_it_uses_the_machine():
+    resolved = small("run.device=cpu", "run.threads=1", "data.workers=2", "run.precision=bfloat16")
+    run = resolved.with_auto(auto_values(resolved.settings, videos=100)).settings.run
+    said = "On cpu in bfloat16, channels last, 1 thread, 2 workers; why: config.yaml."
+    assert auto.machine_choices(run, workers=2) == said
+
+
 def test_the_chosen_layout_is_written_down():
     assert auto_values(small("run.device=cpu").settings, videos=100)["run.channels_last"][0] is True
 
