@@ -1,6 +1,6 @@
 """``cacl reproduce TABLE``: train what is missing, evaluate, and put ours beside the paper's row.
 
-Everything is in one folder that the tables share: ``plan.json`` (scale, data, settings, seeds), ``runs/``,
+Everything is in one folder that the tables share: ``plan.json`` (scale, data, settings), ``runs/``,
 ``finetuned/``, ``results/`` (a file for each evaluation), and of every table ``.json``, ``.csv`` and ``.html``. Given
 again, the same command goes on where it was.
 """
@@ -19,7 +19,7 @@ from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
 from cacl.experiments.reproduce_table import Measured, table_csv, table_results
-from cacl.files import write_whole
+from cacl.files import read_object, write_whole
 from cacl.runs import RunFolder
 from cacl.training.run import Run
 
@@ -41,14 +41,16 @@ def reproduce(
         data: for ``paper``, the folder that holds the official data sets, a folder each (``ucf101``, ``hmdb51``,
             ``kinetics400``) with their lists.
         scale: ``paper``, the paper's recipe; or ``tiny``, which makes its own videos and takes minutes.
-        seeds: so many trainings of every row, with the seeds 0, 1, …; the numbers are their mean.
+        seeds: so many trainings of every row, with the seeds 0, 1, …; the numbers are their mean. What is there of
+            fewer is taken as it is.
         out: where everything goes, by default ``runs/reproduce-SCALE``; other tables of the same plan share it.
 
     Returns:
         What ``out/TABLE.json`` holds: as of :mod:`cacl.experiments.reproduce_table`.
 
     Raises:
-        UserError: an unknown table or scale, data sets that are missing, or an ``out`` that another plan made.
+        UserError: an unknown table or scale, data sets that are missing, an ``out`` that another plan made, or that
+            has this table of more seeds.
         Stopped: SIGTERM or Ctrl-C in a training; the same call goes on.
     """
     paper, study = prepared(table, data=data, scale=scale, seeds=seeds, out=out)
@@ -58,7 +60,7 @@ def reproduce(
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --out.") from error
     with study.folder as run:
-        _write_plan(run, _plan(data, scale, seeds))
+        _write_plan(run, _plan(data, scale))
         if scale == "tiny":
             study = replace(study, places=tiny_places(folder / "videos", paper.needed_sets, say=run.log))
         results = _made(study, paper, seeds)
@@ -90,23 +92,23 @@ def prepared(
         )
     places = {} if data is None else paper_places(Path(data), paper.needed_sets)
     folder = Path("runs") / f"reproduce-{scale}" if out is None else Path(out)
-    _check_plan(folder, _plan(data, scale, seeds))
+    _check_plan(folder, _plan(data, scale))
+    _check_seeds(folder / f"{paper.key}.json", seeds)
     return paper, Study(RunFolder(folder), scale_of("paper" if scale == "paper" else "tiny"), places)
 
 
-def _plan(data: str | Path | None, scale: str, seeds: int) -> dict[str, Any]:
+def _plan(data: str | Path | None, scale: str) -> dict[str, Any]:
     chosen = scale_of("paper" if scale == "paper" else "tiny")
     return {
         "verb": "reproduce",
         "scale": scale,
         "data": "no folder" if data is None else str(Path(data).resolve()),
-        "seeds": seeds,
         "settings": {"pretraining": dict(chosen.pretraining), "finetuning": dict(chosen.finetuning)},
     }
 
 
 def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Raise UserError where the folder holds something else, or the parts of another plan; more seeds are welcome."""
+    """Raise UserError where the folder holds something else, or the parts of another plan."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out is {folder}, which is a file; name a folder.")
     file = folder / "plan.json"
@@ -118,7 +120,7 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
         before = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}); choose another --out.") from error
-    other = [key for key in plan if before.get(key) != plan[key] and not (key == "seeds" and _more(before, plan))]
+    other = [key for key in plan if before.get(key) != plan[key]]
     if not other:
         return
     if other == ["settings"]:
@@ -130,8 +132,14 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     )
 
 
-def _more(before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    return isinstance(before.get("seeds"), int) and before["seeds"] <= plan["seeds"]
+def _check_seeds(table: Path, seeds: int) -> None:
+    """Raise UserError where the table is there already, of more seeds."""
+    there = read_object(table).get("seeds")
+    if isinstance(there, list) and len(there) > seeds:
+        raise UserError(
+            f"{table} is of {len(there)} seeds; you asked for --seeds {seeds}: give --seeds {len(there)} or more, or "
+            "choose another --out."
+        )
 
 
 def _write_plan(run: RunFolder, plan: Mapping[str, Any]) -> None:

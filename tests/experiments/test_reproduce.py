@@ -172,13 +172,10 @@ def test_stopped_in_a_training_it_goes_on_there(mini: None, tmp_path: Path, monk
     assert begun[3:] == []  # it was resumed
     assert (run / "encoder" / "model.safetensors").read_bytes() == weights
 
-    with pytest.raises(UserError, match=r"was begun with --seeds 2; you asked for --seeds 1"):
+    with pytest.raises(UserError, match=r"fig3.json is of 2 seeds; you asked for --seeds 1"):
         reproduce("fig3", out=out, seeds=1)
-
-
-def test_more_seeds_are_welcome(tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text(json.dumps(module._plan(None, "tiny", 1)))
-    module._check_plan(tmp_path, module._plan(None, "tiny", 3))
+    assert module.prepared("fig3", data=None, scale="tiny", seeds=3, out=out)[0].key == "fig3"
+    assert module.prepared("table1", data=None, scale="tiny", seeds=1, out=out)[0].key == "table1"
 
 
 def test_videos_that_were_made_by_half_are_made_anew(
@@ -260,7 +257,7 @@ def test_what_data_lacks_is_named(tmp_path: Path) -> None:
 def test_the_folder_of_another_plan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = data_sets(tmp_path / "data"), tmp_path / "out"
     out.mkdir()
-    plan = module._plan(None, "tiny", 1)
+    plan = module._plan(None, "tiny")
     (out / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(UserError) as error:
         reproduce("table1", scale="paper", data=root, out=out)
