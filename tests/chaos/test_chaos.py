@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.kills import Counts, LossError, Whole, compare
+from chaos.victims import Victim, result
 
 FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER))
-
-from kills import Counts, LossError, Whole, compare  # noqa: E402
-from victims import Victim, result  # noqa: E402
-
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from children import children_of, wait_for
 
 from cacl.training.pretrain import resume
 
@@ -43,22 +44,14 @@ class Job:
 
     def workers(self) -> list[int]:
         """Process numbers of its children, in the order of their ranks."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                number, _, rest = stat.read_text().rpartition(")")
-            except OSError:
-                continue  # it has just ended
-            if int(rest.split()[1]) == self.launcher.pid:
-                found.append(int(number.split()[0]))
-        return sorted(found)
+        return children_of(self.launcher.pid)
 
     def wait_for(self, path: Path, pattern: str) -> None:
-        until = time.monotonic() + 240
-        while not any(path.glob(pattern)):
-            assert time.monotonic() < until, self.said()
+        def lives() -> bool:
             assert self.launcher.poll() is None, self.said()
-            time.sleep(0.005)
+            return True
+
+        wait_for(path, pattern, lives)
 
     def ended(self) -> int:
         return self.launcher.wait(timeout=240)
