@@ -23,6 +23,7 @@ from tiny import TINY
 from cacl import cli
 from cacl.data.encode import write_video
 
+pytest.register_assert_rewrite("children", "training.drifting_stage")  # helpers whose asserts should explain themselves
 hypothesis.settings.register_profile("cacl", deadline=None)  # no test measures time
 hypothesis.settings.load_profile("cacl")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from training.rows import timeless
 
 from cacl.training import finish
 
@@ -19,7 +20,6 @@ from cacl.training import finish
 def fingerprint(run: Path) -> dict[str, Any]:
     """Everything of a finished run that must not depend on how often it was interrupted."""
     (last,) = (run / "checkpoints" / "train").iterdir()
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     found = json.loads((run / "finished.json").read_text())
     found["degree"].pop("frame-difference baseline")  # some tests do without it
     found["warnings"] = [warning for warning in found["warnings"] if "frame differences" not in warning]
@@ -28,7 +28,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
         "encoder": hashlib.sha256((run / "encoder" / "model.safetensors").read_bytes()).hexdigest(),
         "untrained": hashlib.sha256((run / "initial" / "model.safetensors").read_bytes()).hexdigest(),
         "videos": (run / "videos.csv").read_text(),
-        "metrics": [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows],
+        "metrics": timeless(run),
         "found": found,
         "files": sorted(str(p.relative_to(run)) for p in run.rglob("*") if p.is_file() and "store" not in p.parts),
     }

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from children import children_of, wait_for
+from training.rows import rows
 
 from cacl.training.pretrain import resume
 
@@ -77,8 +78,7 @@ def job(tmp_path: Path) -> Iterator[Any]:
 
 
 def steps(run: Path) -> list[tuple[str, int]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(row["kind"], row["step"]) for row in rows]
+    return [(row["kind"], row["step"]) for row in rows(run)]
 
 
 ALL = [("frames", n) for n in range(1, 5)] + [("train", n) for n in range(1, 2 * EPOCHS + 1)]
