@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 import wave
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import av
 import hypothesis
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 from squares import make_squares, square
 from tiny import TINY
@@ -165,11 +168,37 @@ def tiny() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny`` with one epoch, for ``--config``."""
+    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**TINY, "optim.epochs": 1}))
+    return file
+
+
+@pytest.fixture(scope="session")
 def finished(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the whole method on ``squares``. Only for reading: copy it to change it."""
     from cacl.training.pretrain import pretrain
 
     return pretrain(squares, out=tmp_path_factory.mktemp("runs") / "finished", settings=TINY).path
+
+
+@pytest.fixture(scope="module")
+def quick_end(finished: Path) -> Iterator[None]:
+    """Runs end without the classifier of frame differences, with the pictures of another: two seconds less each."""
+    from cacl.training import finish
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
+        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
+        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
+        yield
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run that may be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 class Ended(NamedTuple):

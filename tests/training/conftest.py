@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from training.rows import timeless
-
-from cacl.training import finish
 
 
 def fingerprint(run: Path) -> dict[str, Any]:
@@ -47,13 +43,3 @@ def _digest(value: Any) -> Any:
 @pytest.fixture(scope="session", name="fingerprint")
 def _fingerprint() -> Callable[[Path], dict[str, Any]]:
     return fingerprint
-
-
-@pytest.fixture(scope="module")
-def quick_end(finished: Path) -> Iterator[None]:
-    """Runs end without the classifier of frame differences, with the pictures of another: two seconds less each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
-        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
-        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
-        yield

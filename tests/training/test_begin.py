@@ -91,18 +91,13 @@ def test_a_folder_with_something_else_in_it_is_not_touched(tiny: dict[str, Any],
         pretrain(squares, out=folder / name, settings=tiny)
 
 
-def test_a_run_is_not_written_over(copy: Path, tiny: dict[str, Any], squares: Path) -> None:
-    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+def test_a_run_is_not_written_over(run: Path, tiny: dict[str, Any], squares: Path) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     with pytest.raises(UserError) as caught:
-        pretrain(squares, out=copy, settings=tiny)
-    assert f"cacl pretrain --resume {copy}" in str(caught.value)
-    assert f"choose another --out for a new one, for example {copy}-2" in str(caught.value)
-    assert before == {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
+        pretrain(squares, out=run, settings=tiny)
+    assert f"cacl pretrain --resume {run}" in str(caught.value)
+    assert f"choose another --out for a new one, for example {run}-2" in str(caught.value)
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
 def test_wrong_frame_weights_are_found_before_anything_is_made(
