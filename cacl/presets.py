@@ -206,7 +206,7 @@ SMALL = _with(
     frames__optim__batch_size=128,
     frames__optim__epochs="auto",
     run__precision="auto",
-    run__channels_last=True,
+    run__channels_last="auto",
 )
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": PAPER, "released": RELEASED, "small": SMALL}

@@ -191,7 +191,7 @@ class Run(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
-    channels_last: bool
+    channels_last: Auto | bool
     compile: bool  # each network by itself
     deterministic: bool
     threads: Auto | Positive  # of PyTorch on the CPU

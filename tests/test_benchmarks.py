@@ -13,7 +13,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SAME = {"data": 14, "step": 6, "embed": 2}  # at least so many comparisons of results before anything is timed
-TABLES = {"data": 4, "step": 3, "memory": 1, "scaling": 4, "embed": 2}
+TABLES = {"data": 4, "step": 3, "memory": 1, "processes": 1, "scaling": 4, "embed": 2}
 
 
 def run(name: str) -> str:

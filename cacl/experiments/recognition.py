@@ -30,7 +30,7 @@ from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first
 from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto, set_tf32
+from cacl.training.auto import check_device, device_auto, machine_choices, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -189,6 +189,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         settings = resolved.settings
         torch.set_num_threads(limit_threads(int(settings.run.threads)))
         set_tf32(settings.run.tf32 is True)
+        run.log(machine_choices(settings.run, workers=int(settings.data.workers)))
         if settings.run.deterministic != torch.are_deterministic_algorithms_enabled():
             torch.use_deterministic_algorithms(settings.run.deterministic)
         study = open_study(run, splits, catalogs, encoder, resolved, stop)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cacl.config import Settings
+from cacl.config import Run, Settings
 from cacl.errors import UserError
 
 STEPS = 900  # of CACL: see docs/recipes.md
@@ -51,6 +51,10 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
         values["run.device"] = device_auto()
     if settings.run.tf32 == "auto":
         values["run.tf32"] = tf32_auto(values["run.device"][0] if "run.device" in values else settings.run.device)
+    if settings.run.channels_last == "auto":
+        values["run.channels_last"] = channels_last_auto(
+            values["run.device"][0] if "run.device" in values else settings.run.device
+        )
     if settings.run.threads == "auto":
         values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
     if settings.data.workers == "auto":
@@ -94,6 +98,30 @@ def _queue(half: int, *, most: int) -> tuple[int, str]:
 def fetch_every(device: str, log_every: int) -> int:
     """Steps between fetches of numbers: a GPU would have to be waited for, a CPU has them at once."""
     return 1 if device == "cpu" else log_every
+
+
+def channels_last_auto(device: str) -> tuple[bool, str]:
+    """Whether convolutions run with their channels innermost in memory, and why."""
+    if device == "mps":
+        return False, "not known to help on an Apple GPU"
+    return True, "the layout that fast convolutions want on this device"
+
+
+def machine_choices(run: Run, *, workers: int) -> str:
+    """How a run uses this machine, in a sentence that says where the reasons are.
+
+    Args:
+        run: without ``auto``.
+        workers: ``data.workers``.
+    """
+    layout = ", channels last" if run.channels_last else ""
+    threads = f"{run.threads} thread{'s' * (run.threads != 1)}, {workers} worker{'s' * (workers != 1)}"
+    return f"On {run.device} in {run.precision}{layout}, {threads}; why: config.yaml."
+
+
+def channels_last(run: Run, device: str) -> bool:
+    """``run.channels_last`` on this device, also before ``auto`` was worked out."""
+    return channels_last_auto(device)[0] if run.channels_last == "auto" else run.channels_last
 
 
 def tf32_auto(device: str) -> tuple[bool, str]:

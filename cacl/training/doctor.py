@@ -25,7 +25,7 @@ from cacl.data.sources import DecodedVideos
 from cacl.data.store import build_store
 from cacl.errors import UserError, VideoError
 from cacl.models.cnn3d import channels_last_
-from cacl.training.auto import device_auto
+from cacl.training.auto import channels_last, device_auto
 from cacl.training.convolutions_cache import checked_convolutions, cudnn_version
 from cacl.training.machine import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.training.precision import choose_precision
@@ -187,7 +187,7 @@ def _networks(settings: Settings, device: str) -> list[tuple[nn.Module, Sequence
     """As ``pretrain`` builds them, with the shape of a batch."""
     size, frames = settings.augment.size, settings.data.frames
     network = initial_network(settings).to(device)
-    if settings.run.channels_last:
+    if channels_last(settings.run, device):
         channels_last_(network)
     models: list[tuple[nn.Module, Sequence[int]]] = [(network, (settings.optim.batch_size, 3, frames, size, size))]
     if settings.uses_transformer:

@@ -28,7 +28,7 @@ from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.processes import rank, world
-from cacl.training.auto import device_auto, fetch_every, samples_per_video, tf32_auto
+from cacl.training.auto import channels_last, channels_last_auto, device_auto, fetch_every, samples_per_video, tf32_auto
 from cacl.training.compiled import compiled, networks_of
 from cacl.training.finetune_settings import FineTune
 from cacl.training.loop import Stage, train
@@ -100,7 +100,7 @@ def train_classifier(
     ).to(run.device)
     if world() > 1:
         global_batchnorm_(method)
-    if run.channels_last:
+    if channels_last(run, run.device):
         channels_last_(method)
     method.network.checkpointed = run.checkpoint_activations
     videos = data.videos(list(part.numbers))
@@ -182,7 +182,7 @@ def finetune_stage(
         optimizer=finetune_optimizer(
             method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay, late_lr=optim.late_lr
         ),
-        make_views=augmented_views(method, augment, seed=part.seed, channels_last=run.channels_last),
+        make_views=augmented_views(method, augment, seed=part.seed, channels_last=channels_last(run, run.device)),
         video_names=names,
         learning_rate=rate,
         epochs=epochs,
@@ -235,6 +235,8 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
         device = values["run.device"][0]
     if settings.run.tf32 == "auto":
         values["run.tf32"] = tf32_auto(device)
+    if settings.run.channels_last == "auto":
+        values["run.channels_last"] = channels_last_auto(device)
     if settings.run.threads == "auto":
         values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
     if data.workers == "auto":
@@ -245,7 +247,7 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
         values["data.hold_out"] = (count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)")
     if settings.run.precision != "float32":
         network = copy.deepcopy(encoder.network).to(device)
-        if settings.run.channels_last:
+        if channels_last(settings.run, device):
             channels_last_(network)
         spec = encoder.clip
         shape = (settings.optim.batch_size, 3, spec.frames, spec.size, spec.size)

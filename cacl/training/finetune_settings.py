@@ -160,7 +160,7 @@ SMALL = _with(
         "batch_size": 32,
         "epochs": "auto",
     },
-    run={"precision": "auto", "channels_last": True},
+    run={"precision": "auto", "channels_last": "auto"},
 )
 
 FINETUNE_PRESETS: dict[str, dict[str, Any]] = {"paper": PAPER, "released": RELEASED, "small": SMALL}

@@ -25,6 +25,7 @@ from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import channels_last_
+from cacl.training.auto import channels_last
 from cacl.training.finetune_settings import FineTune
 from cacl.training.optim import build_optimizer
 from cacl.training.wiring import (
@@ -80,7 +81,7 @@ def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, clas
     )
     own = settings.augment
     augment = Augment(size=own.size, mean=own.mean, std=own.std, **finetuning.augment.model_dump())
-    views = augmented_views(method, augment, seed=0, channels_last=finetuning.run.channels_last)
+    views = augmented_views(method, augment, seed=0, channels_last=channels_last(finetuning.run, device))
     return _measured(method, views, settings, batch, device)
 
 
@@ -107,7 +108,7 @@ def _measured(
 ) -> StepTime:
     """The time of a whole batch, from as many clips as fit."""
     method = method.to(device).train()
-    if settings.run.channels_last:
+    if channels_last(settings.run, device):
         channels_last_(method)
     few = CPU_FRAMES if isinstance(method, FrameMoCo) else CPU_CLIPS
     clips = min(batch, few) if device == "cpu" else batch

@@ -20,7 +20,7 @@ from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
-from cacl.training.auto import auto_values, check_device, device_auto, set_tf32
+from cacl.training.auto import auto_values, channels_last, check_device, device_auto, machine_choices, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
@@ -218,6 +218,7 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         frame_encoder = None
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
@@ -276,7 +277,7 @@ def _check_precision(resolved: Resolved) -> None:
 def _precision(settings: Settings, device: str) -> PrecisionChoice:
     size, frames = settings.augment.size, settings.data.frames
     network = initial_network(settings).to(device)
-    if settings.run.channels_last:
+    if channels_last(settings.run, device):
         channels_last_(network)
     models: list[tuple[torch.nn.Module, Sequence[int]]] = [
         (network, (settings.optim.batch_size, 3, frames, size, size))

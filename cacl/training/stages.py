@@ -23,7 +23,7 @@ from cacl.models.frame_encoder import ResNet
 from cacl.models.processes import is_first, rank, wait_for_first, world
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.runs import RunFolder
-from cacl.training.auto import fetch_every, frame_auto_values, samples_per_video
+from cacl.training.auto import channels_last, fetch_every, frame_auto_values, samples_per_video
 from cacl.training.compiled import compiled, networks_of
 from cacl.training.finish import draw_first_batch
 from cacl.training.loop import Stage, train
@@ -102,7 +102,7 @@ def video_stage(
     method = build_method(settings, network=network, frame_encoder=frame_encoder).to(settings.run.device)
     if settings.method.batchnorm == "global" and world() > 1:
         global_batchnorm_(method)
-    if settings.run.channels_last:
+    if channels_last(settings.run, settings.run.device):
         channels_last_(method)
     method.encoder.checkpointed = settings.run.checkpoint_activations
     frames = [data.catalog.videos[i].frames for i in numbers]

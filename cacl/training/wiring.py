@@ -21,6 +21,7 @@ from cacl.models.encoder import ClipSpec
 from cacl.models.frame_encoder import ResNet, build_frame_encoder
 from cacl.models.transformer import VideoTransformer
 from cacl.models.weights import agreed_normalisation, load_frame_weights
+from cacl.training.auto import channels_last
 
 
 def initial_network(settings: Settings) -> CNN3D:
@@ -134,7 +135,7 @@ def views_maker(
         a, purpose = a.model_copy(update={"crop": settings.frames.crop, "area": settings.frames.area}), "frame"
     run = settings.run
     return augmented_views(
-        method, a, seed=run.seed, channels_last=run.channels_last, purpose=purpose, video_of=video_of
+        method, a, seed=run.seed, channels_last=channels_last(run, run.device), purpose=purpose, video_of=video_of
     )
 
 

@@ -21,6 +21,7 @@ from cacl.data.loader import ClipBatch
 from cacl.data.randomness import generator
 from cacl.models.cnn3d import channels_last_
 from cacl.presets import PRESETS
+from cacl.training.auto import channels_last
 from cacl.training.optim import build_optimizer, learning_rate
 from cacl.training.wiring import (
     build_frame_moco,
@@ -71,7 +72,7 @@ def make_batch(method, epoch: int, step: int, *, moments: int, frames: int) -> C
 
 def train(settings: Settings, method, optim, *, moments: int, frames: int) -> list[float]:
     """As the loop does it."""
-    if settings.run.channels_last:
+    if channels_last(settings.run, "cpu"):
         channels_last_(method)
     method.train()
     optimizer = build_optimizer(method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay)

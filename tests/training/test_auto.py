@@ -68,7 +68,13 @@ def test_nothing_auto_is_left_but_what_the_frames_and_the_device_decide():
 
 def test_what_is_given_is_not_replaced():
     resolved = small(
-        "optim.epochs=7", "method.queue_size=99", "run.device=cpu", "run.tf32=false", "data.workers=0", "run.threads=1"
+        "optim.epochs=7",
+        "method.queue_size=99",
+        "run.device=cpu",
+        "run.tf32=false",
+        "data.workers=0",
+        "run.threads=1",
+        "run.channels_last=false",
     )
     assert auto_values(resolved.settings, videos=100) == {}
 
@@ -78,6 +84,24 @@ def test_paper_and_released_leave_nothing_that_matters_to_auto(preset):
     settings = resolve(preset).settings
     assert set(auto_values(settings, videos=9537)) <= {"run.device", "run.threads", "run.tf32"}
     assert frame_auto_values(settings, frames=180_000) == {}
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cpu", True), ("cuda:1", True), ("mps", False)])
+def test_the_layout_follows_the_device_unless_it_is_set(device: str, chosen: bool):
+    run = small(f"run.device={device}").settings.run
+    assert auto.channels_last(run, device) is chosen
+    assert auto.channels_last(run.model_copy(update={"channels_last": not chosen}), device) is not chosen
+
+
+def test_a_run_says_how_it_uses_the_machine():
+    resolved = small("run.device=cpu", "run.threads=1", "data.workers=2", "run.precision=bfloat16")
+    run = resolved.with_auto(auto_values(resolved.settings, videos=100)).settings.run
+    said = "On cpu in bfloat16, channels last, 1 thread, 2 workers; why: config.yaml."
+    assert auto.machine_choices(run, workers=2) == said
+
+
+def test_the_chosen_layout_is_written_down():
+    assert auto_values(small("run.device=cpu").settings, videos=100)["run.channels_last"][0] is True
 
 
 def test_frames():
