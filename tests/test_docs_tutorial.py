@@ -57,7 +57,9 @@ def test_the_python_of_the_tutorial_runs(tutorial: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tutorial)
     shutil.copy(next(tutorial.glob("videos/test/left/*.mp4")), tutorial / "query.mp4")
     names: dict[str, Any] = {}
-    for body in fences(ROOT / "docs" / "tutorial.md", "python"):
+    bodies = fences(ROOT / "docs" / "tutorial.md", "python")
+    assert bodies
+    for body in bodies:
         exec(compile(body, "tutorial.md", "exec"), names)
 
 

@@ -169,8 +169,9 @@ def test_stopped_in_a_training_it_goes_on_there(mini: None, tmp_path: Path, monk
 
 
 def test_more_seeds_are_welcome(tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text(json.dumps(module._plan(None, "tiny", 1)))
-    module._check_plan(tmp_path, module._plan(None, "tiny", 3))
+    for seeds in (1, 3):
+        module._write_plan(RunFolder(tmp_path), module._plan(None, "tiny", seeds))
+        assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == seeds
 
 
 def test_videos_that_were_made_by_half_are_made_anew(
