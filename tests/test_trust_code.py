@@ -40,6 +40,7 @@ def test_the_evil_files_are_evil(tmp_path: Path) -> None:
         assert mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("loader", LOADERS)
 def test_no_loader_executes_a_pickle(loader: str, evil: bytes, tmp_path: Path) -> None:
     (tmp_path / "sent").mkdir()
