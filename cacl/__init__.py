@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from cacl.errors import UserError
 
 if TYPE_CHECKING:
+    from cacl.evaluation.embedding import Embedding
     from cacl.experiments.analyse import analyse
     from cacl.experiments.classify import classify
     from cacl.experiments.demo import demo
+    from cacl.experiments.embed import embed
     from cacl.experiments.evaluate import evaluate, load
     from cacl.experiments.recognition import finetune, resume_finetune
     from cacl.experiments.report import report
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ClipSpec",
+    "Embedding",
     "Encoder",
     "Run",
     "UserError",
     "analyse",
     "classify",
     "demo",
+    "embed",
     "evaluate",
     "finetune",
     "load",
@@ -43,11 +47,13 @@ __all__ = [
 
 _WHERE = {
     "ClipSpec": "cacl.models.encoder",
+    "Embedding": "cacl.evaluation.embedding",
     "Encoder": "cacl.models.encoder",
     "Run": "cacl.training.run",
     "analyse": "cacl.experiments.analyse",
     "classify": "cacl.experiments.classify",
     "demo": "cacl.experiments.demo",
+    "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition",
     "load": "cacl.experiments.evaluate",

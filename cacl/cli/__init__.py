@@ -9,14 +9,14 @@ from typing import cast
 
 import typer
 
-from cacl.cli import videos, training, evaluation, recognition, analysis, report, weights  # isort: skip  (the order of the help)
+from cacl.cli import videos, training, evaluation, recognition, embed, analysis, report, weights  # isort: skip  (the order of the help)
 from cacl.cli import reproduce, doctor  # isort: skip
 from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import FULL
 
-__all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training",
+__all__ = ["analysis", "app", "doctor", "embed", "evaluation", "main", "recognition", "report", "reproduce", "training",
            "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.

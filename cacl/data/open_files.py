@@ -61,6 +61,21 @@ def read_frames(
     return frames, (stamp, decoder.timeline) if learnt else None
 
 
+def frame_times(path: str) -> tuple[int, float, NDArray[np.int64] | None]:
+    """Of a file: how many frames, mean frames a second (0: unknown), and their timestamps (``None``: evenly spaced).
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    held = _open.get(path)
+    if held is not None and held[0] == stamp_of(path):
+        decoder = held[1]
+    else:
+        decoder = VideoDecoder(path)
+        decoder.close()
+    return decoder.frames, decoder.info.fps, decoder.timeline.times
+
+
 def stamp_of(path: str) -> Stamp:
     """Which file this is and in which state. Raises VideoError where it is gone."""
     try:

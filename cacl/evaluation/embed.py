@@ -196,7 +196,7 @@ def clips_through(
         return read_clips(own, number, plan_NT)
 
     def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:
-        for vectors_ND in _in_batches(pixels, compute, batch_size):
+        for vectors_ND in in_batches(pixels, compute, batch_size):
             yield vectors_ND.cpu()
 
     yield from shared_videos(
@@ -212,7 +212,7 @@ def clips_through(
     )
 
 
-def _in_batches(
+def in_batches(
     videos: Iterator[NDArray[np.uint8]], embed: Callable[[NDArray[np.uint8]], Tensor], batch_size: int
 ) -> Iterator[Tensor]:
     """Vectors ``[N, D]`` of each video, computed ``batch_size`` clips at a time across video boundaries."""

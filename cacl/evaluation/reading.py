@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ Made = TypeVar("Made")
 
 
 def read_ahead(
-    source: FrameSource, items: Sequence[Item], read: Callable[[FrameSource, Item], Result], *, threads: int = 2
+    source: FrameSource, items: Iterable[Item], read: Callable[[FrameSource, Item], Result], *, threads: int = 2
 ) -> Iterator[tuple[Item, Result | VideoError]]:
     """Yield ``(item, read(source, item))`` in the order of ``items``, with ``threads`` reading ahead.
 

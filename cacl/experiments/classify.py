@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cacl.data.catalog import Skipped, Video, scan
-from cacl.data.dataset import Dataset, open_catalog
-from cacl.data.store import FrameStore, is_store
+from cacl.data.catalog import Skipped, Video
 from cacl.errors import UserError
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
+from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.models.classifier import Classifier
@@ -102,7 +101,7 @@ def classify(
     if target is not None and not target.parent.is_dir():  # before hours of work, not after
         raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
     classifier = Classifier.load(run)
-    data = _open_videos(Path(videos), classifier, progress)
+    data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
     entries = data.catalog.videos
     told = predict_videos(
         classifier,
@@ -124,22 +123,6 @@ def classify(
     if target is not None:
         write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())
     return found
-
-
-def _open_videos(videos: Path, classifier: Classifier, progress: Callable[[str, int, int], None] | None) -> Dataset:
-    height, width = classifier.encoder.clip.resize
-    if not videos.exists():
-        raise UserError(f"{videos}: there is no such file or folder.")
-    if is_store(videos):
-        store = FrameStore(videos)
-        if (store.height, store.width) != (height, width):
-            raise UserError(
-                f"{videos} holds frames of {store.height}x{store.width}, but the classifier knows {height}x{width}: "
-                "name the videos instead."
-            )
-        return Dataset(store.catalog, store)
-    watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
-    return open_catalog(scan(videos, progress=watch), height=height, width=width)
 
 
 def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...]) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 from cacl.data.catalog import Catalog
 from cacl.data.sources import FrameStore, is_store
 from cacl.errors import UserError, did_you_mean
+from cacl.evaluation.embedding import ABOUT, Embedding
 from cacl.experiments.info_weights import encoder_facts, weights_facts
 from cacl.experiments.run_state import run_facts
+from cacl.files import read_object
 
 _PARENTS = 3  # so far up a part of something is looked for
 _SHOWN = 20  # entries of a list in the text
@@ -26,8 +28,9 @@ def info(path: str | Path) -> dict[str, Any]:
 
     Args:
         path: a run (its state: finished, running, stopped at step n of m, never begun), a folder of runs, an encoder,
-            classifier or frame encoder folder, a frame store, a checkpoint; ``videos.csv``, ``results.json``, a file
-            of ``cacl export``, or weights that ``cacl import`` reads; any other file or folder inside one of these.
+            classifier or frame encoder folder, a frame store, an embedding, a checkpoint; ``videos.csv``,
+            ``results.json``, a file of ``cacl export``, or weights that ``cacl import`` reads; any other file or
+            folder inside one of these.
 
     Returns:
         ``path``, ``kind`` and, depending on the kind, facts under plain names; numbers, texts, lists and dictionaries
@@ -82,6 +85,8 @@ def _folder(path: Path) -> dict[str, Any] | None:
         return _store(path)
     if (path / "request.json").is_file() and path.suffix == ".partial":
         return {"kind": "frame store", "state": "not complete", "go on": "give the same cacl prepare again"}
+    if (path / ABOUT).is_file():
+        return _embedding(path)
     if (path / "manifest.json").is_file() and (path / "state.pt").is_file():
         return _checkpoint(path)
     return None
@@ -128,6 +133,22 @@ def _store(path: Path) -> dict[str, Any]:
     megabytes = round((path / "frames.bin").stat().st_size / 1e6, 1)
     facts = {"kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes}
     return facts | _catalog(store.catalog) | {"made of": str(store.catalog.root)}
+
+
+def _embedding(path: Path) -> dict[str, Any]:
+    about = read_object(path / ABOUT)
+    network = about.get("encoder", {}).get("network", {})
+    facts = {"kind": "embedding", "state": "finished" if about.get("finished") else "not complete"}
+    if facts["state"] != "finished":
+        return {**facts, "go on": "give the same cacl embed again", "videos": about.get("videos")}
+    made = Embedding(path)
+    return {
+        **facts,
+        "segments": len(made),
+        "features": made.about["features"],
+        "videos": f"{made.about['used']} of {made.about['videos']}",
+        "encoder": f"{network.get('name')} of width {network.get('width')}, {made.about['precision']}",
+    }
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

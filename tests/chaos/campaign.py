@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="at least (100)")
     parser.add_argument("--seed", type=int, default=0, help="of the instants (0)")
     parser.add_argument("--most", type=int, default=MOST_KILLS, help=f"of one life ({MOST_KILLS})")
-    parser.add_argument("--only", nargs="+", default=[], help="of pretrain, finetune, evaluate, prepare, reproduce")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="of pretrain, finetune, evaluate, prepare, embed, reproduce"
+    )
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cacl-chaos-"))
     counts = Counts()

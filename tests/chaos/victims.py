@@ -106,6 +106,14 @@ def stage_of_preparing(store: Path) -> str:
     return "joining" if (partial / "frames.bin").exists() else "decoding"
 
 
+def stage_of_embedding(folder: Path) -> str:
+    """Where an embedding was."""
+    parts = len([*(folder / "parts").glob("*.npz")])
+    if not parts:
+        return "after the end" if (folder / "videos.csv").exists() else "looking through and loading"
+    return "writing the end" if (folder / ".vectors.npy.partial").exists() or parts == 12 else "embedding"
+
+
 def temporary(folders: list[Path]) -> list[str]:
     """Files of folders that are being written, by their names."""
     return [
@@ -146,7 +154,7 @@ def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
     videos = make_squares(folder / "videos")
-    run, tuned, store = folder / "run", folder / "tuned", folder / "frames.store"
+    run, tuned, store, vectors = folder / "run", folder / "tuned", folder / "frames.store", folder / "vectors"
     # by name: "auto" asks for the room on the disk, and gives another run where there is little
     pretraining = write_settings(folder / "pretraining.yaml", {**PRETRAIN, "data.store": str(run / "store")})
     finetuning = write_settings(folder / "finetuning.yaml", {**FINETUNE, "data.store": str(tuned / "store")})
@@ -187,7 +195,21 @@ def make_world(folder: Path) -> list[Victim]:
             stage=stage_of_preparing,
             trains=False,
         ),
+        Victim(
+            name="embed",
+            first=["embed", str(videos), "--model", str(model), "--out", str(vectors), "--precision", "float32"],
+            place=vectors,
+            stage=stage_of_embedding,
+            trains=False,
+            begin=_one_video_a_part,
+        ),
     ]
+
+
+def _one_video_a_part() -> None:
+    from cacl.experiments import embed_parts
+
+    embed_parts.PART = 1
 
 
 def reproduction(folder: Path) -> Victim:

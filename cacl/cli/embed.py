@@ -1,0 +1,53 @@
+"""The verb that turns a folder of videos into vectors: embed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cacl.cli.app import Videos, app
+from cacl.errors import UserError, did_you_mean
+
+
+@app.command()
+def embed(
+    videos: Videos,
+    model: Annotated[Path, typer.Option(help="A run, or an encoder folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; one that was stopped goes on.")],
+    step: Annotated[
+        int | None, typer.Option(help="Frames from one window to the next, by default a whole window.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+) -> None:
+    """Turn every video into vectors, one for each stretch of it, with start and end in seconds.
+
+    Example: cacl embed videos/ --model runs/mine --out vectors/mine
+    """
+    names = ("auto", "float32", "bfloat16", "float16")
+    if precision not in names:
+        raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
+    from cacl.experiments.embed import embed as run_embed
+    from cacl.training.progress import VideoProgress
+
+    try:
+        with VideoProgress() as progress:
+            made = run_embed(
+                videos,
+                model=model,
+                out=out,
+                step=step,
+                device=device,
+                precision=precision,  # type: ignore[arg-type]
+                say=lambda text: print(text, file=sys.stderr),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    about = made.about
+    print(f"{about['used']} videos used: see {out / 'videos.csv'}.", file=sys.stderr)
+    print(f"{about['segments']} vectors of {about['features']} numbers: {out / 'vectors.npy'}, {out / 'segments.csv'}")

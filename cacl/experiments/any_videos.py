@@ -1,0 +1,38 @@
+"""Videos that a finished network is to look at: any folder, list or store, with labels or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cacl.data.catalog import scan
+from cacl.data.dataset import Dataset, open_catalog
+from cacl.data.sources import FrameStore, is_store
+from cacl.errors import UserError
+
+
+def open_unlabelled(
+    videos: Path, resize: tuple[int, int], *, progress: Callable[[str, int, int], None] | None = None
+) -> Dataset:
+    """Find the videos and open their frames at ``resize``, height and width in pixels.
+
+    Args:
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
+
+    Raises:
+        UserError: nothing there, no video that can be used, or a store of another size.
+    """
+    height, width = resize
+    if not videos.exists():
+        raise UserError(f"{videos}: there is no such file or folder.")
+    if is_store(videos):
+        store = FrameStore(videos)
+        if (store.height, store.width) != resize:
+            raise UserError(
+                f"{videos} holds frames of {store.height}x{store.width}, but this network knows {height}x{width}: "
+                "name the videos instead."
+            )
+        return Dataset(store.catalog, store)
+    watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
+    return open_catalog(scan(videos, progress=watch), height=height, width=width)

@@ -1,0 +1,175 @@
+"""``cacl embed``: a vector for every stretch of every video of a folder, written to disk as it is computed.
+
+Parts of some thousand vectors are kept as soon as they are there; a command that was stopped goes on behind the last
+one. The folder is finished when ``embedding.json`` says so, and never changed afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cacl.data.dataset import Dataset
+from cacl.data.sources import is_store
+from cacl.errors import UserError
+from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
+from cacl.evaluation.video_vectors import video_vectors
+from cacl.experiments.any_videos import open_unlabelled
+from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
+from cacl.files import read_object, write_whole, writing
+from cacl.lock import NAME as LOCK
+from cacl.lock import FolderLock
+from cacl.models.encoder import Encoder
+from cacl.training.auto import check_device, device_auto
+from cacl.training.precision import PrecisionName, choose_precision
+
+BATCH = 40  # windows in one forward pass
+Watch = Callable[[str, int, int], None]
+
+
+def embed(
+    videos: str | Path,
+    *,
+    model: str | Path,
+    out: str | Path,
+    step: int | None = None,
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    progress: Watch = lambda what, done, total: None,
+) -> Embedding:
+    """The vectors of consecutive windows of every video, as ``Encoder.embed_video`` gives them of one.
+
+    The same call again goes on where it was stopped, and returns a finished embedding as it is.
+
+    Args:
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        model: a run, or an encoder folder.
+        out: a folder, new or empty.
+        step: frames from one window to the next; ``None``: one window after the other, each of ``frames * stride``.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:N``.
+        precision: ``auto`` (16 bits where they are faster and right), ``float32``, ``bfloat16`` or ``float16``.
+        say: told what is done.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
+
+    Raises:
+        UserError: no encoder, no video that can be read, ``out`` holds something else or an embedding of something
+            else, or it cannot be written.
+    """
+    if step is not None and step < 1:
+        raise UserError(f"--step is {step}; it must be 1 or more.")
+    videos, out = Path(videos), Path(out)
+    _check_free(out)
+    device = device_auto()[0] if device == "auto" else device
+    check_device(device)
+    encoder = Encoder.load(model).to(device)
+    clip = encoder.clip
+    shape = (BATCH, 3, clip.frames, clip.size, clip.size)
+    dtype = choose_precision(precision, [(encoder.network, shape)], device=device).dtype
+    about = _about(encoder, videos, step, dtype)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with FolderLock(out):
+        before = read_object(out / ABOUT)
+        _check_same(out, before, about)
+        if before.get("finished"):
+            say(f"{out} is finished already.")
+            return Embedding(out)
+        data = open_unlabelled(videos, clip.resize, progress=progress)
+        write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
+        keep_catalog(out, data.catalog)
+        computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
+        if computed.videos:
+            say(str(computed))
+        finish(out, data.catalog, about)
+    return Embedding(out)
+
+
+@dataclass
+class _Computed:
+    """What this call did, and how fast."""
+
+    videos: int = 0
+    hours: float = 0.0  # of video
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        rate = 60 * self.hours / self.seconds if self.seconds else 0.0
+        return f"{60 * self.hours:.1f} minutes of video in {self.seconds:.0f} s: {rate:.1f} hours of video a minute."
+
+
+def _compute_parts(
+    out: Path,
+    encoder: Encoder,
+    data: Dataset,
+    step: int | None,
+    dtype: torch.dtype | None,
+    *,
+    timed: bool,
+    progress: Watch,
+) -> _Computed:
+    """Write every part that is not there yet."""
+    computed, began, total = _Computed(), time.monotonic(), len(data.catalog.videos)
+    for first, stop in part_bounds(data.catalog.videos, encoder.clip, step):
+        path = part_path(out, first)
+        if read_part(path) is None:
+            numbers, skipped = list(range(first, stop)), dict[int, str]()
+            videos = data.videos(numbers)
+
+            def watch(done: int, first: int = first) -> None:
+                progress("videos embedded", first + done, total)
+
+            found = video_vectors(
+                encoder,
+                data.source,
+                videos,
+                numbers=numbers,
+                skipped=skipped,
+                step=step,
+                batch_size=BATCH,
+                autocast_dtype=dtype,
+                progress=watch,
+            )
+            write_part(path, list(found), skipped, data.catalog, first, timed=timed)
+            computed.videos += len(videos)
+            computed.hours += sum(video.frames / video.fps for video in videos if video.fps > 0) / 3600
+        progress("videos embedded", stop, total)
+    computed.seconds = time.monotonic() - began
+    return computed
+
+
+def _about(encoder: Encoder, videos: Path, step: int | None, dtype: torch.dtype | None) -> dict[str, Any]:
+    """What the vectors depend on, beside the content of the videos."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return {
+        "format": FORMAT,
+        "videos": str(videos.absolute()),
+        "step": step,
+        "precision": "float32" if dtype is None else str(dtype).removeprefix("torch."),
+        "weights": digest.hexdigest(),
+        "encoder": json.loads(json.dumps(encoder.config)),
+    }
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; choose another --out.")
+    if out.is_dir() and not (out / ABOUT).exists() and {file.name for file in out.iterdir()} - {LOCK, PARTS}:
+        raise UserError(f"{out} is not empty, and no embedding; choose another --out.")
+
+
+def _check_same(out: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
+    """Raise UserError where the folder was begun with something else."""
+    changed = [f"{key} was {before.get(key)}, is {value}" for key, value in about.items() if before.get(key) != value]
+    if before and changed:
+        raise UserError(f"{out} is an embedding of something else ({'; '.join(changed)}): choose another --out.")
