@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 import wave
@@ -10,45 +11,27 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import av
 import hypothesis
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
+from squares import make_squares, square
+from tiny import TINY
 
 from cacl import cli
 from cacl.data.encode import write_video
 
+pytest.register_assert_rewrite("children", "training.drifting_stage")  # helpers whose asserts should explain themselves
 hypothesis.settings.register_profile("cacl", deadline=None)  # no test measures time
 hypothesis.settings.load_profile("cacl")
 
 FRAMES = 60
 HEIGHT, WIDTH = 96, 128
-TINY: dict[str, Any] = {
-    "data.resize": [32, 40],
-    "data.workers": 0,
-    "data.store": "none",
-    "augment.size": 32,
-    "model.network": "r3d10",
-    "model.width": 4,
-    "model.frame_width": 4,
-    "model.token_width": 12,
-    "model.depth": 1,
-    "model.degree_hidden": 8,
-    "method.queue_size": 8,
-    "optim.batch_size": 4,
-    "optim.epochs": 2,
-    "optim.warmup_epochs": 0.0,
-    "frames.queue_size": 8,
-    "frames.optim.batch_size": 8,
-    "frames.optim.epochs": 1,
-    "run.device": "cpu",
-    "run.precision": "float32",
-    "run.threads": 1,
-    "run.log_every": 2,
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -166,28 +149,10 @@ def bad_media(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Path:
     return folder
 
 
-def square(count: int = 40, seed: int = 0, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A square of one colour that moves over a background of another, ``[count, height, width, 3]``."""
-    rng = np.random.default_rng(seed)
-    frames = np.empty((count, height, width, 3), np.uint8)
-    frames[:] = rng.integers(30, 120, 3)
-    colour, speed = rng.integers(150, 255, 3), rng.integers(1, 4, 2)
-    start = rng.integers(0, 30, 2)
-    for t in range(count):
-        y, x = (start + speed * t) % (height - 12, width - 12)
-        frames[t, y : y + 12, x : x + 12] = colour
-    return frames
-
-
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``train/CLASS/`` and ``test/CLASS/`` with eight and four small videos of two classes."""
-    root = tmp_path_factory.mktemp("squares")
-    for number in range(12):
-        folder = root / ("train" if number < 8 else "test") / "ab"[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        write_video(folder / f"v{number:02}.mp4", square(seed=number))
-    return root
+    return make_squares(tmp_path_factory.mktemp("squares"))
 
 
 @pytest.fixture(scope="session")
@@ -203,11 +168,37 @@ def tiny() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny`` with one epoch, for ``--config``."""
+    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**TINY, "optim.epochs": 1}))
+    return file
+
+
+@pytest.fixture(scope="session")
 def finished(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the whole method on ``squares``. Only for reading: copy it to change it."""
     from cacl.training.pretrain import pretrain
 
     return pretrain(squares, out=tmp_path_factory.mktemp("runs") / "finished", settings=TINY).path
+
+
+@pytest.fixture(scope="module")
+def quick_end(finished: Path) -> Iterator[None]:
+    """Runs end without the classifier of frame differences, with the pictures of another: two seconds less each."""
+    from cacl.training import finish
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
+        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
+        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
+        yield
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run that may be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 class Ended(NamedTuple):

@@ -11,29 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from cacl.models.weights import save_frame_weights
 from cacl.training.pretrain import resolve_settings
 from cacl.training.wiring import build_frames_network
 
 Command = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def settings(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    file.write_text(yaml.safe_dump({**tiny, "optim.epochs": 1}))
-    return file
-
-
-def refused(ended: Any, *parts: object) -> None:
-    """Status 2, and one line on stderr with these parts."""
-    ended.refused(*parts)
-
-
-def files_here() -> list[Path]:
-    return [path for path in Path.cwd().rglob("*") if path.is_file()]
 
 
 # ---- settings that are wrong ---------------------------------------------------------------------------------------
@@ -66,18 +49,18 @@ def test_a_settings_file_that_is_none(
 ) -> None:
     if text is not None:
         (tmp_path / "nowhere.yaml").write_text(text)
-    refused(cacl("pretrain", squares, "--config", tmp_path / "nowhere.yaml"), *parts)
+    cacl("pretrain", squares, "--config", tmp_path / "nowhere.yaml").refused(*parts)
 
 
 def test_assignments(cacl: Command, squares: Path) -> None:
-    refused(cacl("pretrain", squares, "--set", "optim.lr"), "expected KEY=VALUE")
-    refused(cacl("pretrain", squares, "--set", "optim.lrr=1"), "Did you mean 'optim.lr'?")
-    refused(cacl("pretrain", squares, "--set", "run.device=cuda:99"), "run.device is cuda:99")
+    cacl("pretrain", squares, "--set", "optim.lr").refused("expected KEY=VALUE")
+    cacl("pretrain", squares, "--set", "optim.lrr=1").refused("Did you mean 'optim.lr'?")
+    cacl("pretrain", squares, "--set", "run.device=cuda:99").refused("run.device is cuda:99")
     assert not any(Path.cwd().iterdir())
 
 
 def test_frame_weights_of_the_wrong_architecture(
-    cacl: Command, squares: Path, settings: Path, tiny: dict[str, Any], tmp_path: Path
+    cacl: Command, squares: Path, tiny_file: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     wide = resolve_settings(flags={**tiny, "model.frame_width": 8}).settings
     save_frame_weights(tmp_path / "wide", build_frames_network(wide, weights=None))
@@ -85,48 +68,48 @@ def test_frame_weights_of_the_wrong_architecture(
     (tmp_path / "text.pth").write_text("weights")
     for name in ("wide", "other.pth", "text.pth", "none.pth"):
         word = f"model.frame_weights={tmp_path / name}"
-        refused(cacl("pretrain", squares, "--config", settings, "--set", word), name)
+        cacl("pretrain", squares, "--config", tiny_file, "--set", word).refused(name)
     assert not any(Path.cwd().iterdir())
 
 
 # ---- videos that are wrong -----------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_a_video(cacl: Command, tmp_path: Path, settings: Path) -> None:
+def test_a_folder_without_a_video(cacl: Command, tmp_path: Path, tiny_file: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
-    for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder, "--config", settings]):
-        refused(cacl(*words), folder, "no video found")
+    for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder, "--config", tiny_file]):
+        cacl(*words).refused(folder, "no video found")
     (folder / "notes.txt").write_text("notes")
-    refused(cacl("check", folder), folder, "no video found among 1 files", "text file")
-    assert not files_here()
+    cacl("check", folder).refused(folder, "no video found among 1 files", "text file")
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file()]
 
 
 def test_a_missing_folder(cacl: Command, tmp_path: Path, finished: Path) -> None:
     folder = tmp_path / "nowhere"
     for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder], ["evaluate", folder]):
-        refused(cacl(*words), folder)
-    refused(cacl("evaluate", finished, folder), folder)
-    refused(cacl("pretrain", "--resume", folder), folder)
-    refused(cacl("pretrain", tmp_path / "here", "--lists", folder), folder)
+        cacl(*words).refused(folder)
+    cacl("evaluate", finished, folder).refused(folder)
+    cacl("pretrain", "--resume", folder).refused(folder)
+    cacl("pretrain", tmp_path / "here", "--lists", folder).refused(folder)
     assert not any(Path.cwd().iterdir())
 
 
 def test_one_file_that_is_no_video(cacl: Command, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(np.random.default_rng(0).bytes(2000))
-    refused(cacl("check", tmp_path / "a.mp4"), "no video found", "cannot be opened as a video")
-    refused(cacl("pretrain", tmp_path / "a.mp4"), "no video found")
+    cacl("check", tmp_path / "a.mp4").refused("no video found", "cannot be opened as a video")
+    cacl("pretrain", tmp_path / "a.mp4").refused("no video found")
 
 
-def test_lists_that_name_missing_files(cacl: Command, squares: Path, tmp_path: Path, settings: Path) -> None:
+def test_lists_that_name_missing_files(cacl: Command, squares: Path, tmp_path: Path, tiny_file: Path) -> None:
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "trainlist01.txt").write_text("".join(f"a/gone{n}.avi 1\n" for n in range(9)))
     (lists / "testlist01.txt").write_text("a/v08.avi\n")
-    words = ["pretrain", squares, "--config", settings, "--lists", lists]
-    refused(cacl(*words, "--out", "r"), lists, "9 of the 10", "gone0")
-    refused(cacl(*words, "--split", 2), "no lists of split 2", "of 1")
-    assert not files_here()
+    words = ["pretrain", squares, "--config", tiny_file, "--lists", lists]
+    cacl(*words, "--out", "r").refused(lists, "9 of the 10", "gone0")
+    cacl(*words, "--split", 2).refused("no lists of split 2", "of 1")
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file()]
     names = [f"{c}/v{n:02}.avi" for n in range(8) for c in ["ab"[n % 2]]]
     (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in [*names, "a/gone.avi"]))
     ended = cacl("check", squares, "--lists", lists)

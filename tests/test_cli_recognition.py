@@ -9,21 +9,19 @@ import signal
 from pathlib import Path
 
 import pytest
+from tiny import FINETUNING
 
 from cacl.experiments import recognition
 from cacl.training.stop import StopRequest
 
-SETTINGS = ["data.store=none", "data.workers=0", "optim.batch_size=4", "test.clips=2", "run.device=cpu",
-            "run.precision=float32", "run.threads=1"]  # fmt: skip
-SETS = [word for setting in SETTINGS for word in ("--set", setting)]
+SETTINGS = {**FINETUNING, "test.clips": 2}
+SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="module")
 def probed(squares, finished, tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "probed"
-    settings = {"data.store": "none", "data.workers": 0, "test.clips": 2, "run.device": "cpu", "run.threads": 1}
-    settings["run.precision"] = "float32"
-    recognition.finetune(squares, model=finished, out=out, linear=True, settings=settings)
+    recognition.finetune(squares, model=finished, out=out, linear=True, settings=SETTINGS)
     return out
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import functools
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
 from pages import ROOT, commands, fences, make_folder, run_command
+from safetensors.torch import save_file
 
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder

@@ -47,4 +47,3 @@ def test_did_you_mean_takes_any_iterable():
 )
 def test_names_as_text(name, expected):
     assert printable(name) == expected
-    printable(name).encode("utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import pkgutil
@@ -71,8 +70,7 @@ def test_docstrings_name_every_argument(name: str) -> None:
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) > 1:
         assert [p for p in parameters if f"{p}:" not in text] == []
-    for _, annotation in inspect.get_annotations(function, eval_str=False).items():
-        assert annotation
+    assert set(inspect.get_annotations(function)) == {*parameters, "return"}
 
 
 def test_beyond_the_first_arguments_all_are_named() -> None:
@@ -84,5 +82,4 @@ def test_beyond_the_first_arguments_all_are_named() -> None:
 def test_no_file_knows_where_it_was_written() -> None:
     for file in Path(cacl.__path__[0]).rglob("*.py"):
         text = file.read_text(encoding="utf-8")
-        ast.parse(text)
         assert str(Path(cacl.__path__[0]).parent) not in text, file

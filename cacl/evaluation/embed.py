@@ -24,7 +24,7 @@ from cacl.data.catalog import Skipped, Video
 from cacl.data.clips import evaluation_clips
 from cacl.data.store import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
-from cacl.models.encoder import pool_map
+from cacl.models.encoder import Encoder, pool_map
 
 
 class Trainable(Protocol):
@@ -132,6 +132,38 @@ def video_features(
             kept.append(position)
             rows.append(vectors_ND.mean(dim=0).cpu().numpy())
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
+
+
+def encoder_features(
+    encoder: Encoder,
+    source: FrameSource,
+    videos: Sequence[Video],
+    *,
+    clips: int,
+    device: torch.device | str,
+    autocast_dtype: torch.dtype | None = None,
+    numbers: Sequence[int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VideoFeatures:
+    """``video_features`` of the pixels and the layer that the encoder's description says; it is moved to ``device``."""
+    spec = encoder.clip
+    return video_features(
+        encoder.network.to(device),
+        source,
+        videos,
+        frames=spec.frames,
+        stride=spec.stride,
+        size=spec.size,
+        clips=clips,
+        layer=spec.layer,
+        device=device,
+        mean=spec.pixel_mean,
+        std=spec.pixel_std,
+        standardise=spec.standardise,
+        autocast_dtype=autocast_dtype,
+        numbers=numbers,
+        progress=progress,
+    )
 
 
 def clips_through(

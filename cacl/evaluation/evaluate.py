@@ -20,7 +20,7 @@ from cacl.data.dataset import Dataset
 from cacl.data.randomness import generator
 from cacl.errors import UserError, VideoError
 from cacl.evaluation.baselines import bn_statistics, video_baselines
-from cacl.evaluation.embed import video_features
+from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.neighbours import neighbour_rows, pick_queries
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k
 from cacl.evaluation.tiles import TileRow
@@ -127,24 +127,16 @@ def _features(
     encoder: Encoder, data: Dataset, numbers: list[int], clips: int, device: str, autocast_dtype: torch.dtype | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
     """(features, the videos' numbers, what was skipped)."""
-    spec, network = encoder.clip, encoder.network.to(device)
     if autocast_dtype is not None:  # 16-bit convolutions are twice as fast so
-        channels_last_(network)
-    found = video_features(
-        network,
+        channels_last_(encoder.network.to(device))
+    found = encoder_features(
+        encoder,
         data.source,
         data.videos(numbers),
-        numbers=numbers,
-        frames=spec.frames,
-        stride=spec.stride,
-        size=spec.size,
         clips=clips,
-        layer=spec.layer,
         device=device,
-        mean=spec.pixel_mean,
-        std=spec.pixel_std,
-        standardise=spec.standardise,
         autocast_dtype=autocast_dtype,
+        numbers=numbers,
     )
     bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
     return found.features, np.array(numbers)[found.kept], bad

@@ -17,7 +17,7 @@ from cacl.data.dataset import Dataset, open_catalog
 from cacl.data.layouts import label_order
 from cacl.data.store import FrameStore, is_store
 from cacl.errors import UserError
-from cacl.evaluation.embed import VideoFeatures, video_features
+from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.experiments.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.experiments.recognition_cells import Study
 from cacl.files import whole, writing
@@ -144,22 +144,14 @@ def _features(
         with np.load(file, allow_pickle=False) as kept:
             skipped = tuple(Skipped(path, reason) for path, reason in json.loads(str(kept["skipped"])))
             return VideoFeatures(kept["features"], kept["kept"], skipped)
-    spec = encoder.clip
     with VideoProgress(stop) as progress:
-        found = video_features(
-            encoder.network.to(settings.run.device),
+        found = encoder_features(
+            encoder,
             data.source,
             data.videos(numbers),
-            numbers=numbers,
-            frames=spec.frames,
-            stride=spec.stride,
-            size=spec.size,
             clips=settings.test.clips,
-            layer=spec.layer,
             device=settings.run.device,
-            mean=spec.pixel_mean,
-            std=spec.pixel_std,
-            standardise=spec.standardise,
+            numbers=numbers,
             progress=partial(_of, progress, len(numbers)),
         )
     encoder.network.cpu()

@@ -9,6 +9,7 @@ Shapes: B batch, C channels, T frames, H W pixels, D = 8 * width features.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -48,7 +49,7 @@ class Conv3d(nn.Conv3d):
         return F.conv3d(x_BCTHW, self.weight, self.bias, self.stride, (0, pad_h, pad_w))
 
 
-class CNN3D(nn.Module):
+class CNN3D(nn.Module, ABC):
     """What the three architectures share: a map of features, and its global average.
 
     Attributes:
@@ -60,9 +61,9 @@ class CNN3D(nn.Module):
     num_features: int
     checkpointed: bool = False
 
+    @abstractmethod
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
         """The last convolution's map, ``[B, D, ceil(T/8), ceil(H/16), ceil(W/16)]`` (C3D rounds down)."""
-        raise NotImplementedError
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """The pooled feature G(x), ``[B, D]``, of clips ``[B, 3, T, H, W]`` in [0, 1]."""

@@ -20,22 +20,22 @@ from torch import nn
 
 from cacl.config import Augment
 from cacl.data.dataset import Dataset
-from cacl.data.loader import ClipLoader, Failure
+from cacl.data.loader import ClipLoader
 from cacl.files import writing
 from cacl.methods.classify import Classify
 from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
-from cacl.models.processes import rank, world
-from cacl.training.auto import channels_last, channels_last_auto, device_auto, fetch_every, samples_per_video, tf32_auto
+from cacl.models.processes import world
+from cacl.training.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
 from cacl.training.compiled import compiled, networks_of
 from cacl.training.finetune_settings import FineTune
 from cacl.training.loop import Stage, train
-from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.optim import build_optimizer
 from cacl.training.precision import choose_precision
 from cacl.training.stop import StopRequest
-from cacl.training.wiring import augmented_views
+from cacl.training.wiring import augmented_views, learning_rates, training_loader
 
 LATE = ("conv4", "conv5", "linear")  # released code: these names keep the small rate
 STEPS = 400  # of a fine-tuning with epochs: auto
@@ -104,27 +104,18 @@ def train_classifier(
         channels_last_(method)
     method.network.checkpointed = run.checkpoint_activations
     videos = data.videos(list(part.numbers))
-    names, told = [video.path for video in videos], set[str]()
-
-    def note(failure: Failure) -> None:
-        if (name := names[failure.video]) not in told:
-            told.add(name)
-            say(f"{name} could not be read: {failure.reason}. Left out from the next epoch on.")
-
-    workers, optim = settings.data.workers, settings.optim
-    assert workers != "auto"
-    loader = ClipLoader(
+    names = [video.path for video in videos]
+    assert settings.data.workers != "auto"
+    loader = training_loader(
         data.part(part.numbers),
         [video.frames for video in videos],
-        method.plan,
+        method,
+        names,
         seed=part.seed,
-        batch_size=optim.batch_size,
-        workers=workers,
-        samples_per_video=samples_per_video(len(videos), optim.batch_size),
-        rank=rank(),
-        world=world(),
-        pin_memory=run.device.startswith("cuda"),
-        on_failure=note,
+        batch_size=settings.optim.batch_size,
+        workers=settings.data.workers,
+        device=run.device,
+        say=say,
     )
     with writing(part.folder):
         part.folder.mkdir(parents=True, exist_ok=True)
@@ -161,19 +152,12 @@ def finetune_stage(
     optim, run = settings.optim, settings.run
     auto = math.ceil(STEPS / loader.steps_per_epoch)
     epochs = auto if optim.epochs == "auto" else optim.epochs
-
-    def rate(step: int) -> float:
-        return learning_rate(
-            step,
-            lr=optim.lr,
-            schedule=optim.schedule,
-            schedule_per=optim.schedule_per,
-            milestones=optim.milestones,
-            warmup_epochs=min(optim.warmup_epochs, epochs / 10),  # few labels: few, long epochs
-            steps_per_epoch=loader.steps_per_epoch,
-            epochs=epochs,
-        )
-
+    rates = learning_rates(
+        optim,
+        steps_per_epoch=loader.steps_per_epoch,
+        epochs=epochs,
+        warmup_epochs=min(optim.warmup_epochs, epochs / 10),  # few labels: few, long epochs
+    )
     augment = Augment(size=spec.size, mean=spec.pixel_mean, std=spec.pixel_std, **settings.augment.model_dump())
     return Stage(
         name="finetune",
@@ -184,7 +168,7 @@ def finetune_stage(
         ),
         make_views=augmented_views(method, augment, seed=part.seed, channels_last=channels_last(run, run.device)),
         video_names=names,
-        learning_rate=rate,
+        learning_rate=rates,
         epochs=epochs,
         checkpoints=part.folder / "checkpoints",
         metrics=part.folder / "metrics.jsonl",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from cacl import presets
 from cacl.config import ResolvedOf, load_resolved_as, resolve_as
 from cacl.errors import UserError, did_you_mean
 from cacl.settings import Auto, FromList, NotNegative, Optim, Positive, Range, Rate, Run, Section, Unit
@@ -114,19 +115,7 @@ PAPER: dict[str, Any] = {
         "late_lr": None,
     },
     "test": {"clips": 10, "average": "logits", "strength": 1.0},  # "average of the results": logits, as released
-    "run": {
-        "seed": 0,
-        "device": "auto",
-        "precision": "float32",
-        "channels_last": False,
-        "compile": False,
-        "deterministic": False,
-        "threads": "auto",
-        "log_every": 20,
-        "save_minutes": 5.0,
-        "checkpoint_activations": False,
-        "tf32": "auto",
-    },
+    "run": dict(presets.PAPER["run"]),  # as in pretraining
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from cacl.config import Optim
 from cacl.data.dataset import Dataset
 from cacl.data.frames import SampledFrames
-from cacl.data.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.loader import ClipBatch, ClipLoader
 from cacl.data.sources import FrameSource
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
@@ -20,14 +20,14 @@ from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
-from cacl.models.processes import is_first, rank, wait_for_first, world
+from cacl.models.processes import is_first, wait_for_first, world
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.runs import RunFolder
-from cacl.training.auto import channels_last, fetch_every, frame_auto_values, samples_per_video
+from cacl.training.auto import channels_last, fetch_every, frame_auto_values
 from cacl.training.compiled import compiled, networks_of
 from cacl.training.finish import draw_first_batch
 from cacl.training.loop import Stage, train
-from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.optim import build_optimizer
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import (
     build_frame_moco,
@@ -35,6 +35,8 @@ from cacl.training.wiring import (
     build_method,
     clip_spec,
     initial_network,
+    learning_rates,
+    training_loader,
     views_maker,
 )
 
@@ -131,26 +133,16 @@ def _loader(
 ) -> ClipLoader:
     settings = run.resolved.settings
     assert settings.data.workers != "auto"
-
-    told = set[str]()
-
-    def note(failure: Failure) -> None:
-        if (name := names[failure.video]) not in told:
-            told.add(name)
-            run.log(f"{name} could not be read: {failure.reason}. Left out from the next epoch on.")
-
-    return ClipLoader(
+    return training_loader(
         source,
         frames,
-        method.plan,
+        method,
+        names,
         seed=settings.run.seed,
         batch_size=batch_size,
         workers=settings.data.workers,
-        samples_per_video=samples_per_video(len(frames), batch_size),
-        rank=rank(),
-        world=world(),
-        pin_memory=settings.run.device.startswith("cuda"),
-        on_failure=note,
+        device=settings.run.device,
+        say=run.log,
     )
 
 
@@ -169,19 +161,9 @@ def _stage(
     assert optim.epochs != "auto"
     epochs = optim.epochs
     precision = settings.run.precision
-
-    def rate(step: int) -> float:
-        return learning_rate(
-            step,
-            lr=optim.lr,
-            schedule=optim.schedule,
-            schedule_per=optim.schedule_per,
-            milestones=optim.milestones,
-            warmup_epochs=optim.warmup_epochs,
-            steps_per_epoch=loader.steps_per_epoch,
-            epochs=epochs,
-        )
-
+    rates = learning_rates(
+        optim, steps_per_epoch=loader.steps_per_epoch, epochs=epochs, warmup_epochs=optim.warmup_epochs
+    )
     return Stage(
         name=name,
         method=method,
@@ -189,7 +171,7 @@ def _stage(
         optimizer=build_optimizer(method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay),
         make_views=make_views,
         video_names=names,
-        learning_rate=rate,
+        learning_rate=rates,
         epochs=epochs,
         checkpoints=run.path / "checkpoints" / name,
         metrics=run.path / "metrics.jsonl",

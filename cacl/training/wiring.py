@@ -1,16 +1,18 @@
-"""From settings to networks, methods and views: one of the few places that reads settings."""
+"""From settings to networks, methods, clips, views and learning rates: one of the few places that reads settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from cacl.config import Augment, Settings
+from cacl.config import Augment, Optim, Settings
 from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
-from cacl.data.loader import ClipBatch
+from cacl.data.loader import ClipBatch, ClipLoader, Failure
 from cacl.data.randomness import uniform
+from cacl.data.sources import FrameSource
 from cacl.data.transfer import sent
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
@@ -19,9 +21,11 @@ from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import CNN3D, build_cnn3d
 from cacl.models.encoder import ClipSpec
 from cacl.models.frame_encoder import ResNet, build_frame_encoder
+from cacl.models.processes import rank, world
 from cacl.models.transformer import VideoTransformer
 from cacl.models.weights import agreed_normalisation, load_frame_weights
-from cacl.training.auto import channels_last
+from cacl.training.auto import channels_last, samples_per_video
+from cacl.training.optim import learning_rate
 
 
 def initial_network(settings: Settings) -> CNN3D:
@@ -118,6 +122,61 @@ def build_frame_moco(settings: Settings, frame_encoder: ResNet, *, queue_size: i
         projection=settings.model.projection,
         standardise=settings.model.standardise != "none",
         batchnorm=settings.method.batchnorm,
+    )
+
+
+def training_loader(
+    source: FrameSource,
+    frames: Sequence[int],
+    method: CACL | FrameMoCo | Classify,
+    names: Sequence[str],
+    *,
+    seed: int,
+    batch_size: int,
+    workers: int,
+    device: str,
+    say: Callable[[str], None],
+) -> ClipLoader:
+    """The clips that ``method`` asks for, this process's share of each batch.
+
+    Args:
+        frames: of each video of ``source``.
+        names: the video's path, for each of them.
+        say: told once of every video that cannot be read.
+    """
+    told = set[str]()
+
+    def note(failure: Failure) -> None:
+        if (name := names[failure.video]) not in told:
+            told.add(name)
+            say(f"{name} could not be read: {failure.reason}. Left out from the next epoch on.")
+
+    return ClipLoader(
+        source,
+        frames,
+        method.plan,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        samples_per_video=samples_per_video(len(frames), batch_size),
+        rank=rank(),
+        world=world(),
+        pin_memory=device.startswith("cuda"),
+        on_failure=note,
+    )
+
+
+def learning_rates(optim: Optim, *, steps_per_epoch: int, epochs: int, warmup_epochs: float) -> Callable[[int], float]:
+    """The learning rate of each step, counted from 0; epochs and warm-up as they were worked out."""
+    return partial(
+        learning_rate,
+        lr=optim.lr,
+        schedule=optim.schedule,
+        schedule_per=optim.schedule_per,
+        milestones=optim.milestones,
+        warmup_epochs=warmup_epochs,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
     )
 
 

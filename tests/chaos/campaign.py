@@ -16,10 +16,10 @@ from pathlib import Path
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # before any is loaded: a process with threads must not fork
     os.environ[f"{library}_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kills import MOST_KILLS, Counts, LossError, campaign  # noqa: E402
-from spawn import warm  # noqa: E402
+from chaos.kills import MOST_KILLS, Counts, LossError, campaign  # noqa: E402
+from chaos.spawn import warm  # noqa: E402
 
 
 def main() -> int:

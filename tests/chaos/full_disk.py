@@ -24,12 +24,12 @@ from typing import Any
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np  # noqa: E402
-from kills import LossError, Whole, compare, undisturbed  # noqa: E402
-from spawn import start, wait, warm  # noqa: E402
-from victims import Victim, make_world  # noqa: E402
+from chaos.kills import LossError, Whole, compare, undisturbed  # noqa: E402
+from chaos.spawn import start, wait, warm  # noqa: E402
+from chaos.victims import Victim, make_world  # noqa: E402
 
 PAGE = 4096
 

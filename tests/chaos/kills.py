@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spawn import ended, kill, session, start, wait
-from victims import Victim, make_world, reproduction, result, temporary
+from chaos.spawn import kill, session, start, wait
+from chaos.victims import Victim, make_world, reproduction, result, temporary
+from children import ended
 
 MOST_KILLS = 8  # of one life; then it may live to its end
 SIGHTINGS = 10  # a kill may wait for so many files to be written

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from victims import PRETRAIN, make_videos, write_settings
+from chaos.victims import PRETRAIN, write_settings
+from children import children_of, resident_mib
+from squares import make_squares
 
 from cacl.data.catalog import Catalog, scan
 from cacl.models.weights import save_frame_weights
@@ -39,7 +41,7 @@ SETTINGS = {**PRETRAIN, "data.store": "none", "optim.epochs": 1, "frames.optim.e
 
 def make_links(folder: Path, count: int) -> Path:
     """So many names for one video."""
-    video = next(make_videos(folder / "one", count=1).rglob("*.mp4"))
+    video = next(make_squares(folder / "one", count=1).rglob("*.mp4"))
     for number in range(count):
         place = folder / "videos" / f"{number // 1000:03}"
         if number % 1000 == 0:  # a file can have some ten thousand names
@@ -92,7 +94,7 @@ def by_videos(folder: Path, stage: str) -> float:
 
 def over_time(folder: Path, steps: int) -> list[tuple[int, float, float]]:
     """Step, MiB of the training and MiB of its decode processes, at each checkpoint."""
-    videos = make_videos(folder / "videos")
+    videos = make_squares(folder / "videos")
     settings = {**SETTINGS, "optim.epochs": steps // 2, "run.save_minutes": 0.02}
     file = write_settings(folder / "settings.yaml", settings)
     words = ["pretrain", str(videos), "--config", str(file), "--out", str(folder / "run")]
@@ -101,7 +103,7 @@ def over_time(folder: Path, steps: int) -> list[tuple[int, float, float]]:
     while process.poll() is None:
         step = _step(folder / "run", "train")
         if step > (rows[-1][0] if rows else 0):
-            decoding = sum(resident_mib(child) for child in children(process.pid))
+            decoding = sum(resident_mib(child) for child in children_of(process.pid))
             rows.append((step, resident_mib(process.pid), decoding))
         time.sleep(0.05)
     assert process.returncode == 0
@@ -114,25 +116,6 @@ def growth(rows: list[tuple[int, float, float]]) -> tuple[float, float]:
     early, late = [r for r in rows if fifth < r[0] <= 2 * fifth], [r for r in rows if r[0] > 4 * fifth]
     own, theirs = (float(np.median([r[i] for r in late]) - np.median([r[i] for r in early])) for i in (1, 2))
     return own, theirs
-
-
-def resident_mib(process: int) -> float:
-    """Memory that a process really has; 0 for one that is gone."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0.0
-    return float(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0
-
-
-def children(process: int) -> list[int]:
-    """Numbers of its child processes."""
-    try:
-        return [
-            int(n) for task in Path(f"/proc/{process}/task").iterdir() for n in (task / "children").read_text().split()
-        ]
-    except OSError:
-        return []
 
 
 def _step(run: Path, stage: str) -> int:

@@ -10,10 +10,12 @@ import importlib
 import os
 import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import children
+from children import every_process, forked
 
 WARM = (
     "cacl.cli",
@@ -40,48 +42,17 @@ def start(arguments: list[str], log: Path, *, before: Callable[[], None] = lambd
     """``cacl ARGUMENTS`` in a child, which leads a session; its process number. What it says is added to ``log``."""
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"a process of {threads} threads must not fork"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        return child
-    from cacl import cli
 
-    try:
+    def begin() -> None:
         os.setsid()
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        sys.argv = ["cacl", *arguments]
         before()
-        cli.main()
-    except SystemExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(end.code or 0))
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(70)
+
+    return forked(arguments, log, before=begin, append=True)
 
 
-def ended(child: int) -> int | None:
-    """Exit status of a child, negative for a signal; None while it lives."""
-    done, status = os.waitpid(child, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if done else None
-
-
-def wait(child: int, seconds: float = 1800) -> int:
-    """Its exit status. Raises TimeoutError for one that hangs, which is killed."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if (status := ended(child)) is not None:
-            return status
-        time.sleep(0.01)
-    kill(child, everyone=True)
-    raise TimeoutError(f"no end after {seconds:.0f} s")
+def wait(child: int) -> int:
+    """Its exit status. Raises TimeoutError for one that hangs, which is killed with its session."""
+    return children.wait(child, 1800, give_up=partial(kill, everyone=True))
 
 
 def kill(child: int, *, everyone: bool) -> None:
@@ -96,12 +67,5 @@ def kill(child: int, *, everyone: bool) -> None:
 
 def session(leader: int) -> list[int]:
     """The living processes of a session, its leader first."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue  # it has just ended
-        if int(rest.split()[3]) == leader and rest.split()[0] != "Z":
-            found.append(int(number.split()[0]))
+    found = [number for number, fields in every_process() if int(fields[3]) == leader and fields[0] != "Z"]
     return sorted(found, key=lambda number: (number != leader, number))

@@ -14,44 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
+from squares import make_squares
+from tiny import FINETUNING, TINY
 
 MOMENT = 1e-6  # run.save_minutes: a checkpoint after every step
-PRETRAIN: dict[str, Any] = {
-    "data.resize": [32, 40],
+PRETRAIN = {
+    **TINY,
     "data.workers": 2,
-    "augment.size": 32,
-    "model.network": "r3d10",
-    "model.width": 4,
-    "model.frame_width": 4,
-    "model.token_width": 12,
-    "model.depth": 1,
-    "model.degree_hidden": 8,
-    "method.queue_size": 8,
-    "optim.batch_size": 4,
     "optim.epochs": 4,
-    "optim.warmup_epochs": 0.0,
-    "frames.queue_size": 8,
-    "frames.optim.batch_size": 8,
     "frames.optim.epochs": 4,
-    "run.device": "cpu",
-    "run.precision": "float32",
-    "run.threads": 1,
-    "run.log_every": 2,
     "run.save_minutes": MOMENT,
 }
-FINETUNE: dict[str, Any] = {
-    "data.workers": 2,
-    "optim.batch_size": 4,
-    "optim.epochs": 4,
-    "test.clips": 3,
-    "run.device": "cpu",
-    "run.precision": "float32",
-    "run.threads": 1,
-    "run.save_minutes": MOMENT,
-}
+FINETUNE = {**FINETUNING, "data.workers": 2, "optim.epochs": 4, "run.save_minutes": MOMENT}
 _TEMPORARY = re.compile(r"partial|\.(tmp|part|new|old)$")
 
 
@@ -94,28 +69,6 @@ def write_settings(path: Path, settings: dict[str, Any]) -> Path:
     """Dotted settings in a file, for ``--config``."""
     path.write_text(yaml.safe_dump(settings))
     return path
-
-
-def make_videos(folder: Path, *, count: int = 12) -> Path:
-    """``train/CLASS`` and ``test/CLASS``: a square that moves, two classes, a third of them for testing."""
-    from cacl.data.encode import write_video
-
-    for number in range(count):
-        place = folder / ("train" if number < count * 2 // 3 else "test") / "ab"[number % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        write_video(place / f"v{number:02}.mp4", _square(number))
-    return folder
-
-
-def _square(seed: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    frames = np.empty((40, 48, 64, 3), np.uint8)
-    frames[:] = rng.integers(30, 120, 3)
-    colour, speed, begin = rng.integers(150, 255, 3), rng.integers(1, 4, 2), rng.integers(0, 30, 2)
-    for t in range(len(frames)):
-        y, x = (begin + speed * t) % (36, 52)
-        frames[t, y : y + 12, x : x + 12] = colour
-    return frames
 
 
 def stage_of_pretraining(run: Path) -> str:
@@ -200,7 +153,7 @@ def _content(path: Path, *, clock: bool) -> Any:
 def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
-    videos = make_videos(folder / "videos")
+    videos = make_squares(folder / "videos")
     run, tuned, store, vectors = folder / "run", folder / "tuned", folder / "frames.store", folder / "vectors"
     # by name: "auto" asks for the room on the disk, and gives another run where there is little
     pretraining = write_settings(folder / "pretraining.yaml", {**PRETRAIN, "data.store": str(run / "store")})
@@ -269,7 +222,7 @@ def reproduction(folder: Path) -> Victim:
 def _smaller_than_tiny() -> None:
     from cacl.experiments import reproduce_scale
 
-    settings = {key: value for key, value in PRETRAIN.items() if key != "model.network"}
+    settings = {key: value for key, value in PRETRAIN.items() if key not in ("model.network", "data.store")}
     reproduce_scale._TINY_PRETRAINING = {**settings, "optim.epochs": 2, "frames.optim.epochs": 1}
     for videos in reproduce_scale.TINY_VIDEOS.values():
         videos["videos_per_class"] = (1, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from sent_files import Evil
 
 import cacl as library
 from cacl.models.cnn3d import build_cnn3d
@@ -59,18 +59,13 @@ def test_a_run_is_exported_and_told_about(cacl: Command, finished: Path):
     assert torch.equal(library.load("again")(x), own(x))
 
 
-class Harm:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, ("harm",)
-
-
 def test_bad_input_is_a_sentence(cacl: Command, checkpoint: Path, tmp_path: Path):
     cacl("import", checkpoint, "--out", "e", "--network", "r3d11").refused("--network is r3d11", "Did you mean 'r3d1")
     cacl("import", checkpoint, "--out", "e", "--network", "c3d").refused(checkpoint, "--network r3d10")
     cacl("import", checkpoint, "--out", "e", "--size", 200).refused("size 200 does not fit")
     cacl("import", checkpoint, "--out", "e", "--mean", 0.5, 0.5, 0.5).refused("go together")
     cacl("import", "nothing.pt", "--out", "e").refused("nothing.pt does not exist")
-    torch.save({"state_dict": {}, "args": Harm()}, "bad.pt")
+    torch.save({"state_dict": {}, "args": Evil(Path("harm"))}, "bad.pt")
     cacl("import", "bad.pt", "--out", "e").refused("bad.pt", "never loaded because they can run code")
     cacl("info", "bad.pt").refused("bad.pt", "can run code")
     assert not Path("harm").exists()

@@ -123,8 +123,8 @@ def test_clips_of_other_lengths_have_as_many_classes_as_degrees(make_videos, fra
     )
     assert set(train.classes) <= set(range(classes))
     result = degree_baseline(train, test, classes=classes, steps=40)
-    assert 0 <= result.accuracy <= 100
-    assert math.isfinite(result.cross_entropy)
+    assert result.pairs == len(test.classes) == 24
+    assert 0 < result.cross_entropy < 3 * math.log(classes) + 1  # finite, and about what guessing costs
 
 
 def test_labels_that_mean_nothing_stay_at_chance():

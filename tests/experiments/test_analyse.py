@@ -35,11 +35,6 @@ def analysed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return run, analyse(run)
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def test_every_part_leaves_its_numbers_and_pictures(analysed: tuple[Path, dict[str, Any]]) -> None:
     run, results = analysed
     assert list(results) == ["about", "left out", "similarity", "attention", "degree", "features", "probes"]

@@ -34,11 +34,6 @@ def evaluated(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return run, evaluate(run)
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def test_all_rows_are_there_in_order(evaluated: tuple[Path, dict[str, Any]]) -> None:
     results = evaluated[1]
     assert list(results["retrieval"]) == ROWS

@@ -22,11 +22,6 @@ from cacl.models.frame_encoder import build_frame_encoder
 from cacl.runs import RunFolder
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def told(path: Path) -> dict[str, Any]:
     """The facts, which are JSON and have a readable form, and were found without changing anything."""
     facts = info(path)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import signal
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from experiments.tables import results_of, rows_of
+from tiny import FINETUNING
 
 from cacl.data.catalog import scan
 from cacl.data.encode import write_video
-from cacl.data.store import DecodedVideos, build_store
-from cacl.errors import UserError, VideoError
+from cacl.data.store import build_store
+from cacl.errors import UserError
 from cacl.experiments import recognition
 from cacl.experiments.classify import classify
 from cacl.experiments.recognition import finetune, resume_finetune, summarise
@@ -24,23 +24,12 @@ from cacl.models.classifier import Classifier
 from cacl.training.pretrain import resume
 from cacl.training.stop import Stopped, StopRequest
 
-QUICK = {
-    "data.store": "none",
-    "data.workers": 0,
-    "optim.batch_size": 4,
-    "optim.epochs": 3,
-    "test.clips": 3,
-    "run.device": "cpu",
-    "run.precision": "float32",
-    "run.threads": 1,
-}
-
 
 @pytest.fixture(scope="module")
 def tuned(squares, finished, tmp_path_factory):
     """Fine-tuned with one and with all labels. Only for reading."""
     out = tmp_path_factory.mktemp("tuned") / "run"
-    finetune(squares, model=finished, out=out, settings=QUICK, labels_per_class=[1, None], draws=2)
+    finetune(squares, model=finished, out=out, settings=FINETUNING, labels_per_class=[1, None], draws=2)
     return out
 
 
@@ -48,22 +37,13 @@ def tuned(squares, finished, tmp_path_factory):
 def probed(squares, finished, tmp_path_factory):
     """The linear probe alone. Only for reading."""
     out = tmp_path_factory.mktemp("probed") / "run"
-    finetune(squares, model=finished, out=out, settings=QUICK, linear=True, labels_per_class=[2, None], draws=3)
+    finetune(squares, model=finished, out=out, settings=FINETUNING, linear=True, labels_per_class=[2, None], draws=3)
     return out
-
-
-def results_of(run):
-    return json.loads((run / "results.json").read_text())
-
-
-def rows_of(file):
-    with file.open() as text:
-        return list(csv.DictReader(text))
 
 
 def test_what_is_averaged_is_said(tuned, squares, finished, tmp_path):
     assert results_of(tuned)["average"] == "logits"
-    other = {**QUICK, "test.average": "probabilities", "optim.epochs": 1}
+    other = {**FINETUNING, "test.average": "probabilities", "optim.epochs": 1}
     for linear, average in ((True, "logits"), (False, "probabilities")):  # the probe stands on the mean feature
         results = finetune(squares, model=finished, out=tmp_path / average, linear=linear, settings=other)
         assert results["average"] == average
@@ -133,9 +113,6 @@ def test_the_classifier_kept_is_that_of_the_results(tuned, probed, squares, tmp_
         assert classes == ("a", "b")
 
 
-FIND = recognition.find_splits
-
-
 class StopsOnce(StopRequest):
     """As SIGTERM, after so many steps of training all in all."""
 
@@ -154,7 +131,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(steps, tuned, squares
     StopsOnce.left = steps
     model = shutil.copytree(finished, tmp_path / "model")
     with pytest.raises(Stopped):
-        finetune(squares, model=model, out=tmp_path / "run", settings=QUICK, labels_per_class=[1, None], draws=2)
+        finetune(squares, model=model, out=tmp_path / "run", settings=FINETUNING, labels_per_class=[1, None], draws=2)
     shutil.rmtree(model)  # the run has its own copy
     done = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("result.json")}
     assert len(done) == (0 if steps == 3 else 1)
@@ -194,7 +171,7 @@ def test_whether_frames_are_kept_is_decided_once(before, squares, finished, tmp_
         usage = SimpleNamespace(total=2**40, used=0, free=2**40 if there else 0)
         monkeypatch.setattr("cacl.data.dataset.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
 
-    settings, results = {**QUICK, "data.store": "auto", "optim.epochs": 1}, []
+    settings, results = {**FINETUNING, "data.store": "auto", "optim.epochs": 1}, []
     room(before)
     for name in ("whole", "parts"):
         with monkeypatch.context() as patch:
@@ -213,126 +190,19 @@ def test_whether_frames_are_kept_is_decided_once(before, squares, finished, tmp_
     assert results[0] == results[1]
 
 
-def test_a_disk_that_is_full_at_the_beginning_leaves_nothing_in_the_way(squares, finished, tmp_path, monkeypatch):
-    """A folder without a file was left, and the same command refused the place as not empty."""
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(recognition, "find_splits", lambda *parts: patch.setattr("os.fsync", full) or FIND(*parts))
-        with pytest.raises(UserError, match=r"split-1\.csv could not be written"):
-            finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
-    assert not (tmp_path / "run").exists()
-    assert finetune(squares, model=finished, out=tmp_path / "run", settings=QUICK, linear=True)
-
-
-@pytest.fixture
-def lists(squares, tmp_path):
-    """Two splits of ``squares`` in the manner of UCF101; the second tests what the first trains on."""
-    names = {n: f"{'ab'[n % 2]}/v{n:02}.avi" for n in range(12)}
-    (tmp_path / "lists").mkdir()
-    for split, test in ((1, range(8, 12)), (2, range(4))):
-        train = [f"{names[n]} {n % 2 + 1}" for n in names if n not in test]
-        (tmp_path / "lists" / f"trainlist0{split}.txt").write_text("\n".join(train))
-        (tmp_path / "lists" / f"testlist0{split}.txt").write_text("\n".join(names[n] for n in test))
-    return tmp_path / "lists"
-
-
-def test_several_splits_are_averaged_and_what_the_pretraining_saw_is_said(lists, squares, finished, tmp_path):
-    results = finetune(
-        squares, model=finished, out=tmp_path / "r", lists=lists, splits=[2, 1], linear=True, settings=QUICK
-    )
-    assert [part["split"] for part in results["parts"]] == [2, 1]
-    assert results["notes"] == [
-        "The encoder was pretrained on 4 of the 4 test videos of split 2 "
-        f"({finished}/videos.csv), without their labels: on new videos it may do worse."
-    ]
-    assert Counter(row["split"] for row in rows_of(tmp_path / "r" / "predictions.csv")) == {"1": 4, "2": 4}
-
-
-def test_the_untrained_network_of_a_run_and_of_a_preset(squares, finished, tmp_path):
-    own = finetune(squares, model=finished / "initial", out=tmp_path / "own", linear=True, settings=QUICK)
-    assert own["notes"] == []
-    preset = finetune(squares, model="untrained", out=tmp_path / "preset", linear=True, seed=3, settings=QUICK)
-    assert preset["model"] == "untrained"
-    start = json.loads((tmp_path / "preset" / "start" / "config.json").read_text())
-    assert (start["network"], start["clip"]["standardise"]) == ({"name": "r3d10", "width": 16}, "motion")
-
-
 def test_a_classifier_gives_its_network_and_gets_a_new_head(tuned, squares, tmp_path):
-    results = finetune(squares, model=tuned, out=tmp_path / "again", linear=True, settings=QUICK)
+    results = finetune(squares, model=tuned, out=tmp_path / "again", linear=True, settings=FINETUNING)
     assert results["classes"] == ["a", "b"]
     assert json.loads((tmp_path / "again" / "start" / "config.json").read_text())["clip"]["layer"] == "max"
 
 
-def test_held_out_videos_are_not_trained_on_and_measured(squares, finished, tmp_path):
-    settings = {**QUICK, "data.hold_out": 3, "optim.epochs": 1}
-    results = finetune(squares, model=finished, out=tmp_path / "r", preset="released", settings=settings)
-    (part,) = results["parts"]
-    assert (part["train videos"], part["validation"]["videos"]) == (5, 3)
-    few = {"labels_per_class": [4], "draws": 1, "settings": {**settings, "data.hold_out": 3}}
-    (part,) = finetune(squares, model=finished, out=tmp_path / "few", preset="released", **few)["parts"]
-    assert part["train videos"] == 8
-    assert "validation" not in part
-
-
 def test_a_store_will_do(squares, finished, probed, tmp_path):
     build_store(scan(squares), tmp_path / "s", height=32, width=40, kind="raw")
-    results = finetune(tmp_path / "s", model=finished, out=tmp_path / "r", linear=True, settings=QUICK)
+    results = finetune(tmp_path / "s", model=finished, out=tmp_path / "r", linear=True, settings=FINETUNING)
     assert results["recognition"]["k-NN"]["all"] == results_of(probed)["recognition"]["k-NN"]["all"]
     build_store(scan(squares), tmp_path / "t", height=20, width=20, kind="raw")
     with pytest.raises(UserError, match="holds frames of 20x20, but the encoder knows 32x40"):
-        finetune(tmp_path / "t", model=finished, out=tmp_path / "q", linear=True, settings=QUICK)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"labels_per_class": [1, 5]}, "asks for 5 training videos of each class, but a has 4, b has 4"),
-        ({"labels_per_class": [0]}, "--labels-per-class are numbers from 1 or 'all'"),
-        ({"draws": 0}, "--draws is 0"),
-        ({"splits": [1, 2]}, "splits 1 and 2 are the same videos"),
-        ({"splits": [1, 1]}, "--splits are numbers from 1, each once"),
-        ({"lists": "nowhere"}, "there is no such folder of lists"),
-        ({"model": "nowhere"}, "nowhere does not exist"),
-        ({"preset": "big"}, "big is not a preset"),
-        ({"settings": {**QUICK, "run.device": "cuda:9"}}, "run.device is cuda:9"),
-    ],
-)
-def test_wrong_requests_are_named_and_leave_nothing(change, message, squares, finished, tmp_path):
-    given = {"model": finished, "settings": QUICK, "linear": True, **change}
-    with pytest.raises(UserError, match=message):
-        finetune(squares, out=tmp_path / "run", **given)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_video_that_cannot_be_read_is_left_out_and_said(squares, finished, tmp_path, monkeypatch):
-    original = DecodedVideos.read
-
-    def read(self, video, indices):
-        path = self.catalog.videos[video].path
-        if path in ("train/b/v03.mp4", "test/a/v08.mp4"):
-            raise VideoError(path, "the disk has a scratch here")
-        return original(self, video, indices)
-
-    monkeypatch.setattr(DecodedVideos, "read", read)
-    results = finetune(squares, model=finished, out=tmp_path / "r", settings={**QUICK, "optim.epochs": 2})
-    assert results["notes"][-1].startswith(
-        "2 labelled videos could not be read: test/a/v08.mp4: the disk has a scratch"
-    )
-    (part,) = results["parts"]
-    assert part["skipped"] == ["test/a/v08.mp4"]
-    assert part["unreadable"] == {"train/b/v03.mp4": "the disk has a scratch here"}
-    assert len(rows_of(tmp_path / "r" / "predictions.csv")) == 3
-
-
-def test_a_video_in_both_lists_is_refused(lists, squares, finished, tmp_path):
-    with (lists / "testlist01.txt").open("a") as file:
-        file.write("\na/v00.avi\n")
-    with pytest.raises(UserError, match=r"train/a/v00\.mp4 is in the training and in the test part of split 1"):
-        finetune(squares, model=finished, out=tmp_path / "run", lists=lists, linear=True, settings=QUICK)
-    assert not (tmp_path / "run").exists()
+        finetune(tmp_path / "t", model=finished, out=tmp_path / "q", linear=True, settings=FINETUNING)
 
 
 def test_runs_of_the_two_kinds_are_not_taken_for_each_other(tuned, squares, finished, tmp_path):
@@ -341,7 +211,7 @@ def test_runs_of_the_two_kinds_are_not_taken_for_each_other(tuned, squares, fini
     with pytest.raises(UserError, match="was made by cacl pretrain"):
         resume_finetune(finished)
     with pytest.raises(UserError, match=f"holds a run already. Continue it: cacl finetune --resume {tuned}"):
-        finetune(squares, model=finished, out=tuned, settings=QUICK)
+        finetune(squares, model=finished, out=tuned, settings=FINETUNING)
     with pytest.raises(UserError, match="holds no classifier"):
         classify(finished, squares)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import FINETUNING
 
 from cacl.config import differences
 from cacl.errors import UserError
@@ -44,10 +45,7 @@ def tuned(squares: Path, finished: Path, tmp_path_factory: pytest.TempPathFactor
     from cacl.experiments.recognition import finetune
 
     out = tmp_path_factory.mktemp("tuned") / "tuned"
-    settings = {
-        "data.workers": 0, "data.store": "none", "optim.batch_size": 4, "optim.epochs": 1, "run.device": "cpu",
-        "run.precision": "float32", "run.threads": 1,
-    }  # fmt: skip
+    settings = {**FINETUNING, "optim.epochs": 1}
     finetune(squares, model=finished, out=out, settings=settings, labels_per_class=(1, None), draws=2)
     return out
 

@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from cacl.experiments.reproduce import reproduce
 from cacl.experiments.reproduce_parts import Study, measured
 from cacl.experiments.reproduce_scale import Scale, paper_places
 from cacl.runs import RunFolder
-from cacl.training import finish
 from cacl.training.run import Run
 from cacl.training.stop import Stopped
 
@@ -35,16 +33,10 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def mini(squares: Path, finished: Path, tiny: dict[str, Any]) -> Iterator[None]:
-    """The scale ``tiny`` with a few squares in the place of its videos, and a second a training.
-
-    Runs end without the classifier of frame differences, with the pictures of another.
-    """
+def mini(squares: Path, quick_end: None, tiny: dict[str, Any]) -> Iterator[None]:
+    """The scale ``tiny`` with a few squares in the place of its videos, and a second a training."""
     settings = {key: value for key, value in tiny.items() if key != "data.store"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
-        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
-        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
         patch.setattr(reproduce_scale, "_TINY_PRETRAINING", {**settings, "optim.epochs": 1})
         patch.setattr(reproduce_scale, "make_videos", lambda folder, **others: shutil.copytree(squares, folder))
         yield

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from children import wait_for
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -69,11 +69,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path: Path) -> No
         child = subprocess.Popen(
             command("table2", out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until = time.monotonic() + 1200
-        while not any(out.glob(pattern)):
-            assert time.monotonic() < until, pattern
-            assert child.poll() is None, f"ended before {pattern}"
-            time.sleep(0.01)
+        wait_for(out, pattern, lambda child=child: child.poll() is None, seconds=1200)
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
         now = stamps(out)

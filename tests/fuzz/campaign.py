@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))  # as a script and in pytest alike
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mutate import make_seeds, mutated
+from children import resident_mib
+from fuzz.mutate import make_seeds, mutated
 
 from cacl.data import isolated
 from cacl.data.catalog import Catalog, scan
@@ -94,7 +95,7 @@ def campaign(count: int, seed: int, folder: Path, *, say: bool = False) -> Count
         start = time.monotonic()
         try_files(batch, ways, counts, deep=first // BATCH % 2 == 1, seed=seed)
         counts.slowest = max(counts.slowest, time.monotonic() - start)
-        counts.resident.append((_resident("self"), _decoder_resident()))
+        counts.resident.append((resident_mib("self"), _decoder_resident()))
         shutil.rmtree(batch)
         if say and first // BATCH % 5 == 4:
             print(f"{counts.tried} of {count}: {counts.used} used, {counts.reported} reported", file=sys.stderr)
@@ -168,17 +169,8 @@ def _store(catalog: Catalog, out: Path) -> None:
     shutil.rmtree(out)
 
 
-def _resident(process: int | str) -> float:
-    """MiB of memory that a process really has."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0.0  # gone, or no Linux
-    return float(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0
-
-
 def _decoder_resident() -> float:
-    return _resident(isolated.isolated("the decode process", 60.0, os.getpid))
+    return resident_mib(isolated.isolated("the decode process", 60.0, os.getpid))
 
 
 def main() -> int:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import struct
-import sys
 from pathlib import Path
 
 import pytest
+from fuzz import campaign, mutate
 
 from cacl.data import catalog
 from cacl.data.decode import VideoDecoder
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import campaign
-import mutate
 
 
 def test_sixty_damaged_files_are_used_or_reported(tmp_path: Path) -> None:

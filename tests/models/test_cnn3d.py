@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cacl.models import cnn3d
-from cacl.models.cnn3d import BLOCKS, Block, CNN3DName, Conv3d, FactorisedConv, SpatioTemporalConv, build_cnn3d
+from cacl.models.cnn3d import BLOCKS, CNN3D, Block, CNN3DName, Conv3d, FactorisedConv, SpatioTemporalConv, build_cnn3d
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -73,6 +73,11 @@ def test_other_lengths(name, frames):
     assert model.forward_features(torch.rand(1, 3, frames, 32, 32)).shape[2] == (
         frames // 8 if name == "c3d" else -(-frames // 8)
     )
+
+
+def test_a_network_without_its_own_layers_cannot_be_built():
+    with pytest.raises(TypeError, match="forward_features"):
+        CNN3D()
 
 
 def test_unknown_name_lists_the_known():

@@ -200,6 +200,7 @@ def test_a_folder_with_other_things_is_not_replaced(encoder: Encoder, tmp_path: 
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "work of years"
     (tmp_path / "empty").mkdir()
     encoder.save(tmp_path / "empty")
+    assert torch.equal(Encoder.load(tmp_path / "empty").network.bn1.weight, encoder.network.bn1.weight)
 
 
 def damage(folder: Path, **changes: object) -> None:

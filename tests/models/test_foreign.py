@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from sent_files import Evil
 from torch import Tensor
 
 import cacl
@@ -288,19 +289,9 @@ def test_no_3d_network_at_all(tmp_path: Path):
 # ---- files that mean harm, or came to harm ---------------------------------------------------------------------------
 
 
-class Malicious:
-    """Would make a file when unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.target,)
-
-
 @pytest.mark.parametrize("new_format", [True, False])
 def test_code_in_a_checkpoint_is_never_run(new_format: bool, tmp_path: Path):
-    content = authors_checkpoint(state_of("c3d")) | {"args": Malicious(tmp_path / "ran")}
+    content = authors_checkpoint(state_of("c3d")) | {"args": Evil(tmp_path / "ran")}
     torch.save(content, tmp_path / "bad.pth", _use_new_zipfile_serialization=new_format)
     assert "never loaded because they can run code" in refusal(tmp_path / "bad.pth")
     assert not (tmp_path / "ran").exists()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sent_files import Evil
 from torch import Tensor
 
 from cacl.errors import UserError
@@ -139,18 +140,8 @@ def test_files_that_are_no_weights(source: ResNet, tmp_path: Path):
         refusal(file)
 
 
-class Malicious:
-    """Would make a file when unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.target,)
-
-
 def test_code_in_a_file_is_never_run(source: ResNet, tmp_path: Path):
-    torch.save({"state_dict": source.state_dict(), "x": Malicious(tmp_path / "ran")}, tmp_path / "bad.pth")
+    torch.save({"state_dict": source.state_dict(), "x": Evil(tmp_path / "ran")}, tmp_path / "bad.pth")
     assert "can run code" in refusal(tmp_path / "bad.pth")
     assert not (tmp_path / "ran").exists()
     torch.save({"state_dict": source.state_dict(), "args": Namespace(lr=1)}, tmp_path / "args.pth")

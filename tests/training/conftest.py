@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-
-from cacl.training import finish
+from training.rows import timeless
 
 
 def fingerprint(run: Path) -> dict[str, Any]:
     """Everything of a finished run that must not depend on how often it was interrupted."""
     (last,) = (run / "checkpoints" / "train").iterdir()
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     found = json.loads((run / "finished.json").read_text())
     found["degree"].pop("frame-difference baseline")  # some tests do without it
     found["warnings"] = [warning for warning in found["warnings"] if "frame differences" not in warning]
@@ -28,7 +24,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
         "encoder": hashlib.sha256((run / "encoder" / "model.safetensors").read_bytes()).hexdigest(),
         "untrained": hashlib.sha256((run / "initial" / "model.safetensors").read_bytes()).hexdigest(),
         "videos": (run / "videos.csv").read_text(),
-        "metrics": [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows],
+        "metrics": timeless(run),
         "found": found,
         "files": sorted(str(p.relative_to(run)) for p in run.rglob("*") if p.is_file() and "store" not in p.parts),
     }
@@ -47,13 +43,3 @@ def _digest(value: Any) -> Any:
 @pytest.fixture(scope="session", name="fingerprint")
 def _fingerprint() -> Callable[[Path], dict[str, Any]]:
     return fingerprint
-
-
-@pytest.fixture(scope="module")
-def quick_end(finished: Path) -> Iterator[None]:
-    """Runs end without the classifier of frame differences, with the pictures of another: two seconds less each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
-        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
-        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
-        yield

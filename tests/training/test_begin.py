@@ -29,12 +29,19 @@ def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squ
     assert pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", method="v-moco", settings=tiny).finished
 
 
-def test_a_run_that_never_began_spares_the_folder_of_the_user(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_that_never_began_takes_away_what_is_its_own_and_nothing_else(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "videos").mkdir()
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UserError):
-        pretrain(tmp_path / "videos", out=tmp_path / "out", settings=tiny)
-    assert not any((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else True
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no video found"):
+        pretrain(tmp_path / "videos", out=tmp_path / "empty", settings=tiny)
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+    data = {"videos": "videos", "lists": None, "split": 1}
+    run = RunFolder.create(tmp_path / "out", resolve_settings(flags=tiny), data)
+    (run.path / "thesis.tex").write_text("mine")
+    run.discard()
+    assert [path.name for path in run.path.iterdir()] == ["thesis.tex"]
 
 
 def test_no_video_that_is_long_enough_leaves_no_run_behind(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
@@ -91,18 +98,13 @@ def test_a_folder_with_something_else_in_it_is_not_touched(tiny: dict[str, Any],
         pretrain(squares, out=folder / name, settings=tiny)
 
 
-def test_a_run_is_not_written_over(copy: Path, tiny: dict[str, Any], squares: Path) -> None:
-    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+def test_a_run_is_not_written_over(run: Path, tiny: dict[str, Any], squares: Path) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     with pytest.raises(UserError) as caught:
-        pretrain(squares, out=copy, settings=tiny)
-    assert f"cacl pretrain --resume {copy}" in str(caught.value)
-    assert f"choose another --out for a new one, for example {copy}-2" in str(caught.value)
-    assert before == {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
+        pretrain(squares, out=run, settings=tiny)
+    assert f"cacl pretrain --resume {run}" in str(caught.value)
+    assert f"choose another --out for a new one, for example {run}-2" in str(caught.value)
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
 def test_wrong_frame_weights_are_found_before_anything_is_made(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sent_files import FORMS, Evil
 
 from cacl.errors import UserError
 from cacl.training import checkpoint
@@ -214,12 +214,7 @@ def test_tidying_keeps_the_newest_that_is_whole(tmp_path):
     (torn / "manifest.json").write_text("{}")
     tidy_checkpoints(tmp_path)
     assert list(tmp_path.iterdir()) == [old]
-    tidy_checkpoints(tmp_path / "nothing")
-
-
-class Evil:
-    def __reduce__(self):
-        return (os.system, (f"touch {self.target}",))
+    assert tidy_checkpoints(tmp_path / "nothing") == []
 
 
 def disguise(path: Path, content: bytes) -> None:
@@ -230,19 +225,13 @@ def disguise(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("way", ["pickle", "torch"])
-def test_code_in_a_checkpoint_is_not_executed(way, tmp_path):
-    path, evil = save_checkpoint(tmp_path / "c", 5, state(5)), Evil()
-    evil.target = tmp_path / "executed"
-    if way == "pickle":
-        content = pickle.dumps(evil)
-    else:
-        torch.save({"w": evil}, tmp_path / "evil.pt")
-        content = (tmp_path / "evil.pt").read_bytes()
-    disguise(path, content)
+@pytest.mark.parametrize("form", ["pickle", "torch archive"])
+def test_code_in_a_checkpoint_is_not_executed(form, tmp_path):
+    mark = tmp_path / "executed"
+    disguise(save_checkpoint(tmp_path / "c", 5, state(5)), FORMS[form](Evil(mark)))
     with pytest.raises(UserError, match=r"state\.pt.*tensors and plain values"):
         load_checkpoint(newest_checkpoint(tmp_path / "c"))
-    assert not evil.target.exists()
+    assert not mark.exists()
 
 
 def test_what_is_no_checkpoint_is_a_sentence(tmp_path):

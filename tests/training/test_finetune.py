@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny import FINETUNING
+from training.rows import rows, timeless
+from training.stops import StopAfter
 
 from cacl.config import load_resolved_as
 from cacl.data.catalog import Catalog, Video
@@ -31,8 +32,7 @@ from cacl.training.loop import train
 from cacl.training.stop import Stopped, StopRequest
 
 SPEC = ClipSpec(frames=8, stride=1, resize=(20, 24), size=16, standardise="motion")
-QUICK = {"data.workers": 0, "optim.batch_size": 4, "optim.epochs": 3, "run.device": "cpu", "run.threads": 1}
-QUICK |= {"run.precision": "float32", "run.log_every": 2}
+QUICK = {**FINETUNING, "run.log_every": 2}
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1)
 
 
@@ -46,20 +46,6 @@ class Noise:
 def videos(count=8):
     entries = [Video(f"v{i}.mp4", f"v{i}", "a", "train", 30, 25.0, 24, 20) for i in range(count)]
     return Dataset(Catalog(Path("."), tuple(entries)), Noise())
-
-
-class StopAfter(StopRequest):
-    """As SIGTERM during a step."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    @property
-    def requested(self):
-        self.left -= 1
-        self._signal = signal.SIGTERM if self.left <= 0 else 0
-        return self.left <= 0
 
 
 def stage_of(folder, preset, network="r3d10", **changes):
@@ -107,9 +93,9 @@ def test_every_step_is_the_one_worked_by_hand(preset, network, tmp_path):
     stage.optimizer.step = step
     train(stage, StopRequest())
     assert rates == pytest.approx([0.1, 0.1, 0.075, 0.075, 0.025, 0.025])
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["lr"] for row in rows] == pytest.approx(rates)
-    assert {"loss", "accuracy", "kind"} <= set(rows[0])
+    found = rows(tmp_path)
+    assert [row["lr"] for row in found] == pytest.approx(rates)
+    assert {"loss", "accuracy", "kind"} <= set(found[0])
 
 
 def test_the_groups_hold_every_parameter_once_and_survive_a_checkpoint():
@@ -133,23 +119,18 @@ def tuned(folder, preset, stop):
     return train_classifier(part, encoder, ["a", "b", "c"], videos(), settings, stop)[0], encoder
 
 
-def rows_of(folder):
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows]
-
-
 @pytest.mark.parametrize("preset", ["small", "released"])
 def test_stopped_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(preset, tmp_path):
     whole, encoder = tuned(tmp_path / "whole", preset, StopRequest())
     for steps in (3, 2):  # 3 of 6: the second epoch has begun
         with pytest.raises(Stopped):
             tuned(tmp_path / "torn", preset, StopAfter(steps))
-    assert len(rows_of(tmp_path / "torn")) == 5
+    assert len(timeless(tmp_path / "torn")) == 5
     torn, _ = tuned(tmp_path / "torn", preset, StopRequest())
     for (name, a), (_, b) in zip(whole.state_dict().items(), torn.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
-    assert rows_of(tmp_path / "torn") == rows_of(tmp_path / "whole")
-    assert [row["step"] for row in rows_of(tmp_path / "whole")] == list(range(1, 7))
+    assert timeless(tmp_path / "torn") == timeless(tmp_path / "whole")
+    assert [row["step"] for row in timeless(tmp_path / "whole")] == list(range(1, 7))
     weights = encoder.network.state_dict()
     assert not torch.equal(whole.encoder.network.state_dict()["conv5.block1.conv2.temporal_spatial_conv.weight"],
                            weights["conv5.block1.conv2.temporal_spatial_conv.weight"])  # fmt: skip

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
+from children import ended, forked, kill, wait, wait_for
 
-from cacl import cli
 from cacl.training.pretrain import pretrain
 
 LONG = {
@@ -28,57 +27,6 @@ LONG = {
 }
 pytestmark = pytest.mark.usefixtures("quick_end")
 Fingerprint = Callable[[Path], dict[str, Any]]
-
-
-def forked(arguments: list[str], log: Path, *, before: Callable[[], None] = lambda: None) -> int:
-    """The command line in a child of this process, which has PyTorch loaded already; its process number."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        torch.set_num_threads(1)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        sys.argv = ["cacl", *arguments]
-        before()
-        cli.main()
-    except SystemExit as end:
-        sys.stderr.flush()
-        os._exit(int(end.code or 0))
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(70)
-
-
-def ended(child: int, seconds: float = 120) -> int:
-    """Exit status of a child, negative for a signal."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise AssertionError(f"no end after {seconds} s")
-
-
-def wait_for(path: Path, pattern: str, child: subprocess.Popen[bytes] | int, seconds: float = 120) -> None:
-    """Until a file is there; an error when the child ends before."""
-    until = time.monotonic() + seconds
-    while not any(path.glob(pattern)):
-        assert time.monotonic() < until, f"no {pattern} after {seconds} s"
-        if isinstance(child, int):
-            assert os.waitpid(child, os.WNOHANG)[0] == 0, f"ended before {pattern}"
-        else:
-            assert child.poll() is None, f"ended before {pattern}"
-        time.sleep(0.002)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +59,7 @@ def test_killed_at_random_moments_it_ends_the_same(
     # while the frames are decoded, in the frame stage, and in the video stage
     for pattern, most in (("config.yaml", 0.1), ("checkpoints/frames/step-*", 0.3), ("checkpoints/train/step-*", 0.4)):
         child = subprocess.Popen([sys.executable, "-m", "cacl", *words], env=environment, stderr=subprocess.DEVNULL)
-        wait_for(run, pattern, child)
+        wait_for(run, pattern, lambda child=child: child.poll() is None)
         waits.append(rng.uniform(0, most))
         time.sleep(waits[-1])
         child.kill()
@@ -141,13 +89,13 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
 ) -> None:
     run = tmp_path / "my run"
     child = forked([*command, str(squares), f"--out={run}"], tmp_path / "log")
-    wait_for(run, pattern, child)
+    wait_for(run, pattern, lambda: ended(child) is None)
     os.kill(child, number)
-    assert ended(child) == code
+    assert wait(child) == code
     words = (tmp_path / "log").read_text().splitlines()[-1]
     assert words == f"Stopped, everything is saved. Go on: cacl pretrain --resume '{run}'"
     assert "Traceback" not in (tmp_path / "log").read_text()
-    assert ended(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
+    assert wait(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
     assert fingerprint(run) == expected
 
 
@@ -179,11 +127,11 @@ def crash_and_resume(
     """Whether it came so far, and the run in the end. The same command is given again where that is allowed."""
     run = folder / f"run-{event}"
     words = [*command, str(squares), "--out", str(run)]
-    status = ended(forked(words, folder / "log", before=dies_at(event)))
+    status = wait(forked(words, folder / "log", before=dies_at(event)))
     assert status in (0, -signal.SIGKILL), (folder / "log").read_text()
     if status:
         again = ["pretrain", "--resume", str(run)] if (run / "config.yaml").exists() else words
-        assert ended(forked(again, folder / "log")) == 0, f"event {event}: {(folder / 'log').read_text()}"
+        assert wait(forked(again, folder / "log")) == 0, f"event {event}: {(folder / 'log').read_text()}"
     return status != 0, fingerprint(run)
 
 
@@ -236,17 +184,15 @@ def test_killed_over_and_over(
     while True:
         child = forked(words, tmp_path / "log")
         time.sleep(rng.uniform(0.1, 1.2))
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "log").read_text()
+        if (status := ended(child)) is not None:
+            assert status == 0, (tmp_path / "log").read_text()
             break
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill(child)
         kills += 1
         if (run / "config.yaml").exists():
             words = ["pretrain", "--resume", str(run)]
         if kills == 12:
-            assert ended(forked(words, tmp_path / "log")) == 0
+            assert wait(forked(words, tmp_path / "log")) == 0
             break
     assert kills > 1
     assert fingerprint(run) == expected
@@ -257,14 +203,13 @@ def test_another_process_is_refused_while_one_trains(
 ) -> None:
     run = tmp_path / "run"
     child = forked([*command, str(squares), "--out", str(run)], tmp_path / "log")
-    wait_for(run, "checkpoints/frames/step-*", child)
+    wait_for(run, "checkpoints/frames/step-*", lambda: ended(child) is None)
     other = forked(["pretrain", "--resume", str(run)], tmp_path / "other")
     try:
-        assert ended(other) == 2
+        assert wait(other) == 2
         assert f"{run} is in use by process {child} on " in (tmp_path / "other").read_text()
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill(child)
 
 
 def slow_steps() -> None:
@@ -290,16 +235,16 @@ def test_the_second_signal_ends_it_at_once_and_it_resumes(
 ) -> None:
     run = tmp_path / "run"
     child = forked([*short[0], str(squares), "--out", str(run)], tmp_path / "log", before=slow_steps)
-    wait_for(run, "metrics.jsonl", child)
+    wait_for(run, "metrics.jsonl", lambda: ended(child) is None)
     time.sleep(0.5)  # the frame stage's first step
     os.kill(child, signal.SIGINT)
     time.sleep(0.2)
     os.kill(child, second)
-    assert ended(child) == 130
+    assert wait(child) == 130
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert "everything is saved" not in said
-    assert ended(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
+    assert wait(forked(["pretrain", "--resume", str(run)], tmp_path / "log")) == 0
     assert fingerprint(run) == short[1]
 
 
@@ -314,10 +259,10 @@ def test_a_run_that_was_moved_goes_on_from_another_folder(
     (tmp_path / "b").mkdir()
     monkeypatch.chdir(squares)
     words = [*short[0], ".", "--out", str(tmp_path / "a" / "run")]  # the videos by a relative name
-    assert ended(forked(words, tmp_path / "log", before=dies_at(60))) == -signal.SIGKILL
+    assert wait(forked(words, tmp_path / "log", before=dies_at(60))) == -signal.SIGKILL
     assert list((tmp_path / "a" / "run").glob("checkpoints/*/step-*"))
     run = (tmp_path / "a" / "run").rename(tmp_path / "b" / "moved")
     monkeypatch.chdir(tmp_path / "b")
-    assert ended(forked(["pretrain", "--resume", "moved"], tmp_path / "log")) == 0, (tmp_path / "log").read_text()
+    assert wait(forked(["pretrain", "--resume", "moved"], tmp_path / "log")) == 0, (tmp_path / "log").read_text()
     assert fingerprint(run) == short[1]
     assert not list((tmp_path / "a").iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,60 +61,55 @@ def test_kept_frames_are_those_of_the_files_but_for_compression(
         assert 0 < error.square().mean() < 255**2 / 10**3.6  # 36 dB
 
 
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def test_a_finished_run_whose_checkpoint_is_damaged_is_not_trained_anew(copy: Path) -> None:
-    (checkpoint,) = (copy / "checkpoints" / "train").glob("step-*")
+def test_a_finished_run_whose_checkpoint_is_damaged_is_not_trained_anew(run: Path) -> None:
+    (checkpoint,) = (run / "checkpoints" / "train").glob("step-*")
     (checkpoint / "state.pt").write_bytes(b"xx")
     with pytest.raises(UserError, match="no checkpoint is whole"):
-        resume(copy, epochs=3)
+        resume(run, epochs=3)
     assert (checkpoint / "state.pt").read_bytes() == b"xx"
 
 
-def test_other_settings_are_refused_with_both_values(copy: Path) -> None:
-    before = (copy / "config.yaml").read_bytes()
+def test_other_settings_are_refused_with_both_values(run: Path) -> None:
+    before = (run / "config.yaml").read_bytes()
     with pytest.raises(UserError) as caught:
-        resume(copy, settings={"optim.lr": 0.5, "run.seed": 3, "data.workers": 2})
+        resume(run, settings={"optim.lr": 0.5, "run.seed": 3, "data.workers": 2})
     assert "optim.lr was 0.002, you asked for 0.5" in str(caught.value)
     assert "run.seed was 0, you asked for 3" in str(caught.value)
     assert "data.workers" not in str(caught.value)
     with pytest.raises(UserError, match=r"optim\.epochs was 2, 1 is fewer"):
-        resume(copy, settings={"optim.epochs": 1})
+        resume(run, settings={"optim.epochs": 1})
     with pytest.raises(UserError, match=r"Did you mean 'optim\.lr'"):
-        resume(copy, assignments=["optim.lrr=0.5"])
-    assert (copy / "config.yaml").read_bytes() == before
+        resume(run, assignments=["optim.lrr=0.5"])
+    assert (run / "config.yaml").read_bytes() == before
 
 
-def test_a_finished_run_says_so(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file() and p.name not in ("log.txt", ".lock")}
-    resume(copy)
+def test_a_finished_run_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in ("log.txt", ".lock")}
+    resume(run)
     assert "is finished already; a longer training: cacl pretrain --resume" in capsys.readouterr().err
     assert before == {p: p.read_bytes() for p in before}
 
 
-def test_more_epochs_go_on_where_it_ended(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = (copy / "metrics.jsonl").read_text().splitlines()
-    run = resume(copy, settings={"optim.epochs": 4, "data.workers": 1})
+def test_more_epochs_go_on_where_it_ended(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = (run / "metrics.jsonl").read_text().splitlines()
+    longer = resume(run, settings={"optim.epochs": 4, "data.workers": 1})
     assert "Training goes on to 4 epochs; the schedule is worked out anew." in capsys.readouterr().err
-    assert (copy / "metrics.jsonl").read_text().splitlines()[: len(old)] == old
-    rows = [row for row in run.metrics if row["kind"] == "train"]
+    assert (run / "metrics.jsonl").read_text().splitlines()[: len(old)] == old
+    rows = [row for row in longer.metrics if row["kind"] == "train"]
     assert [row["step"] for row in rows] == list(range(1, 9))
-    assert run.finished is not None
-    assert run.finished["steps"] == 8
-    assert RunFolder(copy).resolved.origins["optim.epochs"] == "resume"
+    assert longer.finished is not None
+    assert longer.finished["steps"] == 8
+    assert RunFolder(run).resolved.origins["optim.epochs"] == "resume"
     assert rows[4]["lr"] == pytest.approx(0.002 / 2)  # half of the longer cosine
     assert rows[7]["lr"] > 0
 
 
-def test_a_run_in_use_is_refused(copy: Path) -> None:
-    with RunFolder.open(copy), pytest.raises(UserError, match=f"in use by process {os.getpid()}"):
-        resume(copy)
-    with RunFolder.open(copy), pytest.raises(UserError, match="in use by"):
-        resume(copy, settings={"optim.epochs": 9})
-    assert RunFolder(copy).resolved.settings.optim.epochs == 2
+def test_a_run_in_use_is_refused(run: Path) -> None:
+    with RunFolder.open(run), pytest.raises(UserError, match=f"in use by process {os.getpid()}"):
+        resume(run)
+    with RunFolder.open(run), pytest.raises(UserError, match="in use by"):
+        resume(run, settings={"optim.epochs": 9})
+    assert RunFolder(run).resolved.settings.optim.epochs == 2
 
 
 def test_what_is_no_run_is_no_run(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""A stage with a small method of known arithmetic over real batches of a source without videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cacl.data.clips import ClipPlan
+from cacl.data.loader import ClipBatch, ClipLoader
+from cacl.errors import VideoError
+from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.training.loop import Stage
+from cacl.training.optim import learning_rate
+
+VIDEOS, BATCH, EPOCHS = 12, 4, 4  # 3 steps an epoch, 12 in all
+
+
+class Noise:
+    """Frames that depend on the video and the frame's number; ``bad`` videos cannot be read."""
+
+    height, width = 2, 3
+
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.bad = bad
+
+    def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        if video in self.bad:
+            raise VideoError(f"v{video}.mp4", "breaks")
+        values = (37 * video + 11 * indices) % 256
+        return np.broadcast_to(values[:, None, None, None], (len(indices), 2, 3, 3)).astype(np.uint8)
+
+
+def plan(frames: int, rng: np.random.Generator) -> ClipPlan:
+    return ClipPlan(rng.integers(0, frames, (1, 2)), {})
+
+
+class Linear(nn.Module):
+    """Two terms over one layer; remembers the order in which it is called."""
+
+    views, uniforms = 1, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(2 * 2 * 3 * 3, 5)
+        self.register_buffer("averaged", self.layer.weight.detach().clone())
+        self.calls: list[Any] = []
+        self.poison: Callable[[Tensor, int], Tensor] = lambda total, step: total
+        self.steps = 0
+
+    def forward(self, batch: ViewBatch) -> StepOutput:
+        self.calls.append("forward")
+        features = self.layer(batch.views[0].flatten(1))
+        nce, degree = features.square().mean(), 0.5 * (features - 1).square().mean()
+        total = self.poison(nce + degree, self.steps)
+        self.steps += 1
+        return StepOutput({"nce": nce, "degree": degree, "total": total}, {"similarity": nce.detach()}, features)
+
+    def after_step(self, output: StepOutput, progress: float) -> None:
+        self.calls.append(("after", round(progress, 6)))
+        self.averaged.mul_(0.9).add_(self.layer.weight.detach(), alpha=0.1)
+
+
+def views(batch: ClipBatch) -> ViewBatch:
+    return ViewBatch((batch.frames[:, 0].float() / 255,), batch.targets, batch.video, torch.zeros(len(batch), 0))
+
+
+def rate(step: int) -> float:
+    return learning_rate(
+        step,
+        lr=0.1,
+        schedule="cosine",
+        schedule_per="step",
+        milestones=(),
+        warmup_epochs=1,
+        steps_per_epoch=3,
+        epochs=EPOCHS,
+    )
+
+
+def stage(folder: Path, **changes: Any) -> Stage:
+    method = changes.pop("method", None) or Linear()
+    bad, heard = changes.pop("bad", ()), changes.pop("heard", None)
+    loader = ClipLoader(
+        Noise(bad), [20] * VIDEOS, plan, seed=3, batch_size=BATCH, on_failure=None if heard is None else heard.append
+    )
+    values: dict[str, Any] = {
+        "name": "train",
+        "method": method,
+        "loader": loader,
+        "optimizer": torch.optim.SGD(method.parameters(), lr=1.0, momentum=0.9),
+        "make_views": views,
+        "video_names": [f"v{i}.mp4" for i in range(VIDEOS)],
+        "learning_rate": rate,
+        "epochs": EPOCHS,
+        "checkpoints": folder / "checkpoints",
+        "metrics": folder / "metrics.jsonl",
+        "device": torch.device("cpu"),
+        "autocast": None,
+        "clip_gradient": None,
+        "log_every": 5,
+        "save_minutes": 60.0,
+    }
+    return Stage(**{**values, **changes})
