@@ -39,6 +39,7 @@ def analyse(
     from cacl.evaluation.projection import ProjectionName
     from cacl.experiments.analyse import analyse as run_analysis
     from cacl.experiments.analysis_parts import PARTS, Part
+    from cacl.experiments.evaluate import evaluation_folder
 
     names = ("pca", "tsne", "umap")
     if projection not in names:
@@ -57,7 +58,7 @@ def analyse(
         print(json.dumps(results, indent=2, ensure_ascii=False))
         return
     show_analysis(results)
-    print(f"Pictures and numbers: {run / 'analysis'}")
+    print(f"Pictures and numbers: {evaluation_folder(run, videos, split=split) / 'analysis'}")
 
 
 def show_analysis(results: dict[str, Any]) -> None:

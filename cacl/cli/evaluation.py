@@ -38,6 +38,7 @@ def evaluate(
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
     from cacl.experiments.evaluate import evaluate as run_evaluation
+    from cacl.experiments.evaluate import evaluation_folder
 
     with several.one_of_them(go_on="give the same command again"):
         results = run_evaluation(run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [])
@@ -47,7 +48,7 @@ def evaluate(
         print(json.dumps(results, indent=2))
         return
     show_results(results)
-    print(f"Report: {run / 'report.html'}")
+    print(f"Report: {evaluation_folder(run, videos, split=split) / 'report.html'}")
 
 
 @app.command()

@@ -17,8 +17,10 @@ from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
+from cacl.experiments.evaluate import evaluation_folder
+from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
-from cacl.files import write_whole
+from cacl.files import write_whole, writing
 from cacl.runs import RunFolder
 from cacl.training.auto import check_device, device_auto
 from cacl.training.rebuild import trained_method
@@ -38,7 +40,9 @@ def analyse(
     projection: ProjectionName = "pca",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``.
+    """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``, and the run's page anew.
+
+    Of other videos than the run's own: into ``RUN/transfer/NAME/analysis/``, and no page (``evaluation_folder``).
 
     Args:
         run: a run folder with a checkpoint; it need not be finished.
@@ -71,8 +75,10 @@ def analyse(
         say(f"{main.path} is not finished: this is what it is after {steps} steps.")
     data = _open(main, videos, lists, split)
     train, test, how = _sides(data)
-    folder = main.path / "analysis"
-    folder.mkdir(exist_ok=True)
+    place = evaluation_folder(main.path, videos, split=split)
+    folder = place / "analysis"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     subject = Subject(main, method, data, train, test, folder, device, seed, projection)
     about = {"steps": steps, "videos": str(data.catalog.root), "tested on": how, "test videos": len(test), "seed": seed}
     if known := trained_on(main.path, data.videos(test), data.catalog.root):
@@ -83,6 +89,8 @@ def analyse(
         if part in parts:
             _one(subject, part, results)
             write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
+    if place == main.path and main.finished is not None:
+        report([main.path], command=f"cacl analyse {main.path}")
     return results
 
 

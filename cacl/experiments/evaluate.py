@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError
 from cacl.experiments.labelled import check_leakage, shared_groups, untrained_labels
 from cacl.experiments.trained_on import trained_on_notes
+from cacl.files import read_object
 from cacl.models.encoder import Encoder
 from cacl.models.processes import is_first, join
 from cacl.runs import RunFolder
+from cacl.training.report import RETRIEVAL
 from cacl.training.retrieval import run_retrieval
 from cacl.training.run import Run
 from cacl.training.videos import open_run_data
@@ -28,7 +31,7 @@ def evaluate(
     split: int = 1,
     beside: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` into its folder.
+    """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` (``evaluation_folder``).
 
     Called by every process of torchrun, they share the videos; the numbers are those of one process.
 
@@ -59,7 +62,27 @@ def evaluate(
     with RunFolder(main.path, owner=is_first()):
         data, split = _labelled(main, videos, lists, split)
         notes = retrieval_doubts(data, split, [main, *others.values()])
-        return run_retrieval(main, data, beside=others, notes=notes, command=command)
+        place = evaluation_folder(main.path, videos, split=split)
+        named = None if place == main.path else Path(str(videos)).resolve()
+        return run_retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+
+
+def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, split: int = 1) -> Path:
+    """Where an evaluation is written: into the run folder for the run's own videos, ``transfer/NAME`` in it for others.
+
+    NAME is that of the folder or file of ``videos``; of one that is called ``videos`` that of the folder around it.
+    """
+    folder = Path(run)
+    asked = None if videos is None else Path(videos).resolve()
+    if asked is None or asked == Path(RunFolder.open(folder).data["videos"]).resolve():
+        return folder
+    name = (asked.parent if asked.name.lower() == "videos" else asked).name + (f"-split{split}" if split != 1 else "")
+    for number in itertools.count(1):  # two data sets may have one name
+        place = folder / "transfer" / (name if number == 1 else f"{name}-{number}")
+        before = read_object(place / RETRIEVAL).get("videos")
+        if before in (None, str(asked)):
+            return place
+    raise AssertionError
 
 
 def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> tuple[Dataset, int]:

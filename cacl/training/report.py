@@ -30,30 +30,47 @@ from cacl.training.run import Run
 RETRIEVAL = "retrieval.json"
 
 
-def write_run_report(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any], command: str = "") -> Path:
-    """``results.json`` and ``report.html`` in the run folder.
+def write_run_report(
+    run: Run,
+    results: Mapping[str, Any],
+    *,
+    place: Path | None = None,
+    finished: Mapping[str, Any],
+    command: str = "",
+) -> Path:
+    """``results.json`` and ``report.html``.
 
     Args:
         run: the run.
         results: numbers in percent, ``retrieval`` and ``degree``.
+        place: the folder to write into, by default the run folder.
         finished: what ``finished.json`` says or will say.
         command: what made the report.
 
     Returns:
         Where the page is.
     """
-    path = run.path / "report.html"
-    write_page(path, [run_page(run, results, finished=finished, command=command)])
-    write_results(run.path / "results.json", results)
+    place = run.path if place is None else place
+    path = place / "report.html"
+    write_page(path, [run_page(run, results, place=place, finished=finished, command=command)])
+    write_results(place / "results.json", results)
     return path
 
 
-def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any] | None, command: str = "") -> RunPage:
+def run_page(
+    run: Run,
+    results: Mapping[str, Any],
+    *,
+    place: Path | None = None,
+    finished: Mapping[str, Any] | None,
+    command: str = "",
+) -> RunPage:
     """Everything that the folder of a pretraining says.
 
     Args:
         run: the run, also one that is not finished.
         results: numbers in percent, ``retrieval`` and ``degree``.
+        place: the folder with what was retrieved, by default the run folder.
         finished: what ``finished.json`` says or will say, None where the run is not finished.
         command: what makes the report.
     """
@@ -63,7 +80,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     train = [row for row in rows if row["kind"] == "train"]
     frames = [{**row, "kind": "train"} for row in rows if row["kind"] == "frames"]
     steps = about.get("steps", train[-1]["step"] if train else 0)
-    measured = read_object(path / RETRIEVAL) if results.get("retrieval") else {}
+    measured = read_object((place or path) / RETRIEVAL) if results.get("retrieval") else {}
     analysis = read_analysis(path / "analysis", steps=int(steps))
     warnings = [*results.get("notes", []), *about.get("warnings", [])]
     if finished is None:
@@ -100,7 +117,7 @@ def run_page(run: Run, results: Mapping[str, Any], *, finished: Mapping[str, Any
     )
 
 
-def keep_retrieval(run: Run, retrieval: Retrieval, *, videos: Path, beside: Mapping[str, Run]) -> None:
+def keep_retrieval(place: Path, retrieval: Retrieval, *, videos: Path, beside: Mapping[str, Run]) -> None:
     """Write ``retrieval.json``: what was measured on which videos, and the pictures of neighbours, for the page."""
     content = {
         "videos": str(videos),
@@ -110,7 +127,7 @@ def keep_retrieval(run: Run, retrieval: Retrieval, *, videos: Path, beside: Mapp
         "beside": {name: str(other.path.resolve()) for name, other in beside.items()},
         "neighbours": rows_to_json(preview_rows(retrieval.neighbours)),
     }
-    write_whole(run.path / RETRIEVAL, json.dumps(content) + "\n")
+    write_whole(place / RETRIEVAL, json.dumps(content) + "\n")
 
 
 def setting_rows(resolved: ResolvedOf[Any]) -> list[Setting]:

@@ -1,9 +1,10 @@
-"""A finished run's retrieval on videos: its numbers, the picture of neighbours and the report, in the run folder."""
+"""A finished run's retrieval on videos: its numbers, the picture of neighbours and the report."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from cacl.data.dataset import Dataset
 from cacl.errors import UserError
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
+from cacl.files import writing
 from cacl.models.processes import is_first
 from cacl.training.auto import check_device, device_auto
 from cacl.training.report import keep_retrieval, write_run_report
@@ -22,15 +24,19 @@ def run_retrieval(
     run: Run,
     data: Dataset,
     *,
+    place: Path | None = None,
+    videos: Path | None = None,
     beside: Mapping[str, Run] | None = None,
     notes: Sequence[str] = (),
     command: str = "",
 ) -> dict[str, Any]:
-    """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png`` into the run folder.
+    """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png``.
 
     Args:
         run: a finished run.
         data: labelled videos with a train and a test part.
+        place: where to write; made when missing, by default the run folder.
+        videos: what they are called, by default the folder that they are in.
         beside: name -> another run, for more rows of the table.
         notes: what is doubtful, in sentences for the results and the report.
         command: for the foot of the report.
@@ -39,8 +45,9 @@ def run_retrieval(
         The numbers in percent, ``retrieval`` and ``degree``; and ``notes``, where there are any.
 
     Raises:
-        UserError: no labels, or no part for testing.
+        UserError: no labels, no part for testing, or a file cannot be written.
     """
+    place = run.path if place is None else place
     finished, (device, autocast_dtype) = run.finished or {}, device_of(run)
     others = beside or {}
     retrieval = evaluate_retrieval(
@@ -61,9 +68,11 @@ def run_retrieval(
         _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
     if not is_first():
         return results
-    draw_neighbours(retrieval.neighbours, run.path / "neighbours.png")
-    keep_retrieval(run, retrieval, videos=data.catalog.root, beside=others)
-    write_run_report(run, results, finished=finished, command=command)
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    draw_neighbours(retrieval.neighbours, place / "neighbours.png")
+    keep_retrieval(place, retrieval, videos=data.catalog.root if videos is None else videos, beside=others)
+    write_run_report(run, results, place=place, finished=finished, command=command)
     return results
 
 

@@ -84,9 +84,19 @@ def test_one_part_again_is_the_same_and_keeps_the_others(
     again = analyse(run, parts=["similarity"])
     assert again["similarity"] == analysed[1]["similarity"]
     assert set(again) == set(analysed[1])
+    files = {path.name: path.read_bytes() for path in (run / "analysis").iterdir()}
     other = analyse(run, squares / "test", parts=["similarity"])  # other videos: what was found before is not theirs
     assert set(other) == {"about", "left out", "similarity"}
-    assert set(json.loads((run / "analysis" / "results.json").read_text())) == set(other)
+    place = run / "transfer" / "test" / "analysis"
+    assert set(json.loads((place / "results.json").read_text())) == set(other)
+    assert {path.name: path.read_bytes() for path in (run / "analysis").iterdir()} == files
+
+
+def test_it_is_on_the_page_of_the_run(analysed: tuple[Path, dict[str, Any]]) -> None:
+    page = (analysed[0] / "report.html").read_text()
+    assert "cacl analyse" in page
+    assert "Not here yet: attention" not in page
+    assert "<h2>Where the video transformer looks</h2>" in page
 
 
 def test_a_method_without_transformer_leaves_out_what_needs_it(

@@ -21,6 +21,7 @@ from cacl.data.dataset import open_dataset
 from cacl.data.encode import write_video
 from cacl.data.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
+from cacl.experiments.evaluate import evaluation_folder
 from cacl.runs import RunFolder
 from cacl.training.pretrain import pretrain
 from cacl.training.run import Run
@@ -96,9 +97,29 @@ def test_other_videos_and_lists(run: Path, squares: Path, tmp_path: Path) -> Non
     lists.mkdir()
     (lists / "trainlist01.txt").write_text("a/v00.avi 1\na/v02.avi 1\nb/v01.avi 2\n")
     (lists / "testlist01.txt").write_text("a/v08.avi\nb/v09.avi\nb/v11.avi\n")
+    own = evaluate(run)
+    files = {name: (run / name).read_bytes() for name in ("results.json", "retrieval.json", "neighbours.png")}
     results = evaluate(run, videos, lists=lists)
     assert results["retrieval"]["chance"]["R@1"] == pytest.approx(100 * (2 / 3 + 1 / 3 + 1 / 3) / 3)
-    assert "3 train, 3 test" in (run / "report.html").read_text()
+    place = run / "transfer" / videos.parent.name
+    assert evaluation_folder(run, videos) == place
+    written = json.loads((place / "results.json").read_text())["retrieval"]["cacl"]
+    assert written == pytest.approx(results["retrieval"]["cacl"], abs=1e-3)
+    assert results["retrieval"] != own["retrieval"]
+    assert "3 train, 3 test" in (place / "report.html").read_text()
+    assert {name: (run / name).read_bytes() for name in files} == files  # the run's own evaluation is as it was
+
+
+def test_where_evaluations_go(run: Path, squares: Path, tmp_path: Path) -> None:
+    """The run's own videos have the run folder; of two data sets with one name the second has another folder."""
+    assert evaluation_folder(run) == evaluation_folder(run, squares) == run
+    for number, name in enumerate(("a/ucf", "b/ucf", "c/ucf/videos")):
+        place = evaluation_folder(run, tmp_path / name)
+        assert place == run / "transfer" / ("ucf" if number == 0 else f"ucf-{number + 1}")
+        place.mkdir(parents=True)
+        (place / "retrieval.json").write_text(json.dumps({"videos": str(tmp_path / name)}))
+        assert evaluation_folder(run, tmp_path / name) == place
+    assert evaluation_folder(run, tmp_path / "a" / "ucf", split=2) == run / "transfer" / "ucf-split2"
 
 
 @pytest.fixture
@@ -118,10 +139,12 @@ def test_clips_of_one_source_on_both_sides_are_said_in_the_result(
     run: Path, ucf: Path, cacl: Callable[..., Any]
 ) -> None:
     ended = cacl("evaluate", run, ucf, "--lists", ucf)
-    (note,) = json.loads((run / "results.json").read_text())["notes"]
+    place = evaluation_folder(run, ucf)
+    (note,) = json.loads((place / "results.json").read_text())["notes"]
     assert "Clips of one source video are on both sides (a g00, a g02, a g03" in note
     assert ended.out.splitlines()[-2] == f"Note: {note}"
-    assert note in html.unescape((run / "report.html").read_text())
+    assert note in html.unescape((place / "report.html").read_text())
+    assert ended.out.splitlines()[-1] == f"Report: {place / 'report.html'}"
 
 
 def test_a_run_that_was_trained_on_the_test_videos_says_so(run: Path, squares: Path, tmp_path: Path) -> None:
