@@ -243,10 +243,11 @@ def test_a_store_needs_no_video_decoder(cacl: Command, squares: Path, settings: 
         f"pretrain {squares} --config {settings} --out {tmp_path / 'no'}",
         f"prepare {squares} --out {tmp_path / 'none'}",
     ]
+    first = [str(tmp_path / "shim"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-c", code],
         input="\n".join(lines),
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "shim"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(first), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -98,7 +98,7 @@ def test_a_folder_without_a_video(cacl: Command, tmp_path: Path, settings: Path)
     for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder, "--config", settings]):
         refused(cacl(*words), folder, "no video found")
     (folder / "notes.txt").write_text("notes")
-    refused(cacl("check", folder), folder, "no video found among 1 files", "text file")
+    refused(cacl("check", folder), folder, "no video found among 1 file", "text file")
     assert not files_here()
 
 

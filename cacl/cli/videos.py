@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cacl.cli.app import Lists, Split, Videos, app
-from cacl.errors import UserError, did_you_mean, printable
+from cacl.errors import UserError, counted, did_you_mean, printable
 
 
 @app.command()
@@ -39,7 +39,7 @@ def check(
         if video.note:
             print(printable(f"note     {video.path}: {video.note}"))
     frames = sum(video.frames for video in catalog.videos)
-    print(f"{catalog.summary()}; {frames} frames, {len(catalog.labels)} labels.")
+    print(f"{catalog.summary()}; {counted(frames, 'frame')}, {counted(len(catalog.labels), 'label')}.")
     if csv is not None:
         catalog.write_csv(csv)
     if advice := suggestions(catalog):

@@ -18,7 +18,7 @@ from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
 from cacl.data.layouts import Entry, Listing, label_order, match, own_lists, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
-from cacl.errors import UserError, VideoError
+from cacl.errors import UserError, VideoError, counted
 from cacl.files import whole
 
 CLIP_FRAMES = 16
@@ -96,9 +96,11 @@ class Catalog:
         missing = self.missing
         skipped = len(self.skipped) - missing
         used = (
-            f"{_count(len(self.videos))} parts of {_count(files)} files" if files < len(self.videos) else _count(files)
+            f"{_count(len(self.videos))} parts of {counted(files, 'file')}"
+            if files < len(self.videos)
+            else _count(files)
         )
-        line = f"{used} used, {_count(skipped)} skipped (of {_count(files + skipped)} files)"
+        line = f"{used} used, {_count(skipped)} skipped (of {counted(files + skipped, 'file')})"
         return line + (f"; {_count(missing)} named in a list but not there" if missing else "")
 
     def reasons(self) -> dict[str, int]:
@@ -205,7 +207,7 @@ def scan(
             progress(done, len(files))
     if not videos:
         raise UserError(
-            f"{root}: no video found among {_count(len(out))} files{_most(out)}. Name a folder with videos."
+            f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )
     out += [Skipped(entry.name, MISSING) for entry in missing]
     return Catalog(root, tuple(_with_folders(videos)), tuple(sorted(out, key=lambda item: item.path)))

@@ -13,7 +13,7 @@ from typing import Any
 from cacl.data.catalog import Skipped, Video, scan
 from cacl.data.dataset import Dataset, open_catalog
 from cacl.data.store import FrameStore, is_store
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
@@ -154,4 +154,6 @@ def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...
         return f"The folders or lists name {shown}, none of the classifier's classes ({', '.join(classes[:3])} …)."
     result = recognition(probabilities_VK[known], [classes.index(str(labels[i])) for i in known], classes)
     other = f" Left out: {', '.join(strange[:5])}, no class of the classifier." if strange else ""
-    return f"Of {len(known)} videos with a label: {result}.{other}"
+    return (
+        f"Of {counted(len(known), 'video')} with a label: top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %.{other}"
+    )

@@ -14,7 +14,7 @@ import torch
 
 from cacl.config import Resolved, Settings, differences, resolve
 from cacl.data.dataset import Dataset
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, counted, did_you_mean
 from cacl.models.cnn3d import channels_last_
 from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
@@ -153,7 +153,8 @@ def resume(
         with folder:
             if "optim.epochs" in changed and (folder.path / "finished.json").exists():
                 (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
-                folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
+                epochs = counted(new.settings.optim.epochs, "epoch")
+                folder.log(f"Training goes on to {epochs}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
     check_device(new.settings.run.device)
     if is_first() and not (folder.path / "finished.json").exists():

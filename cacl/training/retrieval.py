@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cacl.data.dataset import Dataset
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
 from cacl.models.processes import is_first
@@ -58,7 +58,7 @@ def run_retrieval(
     if notes:
         results["notes"] = list(notes)
     if retrieval.skipped:
-        _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
+        _say(f"{counted(len(retrieval.skipped), 'video')} could not be read: {'; '.join(retrieval.skipped)}")
     if not is_first():
         return results
     draw_neighbours(retrieval.neighbours, run.path / "neighbours.png")

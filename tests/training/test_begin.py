@@ -22,7 +22,7 @@ def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squ
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "notes.txt").write_text("no video here")
     for _ in range(2):
-        with pytest.raises(UserError, match="no video found among 1 files"):
+        with pytest.raises(UserError, match="no video found among 1 file"):
             pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", settings=tiny)
         assert not (tmp_path / "runs" / "r").exists()
     shutil.copytree(squares / "train" / "a", tmp_path / "videos" / "a")
