@@ -155,7 +155,8 @@ def load_resolved_as(kind: type[Tree], file: Path) -> ResolvedOf[Tree]:
         found = "; ".join(problems[:_NAMED])
         found += f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         raise UserError(
-            f"{file} was written by another version of cacl, or changed since ({found}): put it back, or begin a new run."
+            f"{file} was written by another version of cacl, or changed since ({found}): put it back, or begin a "
+            "new run."
         ) from error
     origins, stack = {}, list[str]()
     for line in file.read_text(encoding="utf-8").split("\n"):

@@ -17,6 +17,7 @@ from typing import Any
 from cacl.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what the system calls a disk without room
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR}  # and a place that lets nobody in
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from cacl.cli import reproduce, doctor  # isort: skip
 from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
-from cacl.files import FULL
+from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "doctor", "evaluation", "main", "recognition", "report", "reproduce", "training",
            "videos", "weights"]  # fmt: skip
@@ -44,10 +44,12 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL | CLOSED:
             raise
         place = printable(str(error.filename or "Something"))
-        print(f"{place} could not be written ({error.strerror}): make room, then go on.", file=sys.stderr)
+        what = "could not be written" if error.errno in FULL else "cannot be read or written"
+        mend = "make room, then go on" if error.errno in FULL else "mend that, or name another place"
+        print(f"{place} {what} ({error.strerror}): {mend}.", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         from cacl.training.stop import Stopped

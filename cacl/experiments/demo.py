@@ -61,7 +61,10 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
 
 
 def _one(folder: Path, seed: int) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); choose another --out.") from error
     print(f"Demo, seed {seed}: making videos …", file=sys.stderr, flush=True)
     videos = make_videos(folder / "videos", seed=seed)
     settings = {**SETTINGS, "run.seed": seed, "data.store": str((folder / "store").resolve())}

@@ -16,6 +16,7 @@ from cacl.models.export import CONFIG_FILE
 from cacl.models.foreign import identify_network, read_foreign
 from cacl.models.state_file import stored_config
 from cacl.models.weights import describe_frame_state, read_frame_state
+from cacl.runs import how_to_mend
 
 _WEIGHTS = {".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors"}
 
@@ -29,9 +30,7 @@ def encoder_facts(folder: Path) -> dict[str, Any] | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{folder / 'config.json'} is damaged ({error}): take the folder from its source again."
-        ) from error
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}): {how_to_mend(folder)}.") from error
     kind = str(config.get("format", "")) if isinstance(config, dict) else ""
     if not kind.startswith("cacl "):
         return None

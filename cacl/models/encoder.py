@@ -27,6 +27,7 @@ from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.models.segments import Segments, frame_seconds, segment_windows
+from cacl.runs import how_to_mend
 
 Layer = Literal["max", "mean"]
 
@@ -198,7 +199,7 @@ class Encoder(nn.Module):
         if _shapes(state) != _shapes(blueprint.state_dict()):
             raise UserError(
                 f"{folder / 'model.safetensors'} does not fit its config.json, which says {network['name']} of width "
-                f"{network['width']}: take both files from the same source."
+                f"{network['width']}: {how_to_mend(folder)}."
             )
         try:
             encoder = cls(**network, clip=clip)
@@ -257,7 +258,7 @@ def _no_description(folder: Path, error: Exception) -> str:
     reason = (str(error).splitlines() or [""])[0][:200]
     return (
         f"{folder / 'config.json'} does not describe an encoder ({type(error).__name__}: {reason}): "
-        "take it from its source again."
+        f"{how_to_mend(folder)}."
     )
 
 

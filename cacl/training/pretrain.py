@@ -153,8 +153,9 @@ def resume(
         with folder:
             if "optim.epochs" in changed and (folder.path / "finished.json").exists():
                 (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
-                epochs = counted(new.settings.optim.epochs, "epoch")
-                folder.log(f"Training goes on to {epochs}; the schedule is worked out anew.")
+                longer = new.settings.optim.epochs
+                assert longer != "auto"
+                folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
     check_device(new.settings.run.device)
     if is_first() and not (folder.path / "finished.json").exists():
