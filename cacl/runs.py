@@ -52,10 +52,10 @@ class RunFolder:
         """
         run, texts = cls(path), (json.dumps(dict(data), indent=2), json.dumps(environment(), indent=2))
         try:
-            _check_free(path)
+            check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             with run:
-                _check_free(path)  # nobody was faster
+                check_free(path)  # nobody was faster
                 for name, text in zip(_BEGINNING, (*(f"{text}\n" for text in texts), resolved.to_yaml()), strict=True):
                     run.write(name, text)
         except OSError as error:
@@ -204,7 +204,7 @@ def verb_of(path: Path) -> str:
         return "pretrain"
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path) -> None:
     """Raise UserError where a folder holds more than what a process left that died before its run began."""
     if not path.exists():
         return

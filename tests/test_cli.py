@@ -54,7 +54,7 @@ def test_a_value_of_the_wrong_kind(cacl: Command, squares: Path) -> None:
 def test_a_missing_argument(cacl: Command) -> None:
     refused(cacl("check"), "Missing argument", "cacl check --help")
     refused(cacl("pretrain"), "Name a folder of videos", "--resume")
-    refused(cacl("prepare", "x"), "--out")
+    refused(cacl("prepare", "."), "--out")
 
 
 def test_no_word_at_all_is_help(cacl: Command) -> None:

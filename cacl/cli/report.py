@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import app
+from cacl.cli.app import app, there
 
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN...", callback=there)
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="The HTML file, by default RUN/report.html; of several runs comparison.html."),

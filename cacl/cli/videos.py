@@ -63,7 +63,7 @@ def prepare(
     """
     from cacl.data.catalog import scan
     from cacl.data.store import build_store, is_store
-    from cacl.training.pretrain import resolve_settings
+    from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
     if kind not in ("jpeg", "raw"):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import app
+from cacl.cli.app import app, there
 from cacl.errors import UserError, did_you_mean
 
 Colour = tuple[float, float, float]
@@ -17,7 +17,7 @@ Colour = tuple[float, float, float]
 
 @app.command("import")
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.", callback=there)],
     out: Annotated[Path, typer.Option(help="The encoder folder to make.")],
     network: Annotated[str | None, typer.Option(help="What it has to be (default: what the file holds).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip of its training (default 16).")] = None,
@@ -66,7 +66,7 @@ def import_weights(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.")],
+    model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.", callback=there)],
     out: Annotated[Path, typer.Option(help="The file to write: .pt2, .onnx or .safetensors.")],
     to: Annotated[str, typer.Option(help="torch, onnx or safetensors.")],
 ) -> None:
@@ -88,7 +88,7 @@ def export(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.")],
+    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.", callback=there)],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say what a folder or file is: a run and how far it is, an encoder, a store, a checkpoint, an export …

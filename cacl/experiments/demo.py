@@ -14,7 +14,8 @@ from cacl.errors import UserError
 from cacl.evaluation.report import write_report
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
-from cacl.training.pretrain import pretrain, resolve_settings
+from cacl.training.asked import resolve_settings
+from cacl.training.pretrain import pretrain
 from cacl.training.run import Run
 
 # 324 steps of CACL and of V-MoCo, 510 of MoCo on frames: enough for these videos, short enough for a laptop. The degree
