@@ -52,7 +52,7 @@ def test_help_says_of_lists_what_the_verb_does(
     assert ("trains on the train list" in text) == trains
 
 
-@pytest.mark.parametrize("words", [["--lists", "somewhere"], ["--split", "2"]])
+@pytest.mark.parametrize("words", [["--lists", "."], ["--split", "2"]])
 def test_the_parts_of_a_run_are_not_dealt_anew(
     words: list[str], finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

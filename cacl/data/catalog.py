@@ -181,16 +181,30 @@ def scan(
     except OSError as error:
         reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
+    in_place = None  # of the folder: a list that was named there
     if root.is_file() and why_no_video(root) == "not a video (text file)":
-        root, lists = root.parent, root
+        root, lists, in_place = root.parent, root, root
     if root.is_file():
         root, files, out, listing = root.parent, [root.name], [], None
+    elif not root.is_dir():
+        raise UserError(f"{root} is neither a folder nor a file: name the folder that holds the videos.")
     else:
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
         listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
+    if split != 1 and (listing is None or listing.split is None):
+        raise UserError(
+            f"{root}: there are no lists of several splits, but split {split} was asked for; name the folder of the "
+            "lists with --lists, or leave the split out."
+        )
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
-    named, missing, list_files = _named(root, files, listing, strict=strict)
+    try:
+        named, missing, list_files = _named(root, files, listing, strict=strict)
+    except UserError as error:
+        if in_place is None:
+            raise
+        found = str(error).removeprefix(f"{in_place}: ")
+        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {found}") from error
     videos: list[Video] = []
     for done, path in enumerate(files, 1):
         if path in list_files:

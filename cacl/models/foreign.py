@@ -18,6 +18,7 @@ from cacl.errors import UserError
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
 from cacl.models.state_file import read_state, stored_config
+from cacl.runs import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
 # encoder's; VCOP and the authors' degree-only script: base_network; MoCo over clips: encoder_q; a plain backbone: none.
@@ -56,7 +57,7 @@ def read_foreign(path: str | Path) -> ForeignNetwork:
     Raises:
         UserError: no such file, not readable as tensors alone, or no 3D CNN in it.
     """
-    entries = read_state(path, folder="an encoder folder")
+    entries = read_state(path, folder="a folder with weights")
     for place in (prefix + p for p in _PLACES for prefix in ("module.", "")):
         if any(getattr(entries.get(place + stem), "ndim", 0) == 5 for stem in _STEMS):
             names = [name for name in entries if name.startswith(place) and name[len(place) :].startswith(_OWN)]
@@ -107,6 +108,8 @@ def import_encoder(
         raise UserError(
             f"{folder} is a folder of cacl already, and says which clips its weights know: use it as it is."
         )
+    if is_run(path):
+        raise UserError(f"{path} is a run of cacl already, and says which clips its weights know: use it as it is.")
     found = read_foreign(path)
     identified, width = identify_network(found.state)
     name = network or identified

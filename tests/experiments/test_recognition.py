@@ -292,7 +292,7 @@ def test_a_store_will_do(squares, finished, probed, tmp_path):
         ({"labels_per_class": [1, 5]}, "asks for 5 training videos of each class, but a has 4, b has 4"),
         ({"labels_per_class": [0]}, "--labels-per-class are numbers from 1 or 'all'"),
         ({"draws": 0}, "--draws is 0"),
-        ({"splits": [1, 2]}, "splits 1 and 2 are the same videos"),
+        ({"splits": [1, 2]}, "split 2 was asked for"),
         ({"splits": [1, 1]}, "--splits are numbers from 1, each once"),
         ({"lists": "nowhere"}, "there is no such folder of lists"),
         ({"model": "nowhere"}, "nowhere does not exist"),
