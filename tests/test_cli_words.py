@@ -39,8 +39,11 @@ def test_check_ends_with_what_to_set(
 ) -> None:
     assert run(["check", str(squares)], monkeypatch) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("12 used, 0 skipped")
-    assert lines[-1].startswith("8 videos to train on are few: try --batch-size 8")
+    assert lines[-3].startswith("12 used, 0 skipped")
+    assert lines[-2].startswith("8 videos to train on are few for batches of 32: try --batch-size 8")
+    assert lines[-1] == "Only headers were read: with --deep every video is decoded to its end."
+    assert run(["check", str(squares), "--deep"], monkeypatch) == 0
+    assert capsys.readouterr().out.splitlines() == lines[:-1]
 
 
 @pytest.mark.parametrize(("verb", "trains"), [("check", False), ("prepare", False), ("pretrain", True)])

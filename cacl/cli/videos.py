@@ -26,9 +26,10 @@ def check(
     from cacl.data.advice import suggestions
     from cacl.data.catalog import scan
     from cacl.data.store import FrameStore, is_store
+    from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
-    if is_store(videos):
+    if stored := is_store(videos):
         catalog = FrameStore(videos).catalog
     else:
         with VideoProgress() as progress:
@@ -42,8 +43,18 @@ def check(
     print(f"{catalog.summary()}; {counted(frames, 'frame')}, {counted(len(catalog.labels), 'label')}.")
     if csv is not None:
         catalog.write_csv(csv)
-    if advice := suggestions(catalog):
+    small = resolve_settings().settings  # the preset of a training that says nothing else
+    resize = None if stored else small.data.resize
+    if advice := suggestions(
+        catalog,
+        batch_size=small.optim.batch_size,
+        stride=small.data.stride,
+        resize=resize,
+        size=small.augment.size,
+    ):
         print(advice)
+    if not (deep or stored):
+        print("Only headers were read: with --deep every video is decoded to its end.")
 
 
 @app.command()

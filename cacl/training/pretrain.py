@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from cacl.config import Resolved, Settings, differences
+from cacl.data.advice import suggestions
 from cacl.data.dataset import Dataset
+from cacl.data.store import is_store
 from cacl.errors import UserError, counted
 from cacl.models.cnn3d import channels_last_
 from cacl.models.processes import is_first, join, wait_for_first
@@ -168,6 +170,8 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        if new and (advice := _advice(resolved.settings, data, run.data)):
+            run.log(f"Advice: {advice}")
         frame_encoder = None
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
@@ -191,6 +195,17 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
             run.discard()
             raise
         raise UserError(f"{error} Go on: cacl pretrain --resume {run.path}") from error
+
+
+def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> str:
+    """What ``cacl check`` would suggest, measured by the run's own settings."""
+    return suggestions(
+        data.catalog,
+        batch_size=settings.optim.batch_size,
+        stride=settings.data.stride,
+        resize=None if is_store(request["videos"]) else settings.data.resize,
+        size=settings.augment.size,
+    )
 
 
 def _check_processes(settings: Settings) -> None:
