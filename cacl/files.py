@@ -10,7 +10,7 @@ import difflib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -82,6 +82,22 @@ def check_there(path: Path) -> None:
         raise UserError(f"{path} does not exist; {hint}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the name.") from None
+
+
+def check_replaceable(path: Path, own: Callable[[Path], bool], *, by: str) -> None:
+    """Raise UserError where a file that is not the command's own would be lost.
+
+    Args:
+        path: where the command is asked to write a file.
+        own: whether a file there is one that the same command wrote; empty files are never asked about.
+        by: the command.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file in it.")
+    if not os.path.lexists(path) or (path.is_file() and not path.stat().st_size):
+        return
+    if not path.is_file() or not own(path):
+        raise UserError(f"{path} exists and was not written by {by}: name another file, or move it away.")
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cacl.errors import printable
 from cacl.files import check_there
 
 
@@ -33,6 +35,12 @@ LISTS = "Folder with the data set's split lists, or one list file"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
 Split = Annotated[int, typer.Option(help="Which split of the lists.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
+
+
+def say_replaced(path: Path, before: bool) -> None:
+    """After something was written: whether an older one of the same command was there before."""
+    if before:
+        print(printable(f"{path} was there, and has been replaced."), file=sys.stderr)
 
 
 def _version(asked: bool) -> None:

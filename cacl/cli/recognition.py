@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli import processes as several
-from cacl.cli.app import LISTS, Sets, Videos, app, there
+from cacl.cli.app import LISTS, Sets, Videos, app, say_replaced, there
 from cacl.errors import UserError
 from cacl.files import check_there
 from cacl.runs import check_free
@@ -134,6 +134,7 @@ def classify(
     from cacl.experiments.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 
+    there_before = out is not None and out.exists()
     with VideoProgress() as progress:
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
@@ -141,6 +142,8 @@ def classify(
     print(f"{len(found.told)} used, {len(found.skipped)} skipped.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
+    if out is not None:
+        say_replaced(out, there_before)
     print(found.to_csv() if out is None else out, end="" if out is None else "\n")
 
 

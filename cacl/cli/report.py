@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import app, there
+from cacl.cli.app import app, say_replaced, there
 
 
 @app.command()
@@ -30,4 +30,8 @@ def report(
     from cacl.experiments.report import report as write_report
 
     words = ["cacl", "report", *map(str, runs), *(["--out", str(out)] if out is not None else [])]
-    print(write_report(runs, out=out, command=shlex.join(words)))
+    target = out or Path("comparison.html")  # a run's own page is written again and again
+    there_before = (out is not None or len(runs) > 1) and target.exists()
+    written = write_report(runs, out=out, command=shlex.join(words))
+    say_replaced(written, there_before)
+    print(written)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import Lists, Split, Videos, app
+from cacl.cli.app import Lists, Split, Videos, app, say_replaced
 from cacl.errors import UserError, counted, did_you_mean, printable
+from cacl.files import check_replaceable
+from cacl.runs import is_run
 
 
 @app.command()
@@ -24,11 +26,15 @@ def check(
     Example: cacl check videos/ --deep
     """
     from cacl.data.advice import suggestions
-    from cacl.data.catalog import scan
+    from cacl.data.catalog import Catalog, scan
     from cacl.data.store import FrameStore, is_store
     from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
+    there_before = csv is not None and csv.exists()
+    if csv is not None:
+        of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
+        check_replaceable(csv, lambda file: Catalog.is_csv(file) and not of_others, by="cacl check")
     if stored := is_store(videos):
         catalog = FrameStore(videos).catalog
     else:
@@ -43,6 +49,7 @@ def check(
     print(f"{catalog.summary()}; {counted(frames, 'frame')}, {counted(len(catalog.labels), 'label')}.")
     if csv is not None:
         catalog.write_csv(csv)
+        say_replaced(csv, there_before)
     small = resolve_settings().settings  # the preset of a training that says nothing else
     resize = None if stored else small.data.resize
     if advice := suggestions(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import app, there
+from cacl.cli.app import app, say_replaced, there
 from cacl.errors import UserError, did_you_mean
 
 Colour = tuple[float, float, float]
@@ -39,8 +39,7 @@ def import_weights(
 
     from cacl.models.cnn3d import CNN3DName
     from cacl.models.encoder import ClipSpec
-    from cacl.models.encoder_card import encoder_card
-    from cacl.models.foreign import import_encoder, stored_clip
+    from cacl.models.foreign import check_import_place, import_encoder, stored_clip
 
     if network is not None and network not in get_args(CNN3DName):
         names = get_args(CNN3DName)
@@ -53,8 +52,11 @@ def import_weights(
         )
     except ValueError as error:
         raise UserError(f"The clips cannot be such: {error}.") from error
+    there_before = out.exists()
+    check_import_place(out)
     encoder, found = import_encoder(file, network=network, clip=clip)  # type: ignore[arg-type]
-    encoder.save(out, card=encoder_card(encoder.config, imported_from=file.name))
+    encoder.save(out, imported_from=file.name)
+    say_replaced(out, there_before)
     where = f"below '{found.place}'" if found.place else "without a prefix"
     print(f"{out}: {encoder.name} of width {encoder.width}, {len(found.state)} tensors found {where}.")
     print(f"Left out: {_summary(found.left_out)}.")
@@ -77,7 +79,9 @@ def export(
     from cacl.models.encoder import Encoder
     from cacl.models.export import export_encoder
 
+    there_before = out.exists()
     written = export_encoder(Encoder.load(model), out, to=to)  # type: ignore[arg-type]
+    say_replaced(out, there_before)
     print(f"{written.path}: largest difference {written.difference:.2g} (largest feature {written.largest:.2g}).")
     if to == "safetensors":
         print("It holds the weights of the 3D CNN alone; what its pixels are is in its metadata, cacl.config.")

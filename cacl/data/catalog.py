@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
-from cacl.data.layouts import Entry, Listing, label_order, match, own_lists, read_lists, split_of_name
+from cacl.data.layouts import Entry, Listing, check_split, label_order, match, own_lists, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
 from cacl.errors import UserError, VideoError, counted
 from cacl.files import whole
@@ -129,6 +129,12 @@ class Catalog:
                 row = {"path": item.path, "status": "skipped", "reason": item.reason}
                 (quoted if "\r" in item.path else plain).writerow(row)
 
+    @staticmethod
+    def is_csv(path: Path) -> bool:
+        """Whether a file is one that ``write_csv`` wrote, by its first line."""
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(1024).rstrip("\n") == ",".join(_COLUMNS)
+
     @classmethod
     def read_csv(cls, path: str | Path, *, root: str | Path) -> Catalog:
         """Read what ``write_csv`` wrote; ``root`` is the folder of videos.
@@ -192,19 +198,15 @@ def scan(
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
         listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
-    if split != 1 and (listing is None or listing.split is None):
-        raise UserError(
-            f"{root}: there are no lists of several splits, but split {split} was asked for; name the folder of the "
-            "lists with --lists, or leave the split out."
-        )
+    check_split(root, listing, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
     try:
         named, missing, list_files = _named(root, files, listing, strict=strict)
     except UserError as error:
         if in_place is None:
             raise
-        found = str(error).removeprefix(f"{in_place}: ")
-        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {found}") from error
+        why = str(error).removeprefix(f"{in_place}: ")
+        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
     videos: list[Video] = []
     for done, path in enumerate(files, 1):
         if path in list_files:

@@ -138,6 +138,15 @@ def own_lists(root: Path, split: int) -> Listing | None:
     return None
 
 
+def check_split(root: Path, listing: Listing | None, split: int) -> None:
+    """Raise UserError where a split is asked for and the lists have but one, or there are none."""
+    if split != 1 and (listing is None or listing.split is None):
+        raise UserError(
+            f"{root}: there are no lists of several splits, but split {split} was asked for; name the folder of the "
+            "lists with --lists, or leave the split out."
+        )
+
+
 def ucf101_lists(folder: Path, *, split: int = 1) -> Listing:
     """UCF101's ``trainlist0N.txt`` (``Class/v_Class_g01_c01.avi 1``) and ``testlist0N.txt`` (without the number).
 

@@ -16,9 +16,11 @@ from cacl.data.store import FrameStore, is_store
 from cacl.errors import UserError, counted
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
 from cacl.experiments.trained_on import trained_on_notes
-from cacl.files import write_whole
+from cacl.files import check_replaceable, write_whole
 from cacl.models.classifier import Classifier
 from cacl.training.auto import device_auto
+
+_COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Classified:
         ranks = [f"{word}_{k}" for k in range(1, top + 1) for word in ("class", "probability")]
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["path", "first_frame", "frames", "status", "reason", *ranks])
+        writer.writerow([*_COLUMNS, *ranks])
         for one in self.told:
             cells = [text for name, p in one.classes for text in (name, f"{p:.6f}")]
             video = one.video
@@ -87,12 +89,13 @@ def classify(
     Args:
         run: a fine-tuned run, or a classifier folder.
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
-        out: a table to write whole, ``.csv`` or ``.json``.
+        out: a table to write whole, ``.csv`` or ``.json``; an older one is replaced.
         top: classes a video, at most as many as there are.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
-        UserError: no classifier, no video that can be read, or an ``out`` of another kind.
+        UserError: no classifier, no video that can be read, an ``out`` of another kind, or a file there
+            that is no table of this command.
     """
     if top < 1:
         raise UserError(f"--top is {top}; it must be 1 or more.")
@@ -101,6 +104,8 @@ def classify(
         raise UserError(f"{target}: a table ends in .csv or .json.")
     if target is not None and not target.parent.is_dir():  # before hours of work, not after
         raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
+    if target is not None:
+        check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
     data = _open_videos(Path(videos), classifier, progress)
     entries = data.catalog.videos
@@ -124,6 +129,13 @@ def classify(
     if target is not None:
         write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())
     return found
+
+
+def _is_table(file: Path) -> bool:
+    """Whether a file begins as the tables of ``classify`` do."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        head = text.read(1024)
+    return head.startswith((f"{','.join(_COLUMNS)},class_1,probability_1", '{\n  "videos": [\n    {\n      "path": '))
 
 
 def _open_videos(videos: Path, classifier: Classifier, progress: Callable[[str, int, int], None] | None) -> Dataset:

@@ -169,18 +169,20 @@ class Encoder(nn.Module):
             self.train(was_training)
         return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
 
-    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+    def save(self, folder: str | Path, *, card: str | None = None, imported_from: str = "") -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.
 
         Args:
             folder: where; made when missing.
             card: the model card; ``None`` writes what is known from the encoder alone (``encoder_card``).
+            imported_from: the file that holds these weights, where they were trained elsewhere.
 
         Raises:
             UserError: the folder holds something else, or cannot be written.
         """
-        text = encoder_card(self.config) if card is None else card
-        write_encoder_folder(folder, self.config, self.network.state_dict(), text)
+        text = encoder_card(self.config, imported_from=imported_from) if card is None else card
+        origin = {"imported_from": imported_from} if imported_from else {}
+        write_encoder_folder(folder, self.config | origin, self.network.state_dict(), text)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

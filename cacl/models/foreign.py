@@ -7,6 +7,7 @@ name, depth and width are read off its tensors. What it cannot say is which clip
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cacl.errors import UserError
+from cacl.files import read_object
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
 from cacl.models.state_file import read_state, stored_config
@@ -134,6 +136,14 @@ def import_encoder(
         ) from error
     encoder.network.load_state_dict({**encoder.network.state_dict(), **found.state})
     return encoder.eval(), found
+
+
+def check_import_place(folder: Path) -> None:
+    """Raise UserError where ``cacl import`` would replace anything but what it has made before."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder) and "imported_from" not in read_object(folder / "config.json"):
+        raise UserError(f"{folder} exists and was not made by cacl import: choose another --out, or move it away.")
 
 
 def stored_clip(path: str | Path) -> ClipSpec | None:
