@@ -37,6 +37,11 @@ Split = Annotated[int, typer.Option(help="Which split of the lists.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
 
 
+def holds_something(path: Path) -> bool:
+    """Whether there is a file or folder at ``path`` that is not empty."""
+    return path.exists() and (any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0)
+
+
 def say_replaced(path: Path, before: bool) -> None:
     """After something was written: whether an older one of the same command was there before."""
     if before:

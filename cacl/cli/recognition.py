@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli import processes as several
-from cacl.cli.app import LISTS, Sets, Videos, app, say_replaced, there
+from cacl.cli.app import LISTS, Sets, Videos, app, holds_something, say_replaced, there
 from cacl.errors import UserError
 from cacl.files import check_there
 from cacl.runs import check_free
@@ -134,7 +134,7 @@ def classify(
     from cacl.experiments.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 
-    there_before = out is not None and out.exists()
+    there_before = out is not None and holds_something(out)
     with VideoProgress() as progress:
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:

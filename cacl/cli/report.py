@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import app, say_replaced, there
+from cacl.cli.app import app, holds_something, say_replaced, there
 
 
 @app.command()
@@ -31,7 +31,7 @@ def report(
 
     words = ["cacl", "report", *map(str, runs), *(["--out", str(out)] if out is not None else [])]
     target = out or Path("comparison.html")  # a run's own page is written again and again
-    there_before = (out is not None or len(runs) > 1) and target.exists()
+    there_before = (out is not None or len(runs) > 1) and holds_something(target)
     written = write_report(runs, out=out, command=shlex.join(words))
     say_replaced(written, there_before)
     print(written)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import Lists, Split, Videos, app, say_replaced
+from cacl.cli.app import Lists, Split, Videos, app, holds_something, say_replaced
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
 from cacl.runs import is_run
@@ -31,7 +31,7 @@ def check(
     from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
-    there_before = csv is not None and csv.exists()
+    there_before = csv is not None and holds_something(csv)
     if csv is not None:
         of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
         check_replaceable(csv, lambda file: Catalog.is_csv(file) and not of_others, by="cacl check")

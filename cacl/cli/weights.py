@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import app, say_replaced, there
+from cacl.cli.app import app, holds_something, say_replaced, there
 from cacl.errors import UserError, did_you_mean
 
 Colour = tuple[float, float, float]
@@ -52,7 +52,7 @@ def import_weights(
         )
     except ValueError as error:
         raise UserError(f"The clips cannot be such: {error}.") from error
-    there_before = out.exists()
+    there_before = holds_something(out)
     check_import_place(out)
     encoder, found = import_encoder(file, network=network, clip=clip)  # type: ignore[arg-type]
     encoder.save(out, imported_from=file.name)
@@ -79,7 +79,7 @@ def export(
     from cacl.models.encoder import Encoder
     from cacl.models.export import export_encoder
 
-    there_before = out.exists()
+    there_before = holds_something(out)
     written = export_encoder(Encoder.load(model), out, to=to)  # type: ignore[arg-type]
     say_replaced(out, there_before)
     print(f"{written.path}: largest difference {written.difference:.2g} (largest feature {written.largest:.2g}).")
