@@ -186,3 +186,30 @@ def test_a_place_that_cannot_be_made_is_one_sentence(words: list[str], cacl: Com
     cacl(*[squares if word == "VIDEOS" else word for word in words], "--out", "/dev/null/r").refused(
         "/dev/null/r", "choose another --out"
     )
+
+
+def test_an_empty_word_is_not_this_folder(cacl: Command, squares: Path) -> None:
+    """As a variable of the shell that is not set gives it."""
+    for words in (
+        ["pretrain", ""],
+        ["check", ""],
+        ["pretrain", squares, "--out", ""],
+        ["finetune", squares, "--model", ""],
+    ):
+        cacl(*words).refused("One of the words given is empty")
+    assert not any(Path.cwd().iterdir())
+
+
+def test_numbers_below_the_first(cacl: Command, squares: Path) -> None:
+    cacl("pretrain", squares, "--split", 0).refused("--split", "1")
+    cacl("prepare", squares, "--out", "s", "--workers", -1).refused("--workers", "0")
+    assert not any(Path.cwd().iterdir())
+
+
+def test_a_misspelt_untrained(cacl: Command, squares: Path) -> None:
+    cacl("finetune", squares, "--model", "untraind").refused("untraind does not exist. Did you mean 'untrained'?")
+
+
+def test_the_frames_of_a_store_are_told_as_its_part(cacl: Command, squares: Path) -> None:
+    assert cacl("prepare", squares, "--out", "s", "--size", 32, 40, "--workers", 0).status == 0
+    assert cacl("info", "s/frames.bin").out.startswith("s/frames.bin: part of a frame store\n")

@@ -30,6 +30,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     command = typer.main.get_command(app)
     try:
+        if "" in sys.argv[1:]:  # as a path it would be this folder
+            raise UserError("One of the words given is empty: is a variable of the shell not set?")
         status = command(prog_name="cacl", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:

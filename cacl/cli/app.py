@@ -33,7 +33,7 @@ Videos = Annotated[
 ]
 LISTS = "Folder with the data set's split lists, or one list file"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
-Split = Annotated[int, typer.Option(help="Which split of the lists.")]
+Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
 
 

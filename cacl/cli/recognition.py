@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Sets, Videos, app, holds_something, say_replaced, there
-from cacl.errors import UserError
+from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
 from cacl.runs import check_free
 
@@ -187,6 +187,8 @@ def _check_new(labelled: Path | None, model: str | None, out: Path) -> None:
             "(--resume RUN)."
         )
     if model != "untrained":
+        if not Path(model).exists() and (hint := did_you_mean(model, ["untrained"], cutoff=0.7)):
+            raise UserError(f"{model} does not exist.{hint}")
         check_there(Path(model))
     if not several.started_by_another():
         check_free(out)

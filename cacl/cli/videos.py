@@ -73,7 +73,7 @@ def prepare(
     preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
     size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
     kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
-    workers: Annotated[int, typer.Option(help="Processes that decode.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 

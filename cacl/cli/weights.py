@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cacl.cli.app import app, holds_something, say_replaced, there
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, counted, did_you_mean
 
 Colour = tuple[float, float, float]
 
@@ -61,7 +61,7 @@ def import_weights(
     print(f"{out}: {encoder.name} of width {encoder.width}, {len(found.state)} tensors found {where}.")
     print(f"Left out: {_summary(found.left_out)}.")
     print(
-        f"Its clips: {clip.frames} frames at stride {clip.stride}, {clip.size}x{clip.size} of "
+        f"Its clips: {counted(clip.frames, 'frame')} at stride {clip.stride}, {clip.size}x{clip.size} of "
         f"{clip.resize[0]}x{clip.resize[1]} pixels; if it was trained on others, say so: cacl import --help"
     )
 

@@ -111,7 +111,9 @@ def _file(path: Path) -> dict[str, Any] | None:
         return facts
     if path.name == "state.pt" and (path.parent / "manifest.json").is_file():
         return _checkpoint(path.parent)
-    known = path.name == "model.safetensors" and _part(path)  # not to be taken for weights without their clips
+    known = path.name in ("model.safetensors", "frames.bin") and _part(
+        path
+    )  # not to be taken for weights without their clips
     return known or weights_facts(path)
 
 
