@@ -111,9 +111,8 @@ def _file(path: Path) -> dict[str, Any] | None:
         return facts
     if path.name == "state.pt" and (path.parent / "manifest.json").is_file():
         return _checkpoint(path.parent)
-    known = path.name in ("model.safetensors", "frames.bin") and _part(
-        path
-    )  # not to be taken for weights without their clips
+    # not to be taken for weights, or for weights without their clips
+    known = path.name in ("frames.bin", "model.safetensors") and _part(path)
     return known or weights_facts(path)
 
 
