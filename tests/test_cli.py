@@ -77,6 +77,7 @@ def test_unknown_preset_method_protocol_kind(cacl: Command, squares: Path, finis
     refused(cacl("evaluate", finished, "--protocol", "retreival"), "retreival", "retrieval")
     refused(cacl("prepare", squares, "--out", "s", "--kind", "jpg"), "--kind is jpg", "Did you mean 'jpeg'?")
     refused(cacl("prepare", squares, "--out", "s", "--size", 0, 40), "--size is 0 40")
+    refused(cacl("prepare", squares, "--out", "s", "--size", 40, 100_000), "--size is 40 100000", "at most")
 
 
 # ---- what works ----------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ def prepare(
     Example: cacl prepare videos/ --out videos.store
     """
     from cacl.data.catalog import scan
+    from cacl.data.media import MAX_PIXELS, MAX_SIDE
     from cacl.data.store import build_store, is_store
     from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
@@ -89,8 +90,9 @@ def prepare(
     height, width = size or resolve_settings(preset=preset).settings.data.resize
     if is_store(videos):
         raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
-    if min(height, width) < 1:
-        raise UserError(f"--size is {height} {width}; height and width are 1 pixel or more.")
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        most = f"{MAX_SIDE} pixels, together at most {MAX_PIXELS}"
+        raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
     with VideoProgress() as progress:
         catalog = scan(videos, lists=lists, split=split, progress=progress.of("files looked at"))
         store = build_store(
