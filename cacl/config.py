@@ -9,16 +9,16 @@ below takes plain arguments with the settings' names. Types and bounds are in ``
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from cacl.errors import UserError, did_you_mean
 from cacl.settings import Augment, Data, Frames, Method, Model, Optim, Run, Section, Settings
+from cacl.settings_yaml import read_value, read_yaml, value_text
 
 __all__ = [
     "Augment",
@@ -65,7 +65,7 @@ class ResolvedOf(Generic[Tree]):
                 if path[: depth + 1] != section[: depth + 1]:
                     lines.append("  " * depth + f"{name}:")
             section = path[:-1]
-            line = f"{'  ' * (len(path) - 1)}{path[-1]}: {_one_line(value)}"
+            line = f"{'  ' * (len(path) - 1)}{path[-1]}: {value_text(value)}"
             origin = self.origins.get(".".join(path), "")
             # one line that YAML can read, and never two blanks in it
             origin = " ".join("".join(c if c.isprintable() else " " for c in origin).split())
@@ -140,23 +140,6 @@ def resolve_as(
     return ResolvedOf(settings, origins)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A settings file as a tree. Raises UserError when it cannot be read or is no tree."""
-    try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{file}: {file.stat().st_size} bytes are no settings; name a YAML file of settings.")
-        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); name a YAML file of settings.") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())}); mend the file.") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise UserError(f"{file}: found {type(tree).__name__} where settings as 'section: …' are expected.")
-    return tree
-
-
 def load_resolved(file: Path) -> Resolved:
     """The settings of a pretraining that ``Resolved.to_yaml`` wrote, with the origins from its comments."""
     return load_resolved_as(Settings, file)
@@ -164,10 +147,17 @@ def load_resolved(file: Path) -> Resolved:
 
 def load_resolved_as(kind: type[Tree], file: Path) -> ResolvedOf[Tree]:
     """The same for settings of any class."""
+    tree = read_yaml(file, mend="put it back as cacl wrote it, or begin a new run")
     try:
-        settings = _validate(kind, read_yaml(file))
+        settings = _validate(kind, tree)
     except UserError as error:
-        raise UserError(f"{file} was written by another version of cacl, or changed since:\n{error}") from error
+        problems = str(error).rstrip(".").split(".\n")
+        found = "; ".join(problems[:_NAMED])
+        found += f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UserError(
+            f"{file} was written by another version of cacl, or changed since ({found}): put it back, or begin a "
+            "new run."
+        ) from error
     origins, stack = {}, list[str]()
     for line in file.read_text(encoding="utf-8").split("\n"):
         depth = (len(line) - len(line.lstrip())) // 2
@@ -203,11 +193,17 @@ def _validate(kind: type[Tree], tree: Mapping[str, Any]) -> Tree:
                 sentences.append(f"{key} is missing.")
                 continue
             found[key] = problem["input"]
-            wanted.setdefault(key, []).append(_wanted(problem["type"], problem["msg"]))
+            words = _wanted(problem["type"], problem["msg"])
+            wanted.setdefault(key, []).append("a finite number" if _not_finite(problem) else words)
         for key, value in found.items():
             shown = list(value) if isinstance(value, tuple) else value
             sentences.append(f"{key} must be {' or '.join(dict.fromkeys(wanted[key]))} (found {shown!r}).")
         raise UserError("\n".join(sentences)) from error
+
+
+def _not_finite(problem: Mapping[str, Any]) -> bool:
+    """Whether nan or inf stands for a number; YAML takes them for text, its own words are .nan and .inf."""
+    return problem["type"] == "float_type" and str(problem["input"]).lower().lstrip("+-") in ("nan", "inf", "infinity")
 
 
 def _wanted(kind: str, message: str) -> str:
@@ -225,7 +221,25 @@ def _unknown(key: str, value: Any, known: Mapping[str, Any], origin: str) -> str
         return ""
     if parts:
         return f"{key} is a group of settings, not one: set {parts[0]} and so on. ({origin})"
-    return f"{key} is not a setting.{did_you_mean(key, known)} ({origin})"
+    return f"{key} is not a setting.{_near(key, known)} ({origin})"
+
+
+def _near(key: str, known: Mapping[str, Any]) -> str:
+    """What was perhaps meant: a name like it in its group, the same name in another group; or what there is."""
+    group, _, name = key.rpartition(".")
+    own = [other.removeprefix(f"{group}.") for other in known if group and other.startswith(f"{group}.")]
+    if own:
+        part = [other for other in own if other in name or (name and name in other)]
+        if near := did_you_mean(name, part, cutoff=0) or did_you_mean(name, own):
+            return near.replace("'", f"'{group}.", 1)
+    elif group and (near := did_you_mean(key, known)):
+        return near
+    if same := [f"'{other}'" for other in known if other.rpartition(".")[2] == name]:
+        return f" Did you mean {' or '.join(same)}?"
+    if own:
+        return f" In {group} there are {', '.join(own)}."
+    groups = dict.fromkeys(other.partition(".")[0] for other in known if "." in other)
+    return did_you_mean(key, known) or f" The groups of settings are {', '.join(groups)}."
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -258,22 +272,12 @@ def _assignments(texts: tuple[str, ...], problems: list[str]) -> Iterator[tuple[
             problems.append(f"--set {text}: expected KEY=VALUE, for example --set method.temperature=0.1.")
             continue
         try:
-            yield key.strip(), yaml.load(value, _Loader)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            problems.append(f"--set {text}: the value is not YAML ({' '.join(str(error).split())}).")
+            yield key.strip(), read_value(value)
+        except ValueError as error:
+            problems.append(f"--set {text}: the value is not YAML ({error}).")
 
 
-def _one_line(value: Any) -> str:
-    """A setting's value as YAML on one line."""
-    for style in (None, '"'):  # plain where it can be, quoted where it would take several lines
-        text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, default_style=style, width=10**9)
-        text = text.strip().removesuffix("\n...")
-        if "\n" not in text:
-            break
-    return text
-
-
-_MOST_BYTES = 2**20  # of a settings file
+_NAMED = 3  # problems of a run's settings that a sentence names
 _MORE = {"greater": "more", "less": "less"}
 _WANTED = {
     "missing": "a longer list",
@@ -285,32 +289,3 @@ _WANTED = {
     "string_type": "text",
     "string_pattern_mismatch": "auto, cpu, mps, cuda or cuda:0, cuda:1 …",
 }
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number (YAML 1.1 wants 1.0e-3), and a key given twice or an alias is an error.
-
-    Some lines of aliases of aliases can stand for more text than fits into any memory.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "settings have no aliases (*name)", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what ``_Loader`` would take for a number."""
-
-
-_FLOAT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))

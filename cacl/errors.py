@@ -1,4 +1,4 @@
-"""The two errors that are not bugs, the help that a misspelt name gets, and names of files as text."""
+"""The two errors that are not bugs, the help that a misspelt name gets, and numbers and names of files as text."""
 
 from __future__ import annotations
 
@@ -31,10 +31,15 @@ class VideoError(Exception):
         return type(self), (self.path, self.reason)
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the choice nearest to ``name``, or nothing when none is near."""
-    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+def did_you_mean(name: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """`` Did you mean 'x'?`` for the choice nearest to ``name``, or nothing when none is near (similarity, 0 to 1)."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=cutoff)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 video``, ``1 204 videos``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}".replace(",", " ")
 
 
 def printable(text: str) -> str:

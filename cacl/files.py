@@ -6,17 +6,21 @@ is written over by the next one who writes the file.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what the system calls a disk without room
+_NAMES = 2000  # of files among which a near name is looked for
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR}  # and a place that lets nobody in
 
 
 @contextmanager
@@ -63,6 +67,37 @@ def read_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def check_there(path: Path) -> None:
+    """Raise UserError where there is no such file or folder, with the nearest name that is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        names: list[str] = []
+        with suppress(OSError):
+            names = [p.name for p in islice(path.parent.iterdir(), _NAMES)]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "check the name."
+        raise UserError(f"{path} does not exist; {hint}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); check the name.") from None
+
+
+def check_replaceable(path: Path, own: Callable[[Path], bool], *, by: str) -> None:
+    """Raise UserError where a file that is not the command's own would be lost.
+
+    Args:
+        path: where the command is asked to write a file.
+        own: whether a file there is one that the same command wrote; empty files are never asked about.
+        by: the command.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file in it.")
+    if not os.path.lexists(path) or (path.is_file() and not path.stat().st_size):
+        return
+    if not path.is_file() or not own(path):
+        raise UserError(f"{path} exists and was not written by {by}: name another file, or move it away.")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class FolderLock:
         try:
             file = (self._folder / NAME).open("a+")
         except OSError as error:
-            raise UserError(f"{self._folder}: the folder cannot be written ({error}).") from error
+            raise UserError(f"{self._folder}: the folder cannot be written ({error.strerror or error}).") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -54,7 +54,9 @@ class FolderLock:
             ) from error
         except OSError as error:
             file.close()
-            raise UserError(f"{self._folder}: its disk has no file locks ({error}); choose another folder.") from error
+            raise UserError(
+                f"{self._folder}: its disk has no file locks ({error.strerror or error}); choose another folder."
+            ) from error
         self._file = file
         _HELD.add(file)
         try:
@@ -63,7 +65,9 @@ class FolderLock:
             file.flush()
         except OSError as error:
             self.__exit__(None, None, None)
-            raise UserError(f"{self._folder}: the folder cannot be written ({error}); make room.") from error
+            raise UserError(
+                f"{self._folder}: the folder cannot be written ({error.strerror or error}); make room."
+            ) from error
         return self
 
     def __exit__(

@@ -52,14 +52,16 @@ class RunFolder:
         """
         run, texts = cls(path), (json.dumps(dict(data), indent=2), json.dumps(environment(), indent=2))
         try:
-            _check_free(path)
+            check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             with run:
-                _check_free(path)  # nobody was faster
+                check_free(path)  # nobody was faster
                 for name, text in zip(_BEGINNING, (*(f"{text}\n" for text in texts), resolved.to_yaml()), strict=True):
                     run.write(name, text)
         except OSError as error:
-            raise UserError(f"{path}: the run folder cannot be written ({error}); choose another --out.") from error
+            raise UserError(
+                f"{path}: the run folder cannot be written ({error.strerror or error}); choose another --out."
+            ) from error
         return run
 
     def discard(self) -> None:
@@ -77,7 +79,7 @@ class RunFolder:
         """An existing run made by ``cacl verb``. Raises UserError when there is none."""
         if not (path / "config.yaml").is_file():
             raise UserError(f"{path} is not a run folder (no config.yaml in it); name a folder made by cacl {verb}.")
-        if (found := _verb(path)) != verb:
+        if (found := verb_of(path)) != verb:
             raise UserError(f"{path} was made by cacl {found}; name a folder made by cacl {verb}.")
         return cls(path)
 
@@ -171,7 +173,30 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _verb(path: Path) -> str:
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run that has begun."""
+    return (path / "config.yaml").is_file() and (path / "data.json").is_file()
+
+
+def go_on(path: Path) -> str | None:
+    """The command that goes on with a run that has not come to its end; None for every other folder."""
+    verb = verb_of(path)
+    last = "finished.json" if verb == "pretrain" else "results.json"
+    return f"cacl {verb} --resume {path}" if is_run(path) and not (path / last).is_file() else None
+
+
+def how_to_mend(folder: Path) -> str:
+    """What to do about a damaged folder of weights: in a pretraining it is made again, the same to the bit."""
+    run = folder.parent
+    if not is_run(run):
+        return "take the folder from its source again"
+    if verb_of(run) == "pretrain":
+        end = f" and {run / 'finished.json'}" if (run / "finished.json").is_file() else ""
+        return f"remove {folder}{end}, and it is made again by cacl pretrain --resume {run}"
+    return "put it back from a copy of the run, or fine-tune again with another --out"
+
+
+def verb_of(path: Path) -> str:
     """Which command made a run."""
     try:
         return str(json.loads((path / "data.json").read_text()).get("verb", "pretrain"))
@@ -179,7 +204,7 @@ def _verb(path: Path) -> str:
         return "pretrain"
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path) -> None:
     """Raise UserError where a folder holds more than what a process left that died before its run began."""
     if not path.exists():
         return
@@ -188,7 +213,7 @@ def _check_free(path: Path) -> None:
     names = {file.name for file in path.iterdir()}
     if "config.yaml" in names:
         raise UserError(
-            f"{path} holds a run already. Continue it: cacl {_verb(path)} --resume {path}; "
+            f"{path} holds a run already. Continue it: cacl {verb_of(path)} --resume {path}; "
             f"or choose another --out for a new one, for example {path}-2"
         )
     left = {LOCK, *_BEGINNING, *map(partial_name, _BEGINNING)}

@@ -39,7 +39,7 @@ def test_a_value_of_the_wrong_kind(cacl: Command, squares: Path) -> None:
 def test_a_missing_argument(cacl: Command) -> None:
     cacl("check").refused("Missing argument", "cacl check --help")
     cacl("pretrain").refused("Name a folder of videos", "--resume")
-    cacl("prepare", "x").refused("--out")
+    cacl("prepare", ".").refused("--out")
 
 
 def test_no_word_at_all_is_help(cacl: Command) -> None:
@@ -62,6 +62,7 @@ def test_unknown_preset_method_protocol_kind(cacl: Command, squares: Path, finis
     cacl("evaluate", finished, "--protocol", "retreival").refused("retreival", "retrieval")
     cacl("prepare", squares, "--out", "s", "--kind", "jpg").refused("--kind is jpg", "Did you mean 'jpeg'?")
     cacl("prepare", squares, "--out", "s", "--size", 0, 40).refused("--size is 0 40")
+    cacl("prepare", squares, "--out", "s", "--size", 40, 100_000).refused("--size is 40 100000", "at most")
 
 
 # ---- what works ----------------------------------------------------------------------------------------------------
@@ -227,10 +228,11 @@ def test_a_store_needs_no_video_decoder(cacl: Command, squares: Path, tiny_file:
         f"pretrain {squares} --config {tiny_file} --out {tmp_path / 'no'}",
         f"prepare {squares} --out {tmp_path / 'none'}",
     ]
+    first = [str(tmp_path / "shim"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-c", code],
         input="\n".join(lines),
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "shim"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(first), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

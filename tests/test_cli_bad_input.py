@@ -81,7 +81,7 @@ def test_a_folder_without_a_video(cacl: Command, tmp_path: Path, tiny_file: Path
     for words in (["check", folder], ["prepare", folder, "--out", "s"], ["pretrain", folder, "--config", tiny_file]):
         cacl(*words).refused(folder, "no video found")
     (folder / "notes.txt").write_text("notes")
-    cacl("check", folder).refused(folder, "no video found among 1 files", "text file")
+    cacl("check", folder).refused(folder, "no video found among 1 file", "text file")
     assert not [path for path in Path.cwd().rglob("*") if path.is_file()]
 
 
@@ -126,3 +126,73 @@ def test_names_in_any_letters(cacl: Command, squares: Path, tmp_path: Path) -> N
     ended = cacl("check", tmp_path / "videos", "--csv", tmp_path / "list.csv")
     assert ended.status == 0, ended.err
     assert "3 used, 0 skipped (of 3 files)" in ended.out
+
+
+def test_a_text_file_in_place_of_the_videos_is_read_as_a_list(cacl: Command, squares: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Of gulls\n" + "What was seen on the cliffs in the long and rainy summer\n" * 3)
+    for words in (["check", notes], ["pretrain", notes, "--out", "r"]):
+        ended = cacl(*words)
+        ended.refused(f"{notes} is text, so it was read as a list of videos, one a line: 3 of the 3 videos named there")
+        assert "rainy" not in ended.err  # no more of a line than a name takes
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("verb", ["check", "pretrain", "prepare"])
+def test_a_split_where_there_are_no_lists_is_not_passed_over(verb: str, cacl: Command, squares: Path) -> None:
+    words = [squares, "--split", 3, *(["--out", "made"] if verb != "check" else [])]
+    cacl(verb, *words).refused(squares, "split 3 was asked for", "--lists")
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file()]
+
+
+def test_what_is_neither_file_nor_folder(cacl: Command) -> None:
+    cacl("check", "/dev/null").refused(
+        "/dev/null is neither a folder nor a file: name the folder that holds the videos."
+    )
+    cacl("info", "/dev/null").refused("/dev/null is nothing that cacl writes", "name a run, an encoder")
+
+
+def test_info_says_what_else_it_may_be(cacl: Command, squares: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("words")
+    cacl("info", tmp_path / "notes.md").refused("nothing that cacl writes", "name a run, an encoder, a store")
+    cacl("info", squares).refused(f"if it holds videos: cacl check {squares}")
+    video = squares / "train" / "a" / "v00.mp4"
+    cacl("info", video).refused(f"if it is a video: cacl check {video}")
+
+
+def test_a_run_is_not_imported(cacl: Command, finished: Path) -> None:
+    cacl("import", finished, "--out", "e").refused(f"{finished} is a run of cacl already", "use it as it is")
+
+
+@pytest.mark.parametrize("words", [["demo"], ["pretrain", "VIDEOS"], ["prepare", "VIDEOS"], ["reproduce", "table1"]])
+def test_a_place_that_cannot_be_made_is_one_sentence(words: list[str], cacl: Command, squares: Path) -> None:
+    cacl(*[squares if word == "VIDEOS" else word for word in words], "--out", "/dev/null/r").refused(
+        "/dev/null/r", "choose another --out"
+    )
+
+
+def test_an_empty_word_is_not_this_folder(cacl: Command, squares: Path) -> None:
+    """As a variable of the shell that is not set gives it."""
+    for words in (
+        ["pretrain", ""],
+        ["check", ""],
+        ["pretrain", squares, "--out", ""],
+        ["finetune", squares, "--model", ""],
+    ):
+        cacl(*words).refused("One of the words given is empty")
+    assert not any(Path.cwd().iterdir())
+
+
+def test_numbers_below_the_first(cacl: Command, squares: Path) -> None:
+    cacl("pretrain", squares, "--split", 0).refused("--split", "1")
+    cacl("prepare", squares, "--out", "s", "--workers", -1).refused("--workers", "0")
+    assert not any(Path.cwd().iterdir())
+
+
+def test_a_misspelt_untrained(cacl: Command, squares: Path) -> None:
+    cacl("finetune", squares, "--model", "untraind").refused("untraind does not exist. Did you mean 'untrained'?")
+
+
+def test_the_frames_of_a_store_are_told_as_its_part(cacl: Command, squares: Path) -> None:
+    assert cacl("prepare", squares, "--out", "s", "--size", 32, 40, "--workers", 0).status == 0
+    assert cacl("info", "s/frames.bin").out.startswith("s/frames.bin: part of a frame store\n")

@@ -74,7 +74,7 @@ def test_stopped_it_says_how_to_go_on(cacl, squares, finished, monkeypatch):
         ([], ["Name labelled videos and an encoder (cacl finetune LABELLED --model RUN)"]),
         (["VIDEOS"], ["cacl finetune LABELLED --model RUN"]),
         (["VIDEOS", "--model", "nowhere"], ["nowhere does not exist"]),
-        (["nowhere", "--model", "MODEL"], ["nowhere: there is no such file or folder"]),
+        (["nowhere", "--model", "MODEL"], ["nowhere does not exist"]),
         (["VIDEOS", "--model", "MODEL", "--splits", "1,b"], ["--splits is 1,b; it must be numbers"]),
         (["VIDEOS", "--model", "MODEL", "--labels-per-class", "1,some"], ["numbers or all, separated by commas"]),
         (["VIDEOS", "--model", "MODEL", "--labels-per-class", "9"], ["asks for 9", "a has 4, b has 4"]),
@@ -105,7 +105,7 @@ def test_classify_prints_a_table_or_writes_one(cacl, probed, squares):
 
 def test_classify_names_what_it_cannot_do(cacl, probed, finished, squares):
     cacl("classify", finished, squares).refused("holds no classifier")
-    cacl("classify", probed, "nowhere").refused("nowhere: there is no such file or folder")
+    cacl("classify", probed, "nowhere").refused("nowhere does not exist")
     cacl("classify", probed, squares, "--out", "t.pdf").refused("a table ends in .csv or .json")
 
 

@@ -31,8 +31,10 @@ def test_check_ends_with_what_to_set(cacl: Command, squares: Path) -> None:
     ended = cacl("check", squares)
     assert ended.status == 0
     lines = ended.out.splitlines()
-    assert lines[-2].startswith("12 used, 0 skipped")
-    assert lines[-1].startswith("8 videos to train on are few: try --batch-size 8")
+    assert lines[-3].startswith("12 used, 0 skipped")
+    assert lines[-2].startswith("8 videos to train on are few for batches of 32: try --batch-size 8")
+    assert lines[-1] == "Only headers were read: with --deep every video is decoded to its end."
+    assert cacl("check", squares, "--deep").out.splitlines() == lines[:-1]
 
 
 @pytest.mark.parametrize(("verb", "trains"), [("check", False), ("prepare", False), ("pretrain", True)])
@@ -43,6 +45,6 @@ def test_help_says_of_lists_what_the_verb_does(verb: str, trains: bool, cacl: Co
     assert ("trains on the train list" in text) == trains
 
 
-@pytest.mark.parametrize("words", [["--lists", "somewhere"], ["--split", "2"]])
+@pytest.mark.parametrize("words", [["--lists", "."], ["--split", "2"]])
 def test_the_parts_of_a_run_are_not_dealt_anew(words: list[str], finished: Path, cacl: Command) -> None:
     cacl("evaluate", finished, *words).refused("leave out --lists and --split, or name the videos too")

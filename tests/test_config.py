@@ -147,6 +147,8 @@ def test_assignments_are_yaml():
         ("optim.lr=soon", "optim.lr must be a number (found 'soon')."),
         ("optim.lr=true", "optim.lr must be a number (found True)."),
         ("optim.lr=0", "optim.lr must be above 0 (found 0)."),
+        ("optim.lr=nan", "optim.lr must be a finite number (found 'nan')."),
+        ("optim.lr=-inf", "optim.lr must be a finite number (found '-inf')."),
         ("optim.lr=.inf", "optim.lr must be a finite number (found inf)."),
         ("optim.lr=.nan", "optim.lr must be a finite number (found nan)."),
         ("optim.epochs=0", "optim.epochs must be 'auto' or 1 or more (found 0)."),
@@ -298,6 +300,26 @@ def test_a_damaged_settings_file_of_a_run_is_a_user_error(tmp_path):
         load_resolved(write(tmp_path, text[: len(text) // 2]))
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("optim.lr_rate", "Did you mean 'optim.lr'?"),
+        ("optim.epoch", "Did you mean 'optim.epochs'?"),
+        ("optm.lr", "Did you mean 'optim.lr'?"),
+        ("data.lr", "Did you mean 'optim.lr' or 'frames.optim.lr'?"),
+        ("seed", "Did you mean 'run.seed'?"),
+        ("run.foo", "In run there are seed, device, precision"),
+        ("run.", "In run there are seed, device, precision"),
+        ("a.b", "The groups of settings are data, augment, model, method, optim, frames, run."),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_what_is_near_or_with_what_there_is(key, hint):
+    with pytest.raises(UserError) as error:
+        resolve(SMALL, assignments=(f"{key}=1",))
+    assert str(error.value).startswith(f"{key} is not a setting. {hint}")
+    assert str(error.value).endswith("(--set)")
+
+
 def test_differences():
     old, new = resolve(PAPER).settings, resolve(PAPER, assignments=("optim.lr=1", "method.pairs=[gq_gk]")).settings
     assert differences(old, old) == {}
@@ -314,8 +336,26 @@ def test_a_run_of_another_version_says_which_settings_differ(tmp_path):
     file = write(tmp_path, "\n".join(lines) + "\n")
     with pytest.raises(UserError, match="another version of cacl") as error:
         load_resolved(file)
-    assert str(error.value).splitlines()[1:] == [
-        "method.temperature is missing.",
-        "frames.temperature is missing.",
-        "run.colour is not a setting of this version of cacl.",
-    ]
+    assert str(error.value) == (
+        f"{file} was written by another version of cacl, or changed since (method.temperature is missing; "
+        "frames.temperature is missing; run.colour is not a setting of this version of cacl): put it back, or begin a "
+        "new run."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "changed since (preset is missing; data is missing; augment is missing; and 5 more): put it back"),
+        ("optim: [\n a: b: c", "cannot be read as YAML (expected ',' or ']', but got ':', line 2); put it back"),
+        ("words", "found str where settings as 'section: …' are expected; put it back as cacl wrote it"),
+    ],
+)
+def test_settings_of_a_run_that_are_damaged_are_told_in_one_sentence(text, words, tmp_path):
+    file = write(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        load_resolved(file)
+    assert str(file) in str(error.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).count(". ") == 0

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from cacl.errors import UserError, VideoError, did_you_mean, printable
+from cacl.errors import UserError, VideoError, counted, did_you_mean, printable
 
 
 def test_video_error_names_the_file_and_the_reason_and_travels_between_processes():
@@ -26,6 +26,13 @@ def test_video_error_names_the_file_and_the_reason_and_travels_between_processes
 )
 def test_did_you_mean(name, expected):
     assert did_you_mean(name, ["optim.lr", "method.temperature", "data.frames"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1204, "1 204 videos")]
+)
+def test_counted(number, expected):
+    assert counted(number, "video") == expected
 
 
 def test_did_you_mean_takes_any_iterable():

@@ -14,7 +14,7 @@ from cacl.cli import reproduce, doctor  # isort: skip
 from cacl.cli import processes
 from cacl.cli.app import app
 from cacl.errors import UserError, did_you_mean, printable
-from cacl.files import FULL
+from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "doctor", "embed", "evaluation", "main", "recognition", "report", "reproduce", "training",
            "videos", "weights"]  # fmt: skip
@@ -30,6 +30,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     command = typer.main.get_command(app)
     try:
+        if "" in sys.argv[1:]:  # as a path it would be this folder
+            raise UserError("One of the words given is empty: is a variable of the shell not set?")
         status = command(prog_name="cacl", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
@@ -44,10 +46,12 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL | CLOSED:
             raise
         place = printable(str(error.filename or "Something"))
-        print(f"{place} could not be written ({error.strerror}): make room, then go on.", file=sys.stderr)
+        what = "could not be written" if error.errno in FULL else "cannot be read or written"
+        mend = "make room, then go on" if error.errno in FULL else "mend that, or name another place"
+        print(f"{place} {what} ({error.strerror}): {mend}.", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         from cacl.training.stop import Stopped

@@ -11,17 +11,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Split, app
+from cacl.cli.app import LISTS, Split, app, there
 from cacl.errors import UserError, did_you_mean
+from cacl.runs import RunFolder
 
 
 @app.command()
 def analyse(
-    run: Annotated[Path, typer.Argument(help="A run.")],
+    run: Annotated[Path, typer.Argument(help="A run.", callback=there)],
     videos: Annotated[
-        Path | None, typer.Argument(help="Videos, best with a train and a test part (default: the run's own).")
+        Path | None,
+        typer.Argument(help="Videos, best with a train and a test part (default: the run's own).", callback=there),
     ] = None,
-    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
     only: Annotated[
         str | None, typer.Option(help="Parts: similarity, attention, degree, features, probes (default: all).")
@@ -36,6 +38,7 @@ def analyse(
 
     cacl analyse runs/ucf --only attention,probes
     """
+    RunFolder.open(run)  # before the seconds that PyTorch takes
     from cacl.evaluation.projection import ProjectionName
     from cacl.experiments.analyse import analyse as run_analysis
     from cacl.experiments.analysis_parts import PARTS, Part

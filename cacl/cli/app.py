@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from cacl.errors import printable
+from cacl.files import check_there
+
+
+def there(value: Any) -> Any:
+    """The path or paths of an option, if there is something: said before anything large is imported."""
+    for path in value if isinstance(value, list) else [value]:
+        if path is not None:
+            check_there(Path(path))
+    return value
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,11 +28,24 @@ app = typer.Typer(
     help="Learn from unlabelled video: self-supervised video representations after CACL (CVPR 2022).",
 )
 
-Videos = Annotated[Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.")]
+Videos = Annotated[
+    Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.", callback=there)
+]
 LISTS = "Folder with the data set's split lists, or one list file"
-Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.")]
-Split = Annotated[int, typer.Option(help="Which split of the lists.")]
+Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
+Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
+
+
+def holds_something(path: Path) -> bool:
+    """Whether there is a file or folder at ``path`` that is not empty."""
+    return path.exists() and (any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0)
+
+
+def say_replaced(path: Path, before: bool) -> None:
+    """After something was written: whether an older one of the same command was there before."""
+    if before:
+        print(printable(f"{path} was there, and has been replaced."), file=sys.stderr)
 
 
 def _version(asked: bool) -> None:

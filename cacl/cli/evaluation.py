@@ -12,20 +12,24 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli import processes as several
-from cacl.cli.app import LISTS, Split, app
+from cacl.cli.app import LISTS, Split, app, there
 from cacl.errors import UserError
+from cacl.runs import RunFolder
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(help="A finished run.", callback=there)],
     videos: Annotated[
-        Path | None, typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.")
+        Path | None,
+        typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.", callback=there),
     ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
-    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.")] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
-    beside: Annotated[list[Path] | None, typer.Option(help="Another run for the same table (repeatable).")] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Another run for the same table (repeatable).", callback=there)
+    ] = None,
     processes: Annotated[int | None, typer.Option(help="Share the videos among so many processes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
@@ -37,6 +41,8 @@ def evaluate(
         raise UserError(f"--protocol is {protocol}; it can be retrieval.")
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
+    for each in (run, *(beside or [])):
+        RunFolder.open(each)  # before the seconds that PyTorch takes
     from cacl.experiments.evaluate import evaluate as run_evaluation
     from cacl.experiments.evaluate import evaluation_folder
 

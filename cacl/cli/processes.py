@@ -20,7 +20,7 @@ from typing import IO
 
 import typer
 
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 
 GRACE = 60.0  # seconds that the others have to end by themselves when one has failed
 LOST = 75  # exit status of a process that ended because another one was gone ("try again", sysexits.h)
@@ -70,11 +70,29 @@ def check_count(processes: int | None, gpus: int | None = None) -> int:
     option, count = ("--gpus", gpus) if processes is None and gpus is not None else ("--processes", processes)
     if count is not None and count < 1:
         raise UserError(f"{option} is {count}; it must be 1 or more.")
+    if gpus is not None:
+        _check_gpus(gpus, processes)
     if not started_by_another():
         return count or 1
     if count is not None and str(count) != os.environ["WORLD_SIZE"]:
         raise UserError(f"{option} is {count}, but torchrun started {os.environ['WORLD_SIZE']}; leave it out.")
     return 1
+
+
+def _check_gpus(gpus: int, processes: int | None) -> None:
+    """Raise UserError where this machine has not so many GPUs; torchrun's processes may be on several machines."""
+    if processes is not None:
+        raise UserError("--gpus and --processes both say how many processes: leave one of them out.")
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not found:
+        raise UserError(
+            f"--gpus is {gpus}, but PyTorch finds no NVIDIA GPU here: leave it out, or share the work among processors "
+            f"with --processes {gpus}."
+        )
+    if gpus > found and not started_by_another():
+        raise UserError(f"--gpus is {gpus}, but this machine has {counted(found, 'GPU')}: take --gpus {found}.")
 
 
 def run_processes(count: int, *, run: Path | None = None, verb: str = "pretrain") -> int:

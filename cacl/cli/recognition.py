@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli import processes as several
-from cacl.cli.app import LISTS, Sets, Videos, app
-from cacl.errors import UserError
+from cacl.cli.app import LISTS, Sets, Videos, app, holds_something, say_replaced, there
+from cacl.errors import UserError, did_you_mean
+from cacl.files import check_there
+from cacl.runs import check_free
 
 _NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", "labels_per_class", "draws", "epochs",
                     "seed", "config", "sets", "out")  # fmt: skip
@@ -24,7 +26,8 @@ _NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", 
 def finetune(
     context: typer.Context,
     labelled: Annotated[
-        Path | None, typer.Argument(help="Labelled videos with a training and a test part: a folder, or a store.")
+        Path | None,
+        typer.Argument(help="Labelled videos with a training and a test part: a folder, or a store.", callback=there),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A run, an encoder folder, RUN/initial (before it learnt), or untrained.")
@@ -32,8 +35,10 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME-finetuned.")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
-    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run; everything comes from its folder.", callback=there)
+    ] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}.", callback=there)] = None,
     splits: Annotated[
         str, typer.Option(help="Which splits of the lists, for example 1,2,3; the result is the mean.")
     ] = "1",
@@ -60,12 +65,17 @@ def finetune(
 
     cacl finetune --resume runs/ucf
     """
+    from cacl.training.finetune_settings import resolve_finetune
+
     name = f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}"
     run = resume or out or Path("runs") / name
     if resume is not None:
         _check_resume(context, resume)
     elif several.restarted() and (run / "config.yaml").exists():
         resume = run  # what is given beside it is in the run already
+    if resume is None:  # before the seconds that PyTorch takes
+        _check_new(labelled, model, run)
+        resolve_finetune(preset=preset, config=config, assignments=tuple(sets or ()))
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count, run=run, verb="finetune"))
 
@@ -76,12 +86,9 @@ def finetune(
         with several.one_of_them(go_on=f"cacl finetune --resume {run}"):
             if resume is not None:
                 results = recognition.resume_finetune(resume)
-            elif labelled is None or model is None:
-                raise UserError(
-                    "Name labelled videos and an encoder (cacl finetune LABELLED --model RUN), or a run to continue "
-                    "(--resume RUN)."
-                )
             else:
+                assert labelled is not None
+                assert model is not None
                 results = recognition.finetune(
                     labelled,
                     model=model,
@@ -115,7 +122,7 @@ def finetune(
 
 @app.command()
 def classify(
-    run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.")],
+    run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.", callback=there)],
     videos: Videos,
     out: Annotated[Path | None, typer.Option(help="The table, .csv or .json, by default CSV on stdout.")] = None,
     top: Annotated[int, typer.Option(help="Classes a video.")] = 5,
@@ -127,6 +134,7 @@ def classify(
     from cacl.experiments.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 
+    there_before = out is not None and holds_something(out)
     with VideoProgress() as progress:
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
@@ -134,6 +142,8 @@ def classify(
     print(f"{len(found.told)} used, {len(found.skipped)} skipped.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
+    if out is not None:
+        say_replaced(out, there_before)
     print(found.to_csv() if out is None else out, end="" if out is None else "\n")
 
 
@@ -167,6 +177,21 @@ def _numbers(flag: str, text: str, *, all_too: bool = False) -> list[Any]:
         more = " or all" if all_too else ""
         raise UserError(f"{flag} is {text}; it must be numbers{more}, separated by commas.")
     return [part if part == "all" else int(part) for part in parts]
+
+
+def _check_new(labelled: Path | None, model: str | None, out: Path) -> None:
+    """Raise UserError where a new run cannot begin."""
+    if labelled is None or model is None:
+        raise UserError(
+            "Name labelled videos and an encoder (cacl finetune LABELLED --model RUN), or a run to continue "
+            "(--resume RUN)."
+        )
+    if model != "untrained":
+        if not Path(model).exists() and (hint := did_you_mean(model, ["untrained"], cutoff=0.7)):
+            raise UserError(f"{model} does not exist.{hint}")
+        check_there(Path(model))
+    if not several.started_by_another():
+        check_free(out)
 
 
 def _check_resume(context: typer.Context, run: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import app
+from cacl.cli.app import app, holds_something, say_replaced, there
 
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN...", callback=there)
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="The HTML file, by default RUN/report.html; of several runs comparison.html."),
@@ -28,4 +30,8 @@ def report(
     from cacl.experiments.report import report as write_report
 
     words = ["cacl", "report", *map(str, runs), *(["--out", str(out)] if out is not None else [])]
-    print(write_report(runs, out=out, command=shlex.join(words)))
+    target = out or Path("comparison.html")  # a run's own page is written again and again
+    there_before = (out is not None or len(runs) > 1) and holds_something(target)
+    written = write_report(runs, out=out, command=shlex.join(words))
+    say_replaced(written, there_before)
+    print(written)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cacl.cli import processes as several
-from cacl.cli.app import LISTS, Sets, Split, app
+from cacl.cli.app import LISTS, Sets, Split, app, there
 from cacl.errors import UserError
+from cacl.runs import check_free
 
 _NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "config")
 
@@ -18,15 +19,18 @@ _NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "conf
 def pretrain(
     context: typer.Context,
     videos: Annotated[
-        Path | None, typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.")
+        Path | None,
+        typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.", callback=there),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run; everything comes from its folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run; everything comes from its folder.", callback=there)
+    ] = None,
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
     method: Annotated[
         str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3.")
     ] = None,
-    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.")] = None,
+    lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.", callback=there)] = None,
     split: Split = 1,
     epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
@@ -47,17 +51,13 @@ def pretrain(
 
     cacl pretrain --resume runs/gulls
     """
+    from cacl.training.asked import resolve_settings, resume_settings
+
     out = out or Path("runs") / ((videos.resolve().name if videos else "") or "run")
     if resume is None and several.restarted() and (out / "config.yaml").exists():
         resume = out  # what is given beside it is in the run already
     elif resume is not None:
         _check_resume(context, resume)
-    count = several.check_count(processes, gpus)
-    if count > 1 and not print_config:
-        raise typer.Exit(several.run_processes(count, run=resume or out))
-
-    from cacl.training import pretrain as training
-
     flags: dict[str, Any] = {
         "run.device": None if gpus is None or resume is not None else "cuda",
         "optim.epochs": epochs,
@@ -67,20 +67,28 @@ def pretrain(
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     assignments = tuple(sets or ())
+    resolved = (  # before the seconds that PyTorch takes
+        resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
+        if resume is None
+        else resume_settings(resume, settings=flags, assignments=assignments)
+    )
     if print_config:
-        resolved = (
-            training.resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
-            if resume is None
-            else training.resume_settings(resume, settings=flags, assignments=assignments)
-        )
         print(resolved.to_yaml(), end="")
         return
+    if resume is None and videos is None:
+        raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
+    if resume is None and not several.started_by_another():
+        check_free(out)
+    if (count := several.check_count(processes, gpus)) > 1:
+        raise typer.Exit(several.run_processes(count, run=resume or out))
+
+    from cacl.training import pretrain as training
+
     with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
         if resume is not None:
             run = training.resume(resume, settings=flags, assignments=assignments, profile=profile)
-        elif videos is None:
-            raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
         else:
+            assert videos is not None
             run = training.pretrain(
                 videos,
                 out=out,

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import Lists, Split, Videos, app
-from cacl.errors import UserError, did_you_mean, printable
+from cacl.cli.app import Lists, Split, Videos, app, holds_something, say_replaced
+from cacl.errors import UserError, counted, did_you_mean, printable
+from cacl.files import check_replaceable
+from cacl.runs import is_run
 
 
 @app.command()
@@ -24,11 +26,16 @@ def check(
     Example: cacl check videos/ --deep
     """
     from cacl.data.advice import suggestions
-    from cacl.data.catalog import scan
+    from cacl.data.catalog import Catalog, scan
     from cacl.data.store import FrameStore, is_store
+    from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
-    if is_store(videos):
+    there_before = csv is not None and holds_something(csv)
+    if csv is not None:
+        of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
+        check_replaceable(csv, lambda file: Catalog.is_csv(file) and not of_others, by="cacl check")
+    if stored := is_store(videos):
         catalog = FrameStore(videos).catalog
     else:
         with VideoProgress() as progress:
@@ -39,11 +46,22 @@ def check(
         if video.note:
             print(printable(f"note     {video.path}: {video.note}"))
     frames = sum(video.frames for video in catalog.videos)
-    print(f"{catalog.summary()}; {frames} frames, {len(catalog.labels)} labels.")
+    print(f"{catalog.summary()}; {counted(frames, 'frame')}, {counted(len(catalog.labels), 'label')}.")
     if csv is not None:
         catalog.write_csv(csv)
-    if advice := suggestions(catalog):
+        say_replaced(csv, there_before)
+    small = resolve_settings().settings  # the preset of a training that says nothing else
+    resize = None if stored else small.data.resize
+    if advice := suggestions(
+        catalog,
+        batch_size=small.optim.batch_size,
+        stride=small.data.stride,
+        resize=resize,
+        size=small.augment.size,
+    ):
         print(advice)
+    if not (deep or stored):
+        print("Only headers were read: with --deep every video is decoded to its end.")
 
 
 @app.command()
@@ -55,15 +73,16 @@ def prepare(
     preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
     size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
     kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
-    workers: Annotated[int, typer.Option(help="Processes that decode.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 
     Example: cacl prepare videos/ --out videos.store
     """
     from cacl.data.catalog import scan
+    from cacl.data.media import MAX_PIXELS, MAX_SIDE
     from cacl.data.store import build_store, is_store
-    from cacl.training.pretrain import resolve_settings
+    from cacl.training.asked import resolve_settings
     from cacl.training.progress import VideoProgress
 
     if kind not in ("jpeg", "raw"):
@@ -71,8 +90,9 @@ def prepare(
     height, width = size or resolve_settings(preset=preset).settings.data.resize
     if is_store(videos):
         raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
-    if min(height, width) < 1:
-        raise UserError(f"--size is {height} {width}; height and width are 1 pixel or more.")
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        most = f"{MAX_SIDE} pixels, together at most {MAX_PIXELS}"
+        raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
     with VideoProgress() as progress:
         catalog = scan(videos, lists=lists, split=split, progress=progress.of("files looked at"))
         store = build_store(

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import app
-from cacl.errors import UserError, did_you_mean
+from cacl.cli.app import app, holds_something, say_replaced, there
+from cacl.errors import UserError, counted, did_you_mean
 
 Colour = tuple[float, float, float]
 
 
 @app.command("import")
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.", callback=there)],
     out: Annotated[Path, typer.Option(help="The encoder folder to make.")],
     network: Annotated[str | None, typer.Option(help="What it has to be (default: what the file holds).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip of its training (default 16).")] = None,
@@ -39,8 +39,7 @@ def import_weights(
 
     from cacl.models.cnn3d import CNN3DName
     from cacl.models.encoder import ClipSpec
-    from cacl.models.encoder_card import encoder_card
-    from cacl.models.foreign import import_encoder, stored_clip
+    from cacl.models.foreign import check_import_place, import_encoder, stored_clip
 
     if network is not None and network not in get_args(CNN3DName):
         names = get_args(CNN3DName)
@@ -53,20 +52,23 @@ def import_weights(
         )
     except ValueError as error:
         raise UserError(f"The clips cannot be such: {error}.") from error
+    there_before = holds_something(out)
+    check_import_place(out)
     encoder, found = import_encoder(file, network=network, clip=clip)  # type: ignore[arg-type]
-    encoder.save(out, card=encoder_card(encoder.config, imported_from=file.name))
+    encoder.save(out, imported_from=file.name)
+    say_replaced(out, there_before)
     where = f"below '{found.place}'" if found.place else "without a prefix"
     print(f"{out}: {encoder.name} of width {encoder.width}, {len(found.state)} tensors found {where}.")
     print(f"Left out: {_summary(found.left_out)}.")
     print(
-        f"Its clips: {clip.frames} frames at stride {clip.stride}, {clip.size}x{clip.size} of "
+        f"Its clips: {counted(clip.frames, 'frame')} at stride {clip.stride}, {clip.size}x{clip.size} of "
         f"{clip.resize[0]}x{clip.resize[1]} pixels; if it was trained on others, say so: cacl import --help"
     )
 
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.")],
+    model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.", callback=there)],
     out: Annotated[Path, typer.Option(help="The file to write: .pt2, .onnx or .safetensors.")],
     to: Annotated[str, typer.Option(help="torch, onnx or safetensors.")],
 ) -> None:
@@ -77,7 +79,9 @@ def export(
     from cacl.models.encoder import Encoder
     from cacl.models.export import export_encoder
 
+    there_before = holds_something(out)
     written = export_encoder(Encoder.load(model), out, to=to)  # type: ignore[arg-type]
+    say_replaced(out, there_before)
     print(f"{written.path}: largest difference {written.difference:.2g} (largest feature {written.largest:.2g}).")
     if to == "safetensors":
         print("It holds the weights of the 3D CNN alone; what its pixels are is in its metadata, cacl.config.")
@@ -88,7 +92,7 @@ def export(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.")],
+    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.", callback=there)],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say what a folder or file is: a run and how far it is, an encoder, a store, a checkpoint, an export …

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from cacl.data.decode import VideoDecoder
 from cacl.data.isolated import isolated, time_limit
-from cacl.data.layouts import Entry, Listing, label_order, match, own_lists, read_lists, split_of_name
+from cacl.data.layouts import Entry, Listing, check_split, label_order, match, own_lists, read_lists, split_of_name
 from cacl.data.walk import walk, why_no_video
-from cacl.errors import UserError, VideoError
+from cacl.errors import UserError, VideoError, counted
 from cacl.files import whole
 
 CLIP_FRAMES = 16
@@ -96,9 +96,11 @@ class Catalog:
         missing = self.missing
         skipped = len(self.skipped) - missing
         used = (
-            f"{_count(len(self.videos))} parts of {_count(files)} files" if files < len(self.videos) else _count(files)
+            f"{_count(len(self.videos))} parts of {counted(files, 'file')}"
+            if files < len(self.videos)
+            else _count(files)
         )
-        line = f"{used} used, {_count(skipped)} skipped (of {_count(files + skipped)} files)"
+        line = f"{used} used, {_count(skipped)} skipped (of {counted(files + skipped, 'file')})"
         return line + (f"; {_count(missing)} named in a list but not there" if missing else "")
 
     def reasons(self) -> dict[str, int]:
@@ -126,6 +128,12 @@ class Catalog:
             for item in self.skipped:
                 row = {"path": item.path, "status": "skipped", "reason": item.reason}
                 (quoted if "\r" in item.path else plain).writerow(row)
+
+    @staticmethod
+    def is_csv(path: Path) -> bool:
+        """Whether a file is one that ``write_csv`` wrote, by its first line."""
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(1024).rstrip("\n") == ",".join(_COLUMNS)
 
     @classmethod
     def read_csv(cls, path: str | Path, *, root: str | Path) -> Catalog:
@@ -179,16 +187,26 @@ def scan(
     except OSError as error:
         reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
+    in_place = None  # of the folder: a list that was named there
     if root.is_file() and why_no_video(root) == "not a video (text file)":
-        root, lists = root.parent, root
+        root, lists, in_place = root.parent, root, root
     if root.is_file():
         root, files, out, listing = root.parent, [root.name], [], None
+    elif not root.is_dir():
+        raise UserError(f"{root} is neither a folder nor a file: name the folder that holds the videos.")
     else:
         files, others = walk(root)
         out = [Skipped(path, reason) for path, reason in others]
         listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
+    check_split(root, listing, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
-    named, missing, list_files = _named(root, files, listing, strict=strict)
+    try:
+        named, missing, list_files = _named(root, files, listing, strict=strict)
+    except UserError as error:
+        if in_place is None:
+            raise
+        why = str(error).removeprefix(f"{in_place}: ")
+        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
     videos: list[Video] = []
     for done, path in enumerate(files, 1):
         if path in list_files:
@@ -205,7 +223,7 @@ def scan(
             progress(done, len(files))
     if not videos:
         raise UserError(
-            f"{root}: no video found among {_count(len(out))} files{_most(out)}. Name a folder with videos."
+            f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )
     out += [Skipped(entry.name, MISSING) for entry in missing]
     return Catalog(root, tuple(_with_folders(videos)), tuple(sorted(out, key=lambda item: item.path)))

@@ -29,6 +29,7 @@ SPLIT_NAMES = {
 }
 _HMDB_TAGS = {"1": "train", "2": "test"}  # 0: in neither list of this split
 _MISSING_SHARE = 0.5
+_LONGEST = 40  # letters of a name in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,14 @@ class Listing:
         files: the list files that were read.
         absent: why a video that they do not name is skipped, e.g. ``"in neither list of split 1"``.
         unique_names: whether the file's name alone tells a video from all others, whatever folder it lies in.
+        split: which of the official splits they are of; ``None`` where there is but one.
     """
 
     entries: tuple[Entry, ...]
     files: tuple[Path, ...]
     absent: str
     unique_names: bool
+    split: int | None = None
 
 
 def read_lists(place: Path, *, split: int = 1) -> Listing:
@@ -135,6 +138,15 @@ def own_lists(root: Path, split: int) -> Listing | None:
     return None
 
 
+def check_split(root: Path, listing: Listing | None, split: int) -> None:
+    """Raise UserError where a split is asked for and the lists have but one, or there are none."""
+    if split != 1 and (listing is None or listing.split is None):
+        raise UserError(
+            f"{root}: there are no lists of several splits, but split {split} was asked for; name the folder of the "
+            "lists with --lists, or leave the split out."
+        )
+
+
 def ucf101_lists(folder: Path, *, split: int = 1) -> Listing:
     """UCF101's ``trainlist0N.txt`` (``Class/v_Class_g01_c01.avi 1``) and ``testlist0N.txt`` (without the number).
 
@@ -151,7 +163,7 @@ def ucf101_lists(folder: Path, *, split: int = 1) -> Listing:
             if "/" not in name:
                 raise UserError(f"{path}, line {number}: '{line}' is not of the form Class/video.avi.")
             entries.append(Entry(name, label=name.split("/")[-2], split=part))
-    return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True)
+    return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True, split)
 
 
 def hmdb51_lists(folder: Path, *, split: int = 1) -> Listing:
@@ -167,7 +179,7 @@ def hmdb51_lists(folder: Path, *, split: int = 1) -> Listing:
                 raise UserError(f"{path}, line {number}: '{line}' is not of the form video.avi 0, 1 or 2.")
             if tag in _HMDB_TAGS:
                 entries.append(Entry(f"{label}/{name.strip()}", label=label, split=_HMDB_TAGS[tag]))
-    return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True)
+    return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True, split)
 
 
 def kinetics_lists(files: Iterable[Path]) -> Listing:
@@ -237,7 +249,7 @@ def match(listing: Listing, paths: Iterable[str]) -> tuple[list[tuple[Entry, str
         else:
             missing.append(entry)
     if len(missing) > _MISSING_SHARE * len(listing.entries):
-        first = ", ".join(e.name for e in missing[:3])
+        first = ", ".join(e.name if len(e.name) <= _LONGEST else f"{e.name[:_LONGEST]}…" for e in missing[:3])
         where = listing.files[0] if len(listing.files) == 1 else listing.files[0].parent
         raise UserError(
             f"{where}: {len(missing)} of the {len(listing.entries)} videos named there are not in the folder of "

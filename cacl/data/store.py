@@ -23,7 +23,7 @@ from cacl.data.catalog import Catalog, Skipped, Video, judged
 from cacl.data.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.data.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
-from cacl.errors import UserError
+from cacl.errors import UserError, printable
 from cacl.files import FULL
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
@@ -99,7 +99,10 @@ def _told(out: Path, partial: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "the disk is full. Make room" if error.errno in FULL else f"cannot be written ({error}). Mend that"
+        if not partial.is_dir():
+            raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another --out.") from error
+        cause = f"{printable(str(error.filename))}: {error.strerror}" if error.filename else error
+        what = "the disk is full. Make room" if error.errno in FULL else f"cannot be written ({cause}). Mend that"
         raise UserError(f"{out}: {what} and run the same command again: what is done is kept in {partial}.") from error
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cacl.data.clips import training_clip
 from cacl.data.dataset import Dataset
 from cacl.data.randomness import generator
-from cacl.errors import UserError, VideoError
+from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
 from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.neighbours import neighbour_rows, pick_queries
@@ -96,7 +96,7 @@ def evaluate_retrieval(
     skipped: list[str] = []
     neighbours: list[TileRow] = []
     for name, encoder in rows:
-        say(f"Features of {len(train) + len(test)} videos, {name} …")
+        say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
         features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
         (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
         recalls[name] = recall_at_k(q, g, labels[q_numbers], labels[g_numbers], ks=ks)
@@ -116,10 +116,11 @@ def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: 
             "(train/CLASS and test/CLASS folders, videos.csv with label and split, or --lists DIR --split N)."
         )
     if left_out := sum(map(len, parts.values())) - sum(map(len, labelled.values())):
-        say(f"{left_out} videos without a label are left out.")
+        say(f"Left out: {counted(left_out, 'video')} without a label.")
     train, test = labelled.values()
-    name = "test" if data.test_part == "test" else "validation (there is no part called test)"
-    say(f"Retrieval: {len(test)} {name} videos query {len(train)} training videos.")
+    instead = "" if data.test_part == "test" else " (there is no part called test)"
+    queries = counted(len(test), "test video" if data.test_part == "test" else "validation video")
+    say(f"Retrieval: {queries}{instead} against {counted(len(train), 'training video')}.")
     return train, test
 
 

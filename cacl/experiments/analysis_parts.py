@@ -17,6 +17,7 @@ from cacl.data.catalog import Skipped
 from cacl.data.dataset import Dataset
 from cacl.data.randomness import generator
 from cacl.data.shuffle import possible_degrees
+from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
 from cacl.evaluation.degree_baseline import draw_pairs
 from cacl.evaluation.degree_confusion import degree_confusion, draw_degree_confusion
@@ -201,7 +202,9 @@ def _told(skipped: Sequence[Skipped]) -> dict[str, Any]:
     """Videos that could not be read, for the results, and a line about them."""
     reasons = {bad.path: bad.reason for bad in skipped}
     if reasons:
-        say(f"{len(reasons)} videos could not be read: " + "; ".join(f"{p}: {r}" for p, r in reasons.items()))
+        say(
+            f"{counted(len(reasons), 'video')} could not be read: " + "; ".join(f"{p}: {r}" for p, r in reasons.items())
+        )
     return {"skipped": reasons} if reasons else {}
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from cacl.data.catalog import Skipped, Video
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
 from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
-from cacl.files import write_whole
+from cacl.files import check_replaceable, write_whole
 from cacl.models.classifier import Classifier
 from cacl.training.auto import device_auto
+
+_COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Classified:
         ranks = [f"{word}_{k}" for k in range(1, top + 1) for word in ("class", "probability")]
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["path", "first_frame", "frames", "status", "reason", *ranks])
+        writer.writerow([*_COLUMNS, *ranks])
         for one in self.told:
             cells = [text for name, p in one.classes for text in (name, f"{p:.6f}")]
             video = one.video
@@ -86,12 +88,13 @@ def classify(
     Args:
         run: a fine-tuned run, or a classifier folder.
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
-        out: a table to write whole, ``.csv`` or ``.json``.
+        out: a table to write whole, ``.csv`` or ``.json``; an older one is replaced.
         top: classes a video, at most as many as there are.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
-        UserError: no classifier, no video that can be read, or an ``out`` of another kind.
+        UserError: no classifier, no video that can be read, an ``out`` of another kind, or a file there
+            that is no table of this command.
     """
     if top < 1:
         raise UserError(f"--top is {top}; it must be 1 or more.")
@@ -100,6 +103,8 @@ def classify(
         raise UserError(f"{target}: a table ends in .csv or .json.")
     if target is not None and not target.parent.is_dir():  # before hours of work, not after
         raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
+    if target is not None:
+        check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
     data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
     entries = data.catalog.videos
@@ -125,6 +130,13 @@ def classify(
     return found
 
 
+def _is_table(file: Path) -> bool:
+    """Whether a file begins as the tables of ``classify`` do."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        head = text.read(1024)
+    return head.startswith((f"{','.join(_COLUMNS)},class_1,probability_1", '{\n  "videos": [\n    {\n      "path": '))
+
+
 def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...]) -> str:
     """Where the videos have labels that the classifier knows: how many it told right."""
     labels = [video.label for video in videos]
@@ -137,4 +149,6 @@ def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...
         return f"The folders or lists name {shown}, none of the classifier's classes ({', '.join(classes[:3])} …)."
     result = recognition(probabilities_VK[known], [classes.index(str(labels[i])) for i in known], classes)
     other = f" Left out: {', '.join(strange[:5])}, no class of the classifier." if strange else ""
-    return f"Of {len(known)} videos with a label: {result}.{other}"
+    return (
+        f"Of {counted(len(known), 'video')} with a label: top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %.{other}"
+    )

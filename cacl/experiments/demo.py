@@ -14,7 +14,8 @@ from cacl.errors import UserError
 from cacl.evaluation.report import write_report
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
-from cacl.training.pretrain import pretrain, resolve_settings
+from cacl.training.asked import resolve_settings
+from cacl.training.pretrain import pretrain
 from cacl.training.run import Run
 
 # 324 steps of CACL and of V-MoCo, 510 of MoCo on frames: enough for these videos, short enough for a laptop. The degree
@@ -61,7 +62,10 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
 
 
 def _one(folder: Path, seed: int) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); choose another --out.") from error
     print(f"Demo, seed {seed}: making videos …", file=sys.stderr, flush=True)
     videos = make_videos(folder / "videos", seed=seed)
     settings = {**SETTINGS, "run.seed": seed, "data.store": str((folder / "store").resolve())}

@@ -13,11 +13,12 @@ from typing import Any
 
 from cacl.data.catalog import Catalog
 from cacl.data.sources import FrameStore, is_store
-from cacl.errors import UserError, did_you_mean
+from cacl.data.walk import why_no_video
+from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, Embedding
 from cacl.experiments.info_weights import encoder_facts, weights_facts
 from cacl.experiments.run_state import run_facts
-from cacl.files import read_object
+from cacl.files import check_there, read_object
 
 _PARENTS = 3  # so far up a part of something is looked for
 _SHOWN = 20  # entries of a list in the text
@@ -40,19 +41,19 @@ def info(path: str | Path) -> dict[str, Any]:
         UserError: nothing there, nothing that is known, or it is damaged.
     """
     path = Path(path)
-    if not path.exists():
-        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path} does not exist.{did_you_mean(path.name, near)}")
+    check_there(path)
     try:
         facts = (_folder(path) or _folder_of_runs(path)) if path.is_dir() else _file(path)
         facts = facts or _part(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
     if facts is None:
-        raise UserError(
-            f"{path} is nothing that cacl writes, and no weights that it can import; is it a folder of videos? "
-            f"cacl check {path}"
-        )
+        known = "nothing that cacl writes, and no weights that it can import"
+        if path.is_dir():
+            raise UserError(f"{path} is {known}; if it holds videos: cacl check {path}")
+        if path.is_file() and not why_no_video(path):
+            raise UserError(f"{path} is {known}; if it is a video: cacl check {path}")
+        raise UserError(f"{path} is {known}; name a run, an encoder, a store, a file in one of these, or weights.")
     return {"path": str(path), **facts}
 
 
@@ -114,7 +115,8 @@ def _file(path: Path) -> dict[str, Any] | None:
         return facts
     if path.name == "state.pt" and (path.parent / "manifest.json").is_file():
         return _checkpoint(path.parent)
-    known = path.name == "model.safetensors" and _part(path)  # not to be taken for weights without their clips
+    # not to be taken for weights, or for weights without their clips
+    known = path.name in ("frames.bin", "model.safetensors") and _part(path)
     return known or weights_facts(path)
 
 

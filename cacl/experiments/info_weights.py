@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,10 @@ import torch
 
 from cacl.errors import UserError
 from cacl.models.encoder import Encoder
-from cacl.models.export import CONFIG_FILE
+from cacl.models.exported import exported_config
 from cacl.models.foreign import identify_network, read_foreign
-from cacl.models.state_file import stored_config
 from cacl.models.weights import describe_frame_state, read_frame_state
+from cacl.runs import how_to_mend
 
 _WEIGHTS = {".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors"}
 
@@ -29,15 +27,14 @@ def encoder_facts(folder: Path) -> dict[str, Any] | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{folder / 'config.json'} is damaged ({error}): take the folder from its source again."
-        ) from error
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}): {how_to_mend(folder)}.") from error
     kind = str(config.get("format", "")) if isinstance(config, dict) else ""
     if not kind.startswith("cacl "):
         return None
     if kind == "cacl encoder":
         encoder = Encoder.load(folder)  # says what is wrong with it
-        return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder)}
+        origin = {"imported from": config["imported_from"]} if "imported_from" in config else {}
+        return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder), **origin}
     plain = {key: value for key, value in config.items() if key not in ("format", "network", "clip")}
     facts: dict[str, Any] = {"kind": kind.removeprefix("cacl ")}
     facts |= {"network": _network(config)} if "network" in config else {}
@@ -52,12 +49,12 @@ def weights_facts(file: Path) -> dict[str, Any] | None:
         UserError: a file named like weights that cannot be read as tensors alone, or an ONNX file and no onnxruntime.
     """
     if file.suffix == ".pt2":
-        return _exported("torch.export program", _config_in_pt2(file))
+        return _exported("torch.export program", exported_config(file))
     if file.suffix == ".onnx":
-        return _exported("ONNX file", _config_in_onnx(file))
+        return _exported("ONNX file", exported_config(file))
     if file.suffix not in _WEIGHTS:
         return None
-    if (config := stored_config(file)) is not None:
+    if (config := exported_config(file)) is not None:
         return _exported("weights", config)
     try:
         found = read_foreign(file)
@@ -103,29 +100,3 @@ def _network(config: dict[str, Any]) -> str:
 
 def _parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _config_in_pt2(file: Path) -> dict[str, Any] | None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            name = next((name for name in archive.namelist() if name.endswith(f"extra/{CONFIG_FILE}")), None)
-            return None if name is None else _object(archive.read(name).decode())
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error}): export it again.") from error
-
-
-def _config_in_onnx(file: Path) -> dict[str, Any] | None:
-    try:
-        onnxruntime: Any = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise UserError(f"{file} can be looked into with onnxruntime alone: pip install 'cacl[onnx]'.") from error
-    try:
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors have no common base but this
-        raise UserError(f"{file} is damaged, or no ONNX file: export it again.") from error
-    return _object(session.get_modelmeta().custom_metadata_map.get(CONFIG_FILE, "null"))
-
-
-def _object(json_text: str) -> dict[str, Any] | None:
-    content = json.loads(json_text)
-    return content if isinstance(content, dict) else None

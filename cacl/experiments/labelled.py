@@ -15,7 +15,7 @@ from pathlib import Path
 from cacl.data.catalog import Catalog, Video
 from cacl.data.layouts import label_order
 from cacl.data.randomness import generator
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 
 _GROUP = re.compile(r"^v_(.+)_g(\d+)_c\d+$", re.IGNORECASE)  # UCF101: clips of a group are cut from one video
 
@@ -97,7 +97,7 @@ def check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], num
 def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> list[str]:
     notes = []
     if unlabelled := sum(v.label is None for v in catalog.videos):
-        notes.append(f"{unlabelled} videos without a label are left out.")
+        notes.append(f"Left out: {counted(unlabelled, 'video')} without a label.")
     if catalog.missing:
         notes.append(f"{catalog.missing} of the videos that the lists name are not there.")
     notes += shared_groups(train, test)

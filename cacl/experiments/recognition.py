@@ -30,11 +30,11 @@ from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first
 from cacl.runs import RunFolder
+from cacl.training.asked import resolve_settings
 from cacl.training.auto import check_device, device_auto, machine_choices, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
-from cacl.training.pretrain import resolve_settings
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import clip_spec, initial_network
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from cacl.data.catalog import Video
 from cacl.data.dataset import Dataset
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 from cacl.evaluation.embed import VideoFeatures
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
@@ -138,7 +138,7 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
         )
         scores_VK = _linear_scores(linear, study, numbers).softmax(dim=1).double().numpy()
     else:
-        study.say(f"Fine-tuning on {len(train)} videos: {cell} …")
+        study.say(f"Fine-tuning on {counted(len(train), 'video')}: {cell} …")
         part = Part(folder, tuple(train), tuple(train.values()), settings.run.seed + cell.draw)
         classifier, failed = train_classifier(
             part, study.encoder, study.classes, study.data, settings, study.stop, say=study.say

@@ -13,8 +13,11 @@ from typing import Any
 from cacl.errors import UserError
 from cacl.evaluation.report import RunPage, write_page
 from cacl.experiments.report_finetune import finetune_page
+from cacl.files import check_replaceable
 from cacl.training.report import run_page
 from cacl.training.run import Run
+
+_GENERATOR = '<meta name="generator" content="cacl">'  # in evaluation/report_open.html
 
 
 def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command: str = "") -> Path:
@@ -22,15 +25,15 @@ def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command
 
     Args:
         runs: run folders, in the order in which they are shown; they need not be finished.
-        out: the HTML file, replaced where it is there. By default ``report.html`` in the folder of a single run, and
-            ``comparison.html`` in the working folder for several.
+        out: the HTML file, replaced where it is one of this command. By default ``report.html`` in the folder of a
+            single run, and ``comparison.html`` in the working folder for several.
         command: for the foot of the page.
 
     Returns:
         Where the page is.
 
     Raises:
-        UserError: no run folder, a damaged file in it, or a place that cannot be written.
+        UserError: no run folder, a damaged file in it, or a place that cannot be written, or holds something else.
     """
     if not runs:
         raise UserError("Name at least one run: cacl report RUN")
@@ -42,6 +45,8 @@ def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command
         raise UserError(f"--out is {path}; name a file that ends in .html.")
     if path.is_dir():
         raise UserError(f"--out is {path}, which is a folder; name a file in it, for example {path / 'report.html'}.")
+    if out is not None or len(folders) > 1:  # a run's own page is the run's
+        check_replaceable(path, _is_page, by="cacl report")
     pages = [_page(folder, command) for folder in folders]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +54,12 @@ def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another --out.") from error
     return path
+
+
+def _is_page(file: Path) -> bool:
+    """Whether a file is a page of cacl: the head of its HTML says so."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return _GENERATOR in text.read(1024)
 
 
 def _page(folder: Path, command: str) -> RunPage:

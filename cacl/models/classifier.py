@@ -19,6 +19,7 @@ from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import Encoder, clip_from_config
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
+from cacl.runs import how_to_mend
 
 Average = Literal["logits", "probabilities"]
 
@@ -103,7 +104,7 @@ class Classifier(nn.Module):
         if {k: v.shape for k, v in cnn.items()} != {k: v.shape for k, v in blueprint.items()}:
             raise UserError(
                 f"{folder / 'model.safetensors'} does not fit its config.json, which says {network['name']} of width "
-                f"{network['width']}: take both files from the same source."
+                f"{network['width']}: {how_to_mend(folder)}."
             )
         try:
             classifier = cls(Encoder(**network, clip=clip), classes, **config["video"])
@@ -115,7 +116,7 @@ class Classifier(nn.Module):
         except RuntimeError as error:
             raise UserError(
                 f"{folder / 'model.safetensors'} tells {found} classes, but config.json names {len(classes)} "
-                f"({', '.join(classes[:5])} …): take both files from the same source."
+                f"({', '.join(classes[:5])} …): {how_to_mend(folder)}."
             ) from error
         classifier.encoder.network.load_state_dict(cnn)
         return classifier.eval()
@@ -134,7 +135,7 @@ def _no_description(folder: Path, error: Exception) -> str:
     reason = (str(error).splitlines() or [""])[0][:200]
     return (
         f"{folder / 'config.json'} does not describe a classifier ({type(error).__name__}: {reason}): "
-        "take it from its source again."
+        f"{how_to_mend(folder)}."
     )
 
 

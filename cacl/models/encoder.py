@@ -27,6 +27,7 @@ from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.models.segments import Segments, frame_seconds, segment_windows
+from cacl.runs import how_to_mend
 
 Layer = Literal["max", "mean"]
 
@@ -168,18 +169,20 @@ class Encoder(nn.Module):
             self.train(was_training)
         return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
 
-    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+    def save(self, folder: str | Path, *, card: str | None = None, imported_from: str = "") -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.
 
         Args:
             folder: where; made when missing.
             card: the model card; ``None`` writes what is known from the encoder alone (``encoder_card``).
+            imported_from: the file that holds these weights, where they were trained elsewhere.
 
         Raises:
             UserError: the folder holds something else, or cannot be written.
         """
-        text = encoder_card(self.config) if card is None else card
-        write_encoder_folder(folder, self.config, self.network.state_dict(), text)
+        text = encoder_card(self.config, imported_from=imported_from) if card is None else card
+        origin = {"imported_from": imported_from} if imported_from else {}
+        write_encoder_folder(folder, self.config | origin, self.network.state_dict(), text)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -198,7 +201,7 @@ class Encoder(nn.Module):
         if _shapes(state) != _shapes(blueprint.state_dict()):
             raise UserError(
                 f"{folder / 'model.safetensors'} does not fit its config.json, which says {network['name']} of width "
-                f"{network['width']}: take both files from the same source."
+                f"{network['width']}: {how_to_mend(folder)}."
             )
         try:
             encoder = cls(**network, clip=clip)
@@ -257,7 +260,7 @@ def _no_description(folder: Path, error: Exception) -> str:
     reason = (str(error).splitlines() or [""])[0][:200]
     return (
         f"{folder / 'config.json'} does not describe an encoder ({type(error).__name__}: {reason}): "
-        "take it from its source again."
+        f"{how_to_mend(folder)}."
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cacl.errors import UserError
 from cacl.files import write_synced
+from cacl.runs import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
 Kind = Literal["encoder", "classifier"]
@@ -93,18 +94,29 @@ def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Pa
     else:
         if not path.exists():
             raise UserError(f"{path} does not exist: give a run folder or {_A[kind]} folder.")
-        raise UserError(
-            f"{path} holds no {kind} (neither config.json nor {kind}/config.json): "
-            f"give {_A[kind]} folder, or a run folder whose training has saved one."
-        )
+        raise UserError(_nothing(path, kind))
     return folder, _read_config(folder / "config.json", kind), _read_weights(folder / "model.safetensors")
+
+
+def _nothing(path: Path, kind: Kind) -> str:
+    """The sentence for a folder that holds no encoder or classifier, and what to do."""
+    if is_run(path) and kind == "classifier" and verb_of(path) == "pretrain":
+        return f"{path} holds no classifier, it was pretrained: make one with cacl finetune LABELLED --model {path}"
+    if is_run(path) and kind == "encoder" and verb_of(path) == "finetune":
+        return f"{path} holds no encoder but a classifier: give a pretrained run, or {path / 'start'}, where it began."
+    if command := go_on(path):
+        return f"{path} is not finished and has no {kind} yet; go on with it: {command}"
+    return (
+        f"{path} holds no {kind} (neither config.json nor {kind}/config.json): "
+        f"give {_A[kind]} folder, or a run folder whose training has saved one."
+    )
 
 
 def _read_config(file: Path, kind: Kind) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
+        raise UserError(f"{file} is damaged ({error}): {how_to_mend(file.parent)}.") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != f"cacl {kind}":
         raise UserError(f"{file} describes {found or 'something else'!r}, not a cacl {kind}: give {_A[kind]} folder.")
@@ -117,11 +129,11 @@ def _read_config(file: Path, kind: Kind) -> dict[str, Any]:
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise UserError(f"{file} is missing: take the folder from its source again.")
+        raise UserError(f"{file} is missing: {how_to_mend(file.parent)}.")
     try:
         return dict(load_file(file))
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error}): take the folder from its source again.") from error
+        raise UserError(f"{file} is damaged ({error}): {how_to_mend(file.parent)}.") from error
 
 
 def _may_be_replaced(folder: Path, kind: Kind) -> bool:

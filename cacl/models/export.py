@@ -27,14 +27,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cacl.errors import UserError, did_you_mean
-from cacl.files import write_synced
+from cacl.files import check_replaceable, write_synced
 from cacl.models.encoder import Encoder
+from cacl.models.exported import CONFIG_FILE, was_exported
 from cacl.models.state_file import with_config
 
 Target = Literal["torch", "onnx", "safetensors"]
 SUFFIXES: dict[Target, str] = {"torch": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}
 TOLERANCE = 1e-4
-CONFIG_FILE = "cacl.json"  # in a .pt2, and the key in the properties of an .onnx
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Exported:
 
 
 def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exported:
-    """Write an encoder for use without cacl; a file that is there is replaced once the new one has proved right.
+    """Write an encoder for use without cacl; an export that is there is replaced once the new one has proved right.
 
     ``torch`` and ``onnx`` take float32 clips ``[B, 3, T, S, S]`` in [0, 1], called ``clips``, and give float32
     ``[B, D]``, called ``features``; B is free. Pixel mean, deviation and standardisation are in the graph. Resizing and
@@ -73,15 +73,18 @@ def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exporte
         to: which of them.
 
     Raises:
-        UserError: another suffix, ``onnx`` and what it needs is not installed, the file cannot be written, or its
-            features differ from the encoder's by more than 1e-4 (of the largest feature, where that is above 1: float32
-            has no more digits).
+        UserError: another suffix, a file there that is no export, ``onnx`` and what it needs is not installed, the file
+            cannot be written, or its features differ from the encoder's by more than 1e-4 (of the largest feature,
+            where that is above 1: float32 has no more digits).
     """
     path = Path(file)
     if to not in SUFFIXES:
         raise UserError(f"--to is {to}; it can be {', '.join(get_args(Target))}.{did_you_mean(to, SUFFIXES)}")
     if path.suffix != SUFFIXES[to] or path.is_dir():
         raise UserError(f"{path} must be a file whose name ends in {SUFFIXES[to]}, for --to {to}.")
+    if to == "onnx":
+        _need_onnx()
+    check_replaceable(path, was_exported, by="cacl export")
     encoder = copy.deepcopy(encoder).cpu().eval()
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
@@ -132,7 +135,6 @@ def _content(encoder: Encoder, to: Target) -> bytes:
             program = torch.export.export(encoder, example, dynamic_shapes=free)
             torch.export.save(program, buffer, extra_files={CONFIG_FILE: json.dumps(encoder.config)})
             return buffer.getvalue()
-        _need_onnx()
         onnx_program = torch.onnx.export(
             encoder,
             example,

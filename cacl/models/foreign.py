@@ -7,6 +7,7 @@ name, depth and width are read off its tensors. What it cannot say is which clip
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from cacl.errors import UserError
+from cacl.files import read_object
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
 from cacl.models.state_file import read_state, stored_config
+from cacl.runs import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
 # encoder's; VCOP and the authors' degree-only script: base_network; MoCo over clips: encoder_q; a plain backbone: none.
@@ -56,7 +59,7 @@ def read_foreign(path: str | Path) -> ForeignNetwork:
     Raises:
         UserError: no such file, not readable as tensors alone, or no 3D CNN in it.
     """
-    entries = read_state(path, folder="an encoder folder")
+    entries = read_state(path, folder="a folder with weights")
     for place in (prefix + p for p in _PLACES for prefix in ("module.", "")):
         if any(getattr(entries.get(place + stem), "ndim", 0) == 5 for stem in _STEMS):
             names = [name for name in entries if name.startswith(place) and name[len(place) :].startswith(_OWN)]
@@ -107,6 +110,8 @@ def import_encoder(
         raise UserError(
             f"{folder} is a folder of cacl already, and says which clips its weights know: use it as it is."
         )
+    if is_run(path):
+        raise UserError(f"{path} is a run of cacl already, and says which clips its weights know: use it as it is.")
     found = read_foreign(path)
     identified, width = identify_network(found.state)
     name = network or identified
@@ -131,6 +136,14 @@ def import_encoder(
         ) from error
     encoder.network.load_state_dict({**encoder.network.state_dict(), **found.state})
     return encoder.eval(), found
+
+
+def check_import_place(folder: Path) -> None:
+    """Raise UserError where ``cacl import`` would replace anything but what it has made before."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder) and "imported_from" not in read_object(folder / "config.json"):
+        raise UserError(f"{folder} exists and was not made by cacl import: choose another --out, or move it away.")
 
 
 def stored_clip(path: str | Path) -> ClipSpec | None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cacl.errors import UserError
+from cacl.runs import how_to_mend, is_run
 
 _KINDS = "a .safetensors file or one that torch.save wrote"
 _METADATA = "cacl.config"
@@ -58,7 +59,8 @@ def read_state(path: str | Path, *, folder: str) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # the unpickler fails in a dozen ways on damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{file} is no weights file or is damaged ({reason}): give {_KINDS}.") from error
+        give = how_to_mend(file.parent) if is_run(file.parent.parent) else f"give {_KINDS}"
+        raise UserError(f"{file} is no weights file or is damaged ({reason}): {give}.") from error
 
 
 def refuse_bomb(file: Path) -> None:

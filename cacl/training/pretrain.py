@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
-from cacl.config import Resolved, Settings, differences, resolve
+from cacl.config import Resolved, Settings, differences
+from cacl.data.advice import suggestions
 from cacl.data.dataset import Dataset
-from cacl.errors import UserError, did_you_mean
+from cacl.data.store import is_store
+from cacl.errors import UserError, counted
 from cacl.models.cnn3d import channels_last_
 from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
-from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.runs import RunFolder
+from cacl.training.asked import resolve_settings, resume_settings
 from cacl.training.auto import auto_values, channels_last, check_device, device_auto, machine_choices, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
@@ -30,28 +32,6 @@ from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers
 from cacl.training.wiring import build_frames_network, initial_network
-
-
-def resolve_settings(
-    *,
-    preset: str = "small",
-    method: str | None = None,
-    config: str | Path | None = None,
-    assignments: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
-) -> Resolved:
-    """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems."""
-    if preset not in PRESETS:
-        raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
-    if method is not None and method not in ABLATIONS:
-        raise UserError(f"{method} is not a method; there are {', '.join(ABLATIONS)}.{did_you_mean(method, ABLATIONS)}")
-    return resolve(
-        PRESETS[preset],
-        file=None if config is None else Path(config),
-        ablation=None if method is None else ablation(method, PRESETS[preset]),
-        assignments=tuple(assignments),
-        flags=flags,
-    )
 
 
 def pretrain(
@@ -153,43 +133,15 @@ def resume(
         with folder:
             if "optim.epochs" in changed and (folder.path / "finished.json").exists():
                 (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
-                folder.log(f"Training goes on to {new.settings.optim.epochs} epochs; the schedule is worked out anew.")
+                longer = new.settings.optim.epochs
+                assert longer != "auto"
+                folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
     check_device(new.settings.run.device)
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()
     return _train(folder, profile=profile)
-
-
-def resume_settings(
-    run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
-) -> Resolved:
-    """The settings with which ``resume`` would go on. Raises UserError for a change that it would refuse."""
-    folder = RunFolder.open(Path(run))
-    old = folder.resolved
-    tree = old.settings.model_dump(mode="json")
-    new = resolve(tree, assignments=tuple(assignments), flags=settings)
-    _check_changes(folder, old, new)
-    changed = differences(old.settings, new.settings)
-    return Resolved(new.settings, {**old.origins, **dict.fromkeys(changed, "resume")})
-
-
-_MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes"}
-
-
-def _check_changes(folder: RunFolder, old: Resolved, new: Resolved) -> None:
-    problems = []
-    for key, (before, after) in differences(old.settings, new.settings).items():
-        if key not in _MAY_CHANGE:
-            problems.append(f"{key} was {before}, you asked for {after}")
-        elif key == "optim.epochs" and before != "auto" and (after == "auto" or after < before):
-            problems.append(f"optim.epochs was {before}, {after} is fewer")
-    if problems:
-        raise UserError(
-            f"{folder.path} cannot be resumed with other settings: {'; '.join(problems)}. "
-            "Start a new run with another --out, or resume without them."
-        )
 
 
 def _check_frame_weights(resolved: Resolved) -> None:
@@ -219,6 +171,8 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
+        if new and (advice := _advice(resolved.settings, data, run.data)):
+            run.log(f"Advice: {advice}")
         frame_encoder = None
         if resolved.settings.uses_transformer:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
@@ -242,6 +196,17 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
             run.discard()
             raise
         raise UserError(f"{error} Go on: cacl pretrain --resume {run.path}") from error
+
+
+def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> str:
+    """What ``cacl check`` would suggest, measured by the run's own settings."""
+    return suggestions(
+        data.catalog,
+        batch_size=settings.optim.batch_size,
+        stride=settings.data.stride,
+        resize=None if is_store(request["videos"]) else settings.data.resize,
+        size=settings.augment.size,
+    )
 
 
 def _check_processes(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from cacl.errors import counted
 from cacl.sections import Stopwatch
 
 WARM, TIMED, TRACED = 3, 20, 2  # steps
@@ -42,13 +43,19 @@ class Profile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A training that ends earlier is told of as far as it came."""
+        """A training that ends earlier is told of as far as it came, and what it would have taken."""
+        if self._folder is None or self._step >= WARM + TIMED + TRACED:
+            return
         if self._trace is not None:
             self._end_trace()
         elif self._watch is not None:
             self._end_timing()
-        elif self._folder is not None and self._step < WARM:
-            self._say(f"{self._name}: too short for a profile, which begins after {WARM} steps.")
+        if self._step <= WARM + TIMED:
+            what = "profile" if self._step <= WARM else "trace"
+            self._say(
+                f"{self._name}: too short for a {what}. {WARM} steps to warm up, {TIMED} that are timed and {TRACED} "
+                f"that are traced are {WARM + TIMED + TRACED}; this had {self._step}. Give it more epochs."
+            )
 
     def step_done(self) -> None:
         """A step has ended."""
@@ -94,6 +101,9 @@ class Profile:
         self._finish()
         self._trace.stop()
         self._watch.__exit__(None, None, None)
+        if self._step == WARM + TIMED:  # the training has ended here
+            self._trace = self._watch = None
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / f"{self._name}.json"
         partial = file.with_suffix(".partial.json")
@@ -101,7 +111,7 @@ class Profile:
         partial.replace(file)
         self._trace = self._watch = None
         self._say(
-            f"Trace of {self._step - WARM - TIMED} steps: {file}; open it in ui.perfetto.dev or chrome://tracing."
+            f"Trace of {counted(self._step - WARM - TIMED, 'step')}: {file}; open it in ui.perfetto.dev or chrome://tracing."
         )
 
 

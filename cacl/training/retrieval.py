@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from cacl.data.dataset import Dataset
-from cacl.errors import UserError
+from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
 from cacl.files import writing
@@ -65,7 +65,7 @@ def run_retrieval(
     if notes:
         results["notes"] = list(notes)
     if retrieval.skipped:
-        _say(f"{len(retrieval.skipped)} videos could not be read: {'; '.join(retrieval.skipped)}")
+        _say(f"{counted(len(retrieval.skipped), 'video')} could not be read: {'; '.join(retrieval.skipped)}")
     if not is_first():
         return results
     with writing(place):

@@ -13,6 +13,7 @@ from cacl.data.dataset import Dataset
 from cacl.data.frames import SampledFrames
 from cacl.data.loader import ClipBatch, ClipLoader
 from cacl.data.sources import FrameSource
+from cacl.errors import counted
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
@@ -66,7 +67,8 @@ def frame_encoder_stage(
     resolved = run.resolved.with_auto(frame_auto_values(settings, frames=len(source)))
     run.write("config.yaml", resolved.to_yaml())
     settings, optim = resolved.settings, resolved.settings.frames.optim
-    run.log(f"MoCo on {len(source)} frames for the frame encoder, {optim.epochs} epochs.")
+    assert optim.epochs != "auto"
+    run.log(f"MoCo on {counted(len(source), 'frame')} for the frame encoder, {counted(optim.epochs, 'epoch')}.")
     assert settings.frames.queue_size != "auto"
     method = build_frame_moco(
         settings, build_frames_network(settings, weights=None), queue_size=settings.frames.queue_size

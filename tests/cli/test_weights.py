@@ -76,4 +76,4 @@ def test_bad_input_is_a_sentence(cacl: Command, checkpoint: Path, tmp_path: Path
     cacl("info", tmp_path / "notes.txt").refused("nothing that cacl writes")
     Path("mine").mkdir()
     Path("mine/thesis.tex").touch()
-    cacl("import", checkpoint, "--out", "mine").refused("mine exists and is no encoder folder")
+    cacl("import", checkpoint, "--out", "mine").refused("mine exists and was not made by cacl import")

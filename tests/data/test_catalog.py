@@ -219,7 +219,7 @@ def test_nothing_to_use_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no video found among 0 files"):
         scan(tmp_path)
     (tmp_path / "a.mp4").write_text("words", encoding="utf-8")
-    with pytest.raises(UserError, match=r"no video found among 1 files \(most often: not a video \(text file\)\)"):
+    with pytest.raises(UserError, match=r"no video found among 1 file \(most often: not a video \(text file\)\)"):
         scan(tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_summary_counts_in_thousands() -> None:
     videos = tuple(Video(f"{i}", f"{i}", None, None, 40, 25.0, 8, 8) for i in range(1204))
     skipped = tuple(Skipped(f"s{i}", "empty file") for i in range(3))
     assert Catalog(Path("x"), videos, skipped).summary() == "1 204 used, 3 skipped (of 1 207 files)"
-    assert Catalog(Path("x"), (video, video)).summary() == "2 parts of 1 files used, 0 skipped (of 1 files)"
+    assert Catalog(Path("x"), (video, video)).summary() == "2 parts of 1 file used, 0 skipped (of 1 file)"
 
 
 def test_progress_reaches_the_end(media: Path) -> None:

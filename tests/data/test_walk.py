@@ -175,7 +175,7 @@ def test_what_may_not_be_read_is_reported(media: Path, as_nobody: Path) -> None:
         "open/secret.mp4": "cannot be read (permission denied)",
     }
     root.chmod(0o000)
-    with pytest.raises(UserError, match=r"no video found among 1 files \(most often: folder cannot be read"):
+    with pytest.raises(UserError, match=r"no video found among 1 file \(most often: folder cannot be read"):
         scan(root)
     with pytest.raises(UserError, match="permission denied"):
         scan(root / "open")

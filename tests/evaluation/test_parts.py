@@ -24,13 +24,13 @@ def test_videos_without_a_label_are_left_out_and_counted() -> None:
     said: list[str] = []
     data = data_of(("train", "a"), ("train", None), ("test", "a"), ("test", None), ("test", "b"), (None, None))
     assert retrieval_parts(data, say=said.append) == ([0], [2, 4])
-    assert said == ["2 videos without a label are left out.", "Retrieval: 2 test videos query 1 training videos."]
+    assert said == ["Left out: 2 videos without a label.", "Retrieval: 2 test videos against 1 training video."]
 
 
 def test_validation_serves_where_there_is_no_test() -> None:
     said: list[str] = []
     assert retrieval_parts(data_of(("train", "a"), ("val", "a")), say=said.append) == ([0], [1])
-    assert said == ["Retrieval: 1 validation (there is no part called test) videos query 1 training videos."]
+    assert said == ["Retrieval: 1 validation video (there is no part called test) against 1 training video."]
     assert retrieval_parts(data_of(("train", "a"), ("val", "a"), ("test", "b"))) == ([0], [2])
 
 

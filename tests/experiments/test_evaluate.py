@@ -194,7 +194,7 @@ def test_videos_that_cannot_be_read_are_told(
     monkeypatch.setattr(DecodedVideos, "read", read)
     results = evaluate(run)
     assert list(results["retrieval"]) == ROWS
-    assert "1 videos could not be read: train/a/v02.mp4: breaks in the middle" in capsys.readouterr().err
+    assert "1 video could not be read: train/a/v02.mp4: breaks in the middle" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["unlabelled", "no parts", "one part"])

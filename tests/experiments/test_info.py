@@ -182,7 +182,7 @@ def test_what_is_not_known(tmp_path: Path):
     for name in ("thesis.tex", "other", "table.csv", "list.json"):
         with pytest.raises(UserError, match=f"{name} is nothing that cacl writes"):
             info(tmp_path / name)
-    with pytest.raises(UserError, match=r"thesys\.tex does not exist\. Did you mean 'thesis\.tex'"):
+    with pytest.raises(UserError, match=r"thesys\.tex does not exist; did you mean .*thesis\.tex\?"):
         info(tmp_path / "thesys.tex")
     (tmp_path / "own.csv").write_text("path,label\na.mp4,x\nb.mp4,y\n")
     assert told(tmp_path / "own.csv")["rows"] == 2

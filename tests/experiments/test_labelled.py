@@ -40,7 +40,7 @@ def test_parts_and_classes():
     split = labelled_split(catalog(*FINE, video("x.mp4", None, "train"), video("c/1.mp4", "c", "val")), 2)
     assert (len(split.train), len(split.test), split.test_part, split.number) == (3, 2, "test", 2)
     assert split.classes == ("a", "b")
-    assert split.notes == ("1 videos without a label are left out.", "One training video only: b.")
+    assert split.notes == ("Left out: 1 video without a label.", "One training video only: b.")
 
 
 def test_classes_are_in_the_order_of_ucf101():

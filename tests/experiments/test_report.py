@@ -145,7 +145,7 @@ def test_several_runs_go_into_the_working_folder(
 
 
 def test_what_cannot_be_reported(evaluated: Path, tmp_path: Path, cacl: Callable[..., Any]) -> None:
-    cacl("report", tmp_path / "none").refused(tmp_path / "none", "no such folder")
+    cacl("report", tmp_path / "none").refused(tmp_path / "none", "does not exist")
     cacl("report", tmp_path).refused(tmp_path, "not a run folder")
     cacl("report", evaluated, "--out", evaluated / "videos.csv").refused("videos.csv", "ends in .html")
     assert (evaluated / "videos.csv").read_text().startswith("path,")

@@ -66,7 +66,7 @@ def test_another_width(folder: Path, width: Any):
     (folder / "config.json").write_text(json.dumps(config))
     message = refusal(folder)
     if width in (3, 1000, 10**5):
-        assert f"does not fit its config.json, which says r3d10 of width {width}: take both files" in message
+        assert f"does not fit its config.json, which says r3d10 of width {width}: take the folder" in message
 
 
 @pytest.mark.parametrize("network", [{"name": "r3d18", "width": 2}, {"name": "c3d", "width": 2}, {"name": "x"}, [], 3])

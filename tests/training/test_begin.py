@@ -12,7 +12,7 @@ from cacl.errors import UserError
 from cacl.models.weights import save_frame_weights
 from cacl.runs import RunFolder
 from cacl.training import pretrain as module
-from cacl.training.pretrain import pretrain, resolve_settings
+from cacl.training.pretrain import pretrain, resolve_settings, resume
 from cacl.training.wiring import build_frames_network
 
 pytestmark = pytest.mark.usefixtures("quick_end")
@@ -22,7 +22,7 @@ def test_a_folder_without_a_video_leaves_no_run_behind(tiny: dict[str, Any], squ
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "notes.txt").write_text("no video here")
     for _ in range(2):
-        with pytest.raises(UserError, match="no video found among 1 files"):
+        with pytest.raises(UserError, match="no video found among 1 file"):
             pretrain(tmp_path / "videos", out=tmp_path / "runs" / "r", settings=tiny)
         assert not (tmp_path / "runs" / "r").exists()
     shutil.copytree(squares / "train" / "a", tmp_path / "videos" / "a")
@@ -55,6 +55,19 @@ def test_frames_that_were_decoded_are_not_thrown_away(tiny: dict[str, Any], squa
     with pytest.raises(UserError, match="Go on: cacl pretrain --resume"):
         pretrain(squares, out=tmp_path / "r", settings=settings)
     assert (tmp_path / "r" / "store" / "frames.bin").exists()
+
+
+def test_a_new_run_is_advised_as_the_check_of_its_videos_would(
+    tiny: dict[str, Any], squares: Path, tmp_path: Path
+) -> None:
+    short = {**tiny, "optim.epochs": 1, "optim.batch_size": 12}
+    run = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=short)
+    advice = "Advice: 8 videos to train on are few for batches of 12: try --batch-size 8, so that no video is twice"
+    assert (run.path / "log.txt").read_text().count(advice) == 1
+    resume(run.path, epochs=2)
+    assert (run.path / "log.txt").read_text().count("Advice:") == 1
+    fits = pretrain(squares, out=tmp_path / "fits", method="v-moco", settings={**short, "optim.batch_size": 8})
+    assert "Advice:" not in (fits.path / "log.txt").read_text()
 
 
 class Died(BaseException):

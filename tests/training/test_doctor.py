@@ -156,7 +156,7 @@ def test_the_command_ends_with_0_or_1(
 ) -> None:
     monkeypatch.setattr(machine, "_TEST_BYTES", 2**20)
     monkeypatch.setattr(
-        "cacl.training.pretrain.resolve_settings", lambda **_: __import__("types").SimpleNamespace(settings=settings)
+        "cacl.training.asked.resolve_settings", lambda **_: __import__("types").SimpleNamespace(settings=settings)
     )
     ended = cacl("doctor", "--json")
     content = json.loads(ended.out)

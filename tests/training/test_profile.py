@@ -71,11 +71,29 @@ def test_a_resumed_run_can_be_profiled(finished: Path, squares: Path, tiny: dict
     assert "train: where the time of a step goes, mean of 1 step" in log  # 4 steps, 3 to warm up
 
 
-def test_too_few_steps_are_said() -> None:
+@pytest.mark.parametrize(
+    ("steps", "table", "missing", "traced"),
+    [
+        (1, False, "profile", 0),
+        (3, False, "profile", 0),
+        (4, True, "trace", 0),
+        (23, True, "trace", 0),
+        (24, True, "", 1),
+        (25, True, "", 2),
+        (26, True, "", 2),
+    ],
+)
+def test_too_few_steps_are_said(steps: int, table: bool, missing: str, traced: int, tmp_path: Path) -> None:
     said: list[str] = []
-    with Profile(Path("nowhere"), name="train", device=torch.device("cpu"), say=said.append) as found:
-        found.step_done()
-    assert said == ["train: too short for a profile, which begins after 3 steps."]
+    with Profile(tmp_path / "profile", name="train", device=torch.device("cpu"), say=said.append) as found:
+        for _ in range(steps):
+            found.step_done()
+    assert any("where the time of a step goes" in text for text in said) == table
+    short = [text for text in said if "too short" in text]
+    assert [text.split(".")[0] for text in short] == ([f"train: too short for a {missing}"] if missing else [])
+    assert all(f"are traced are 25; this had {steps}. Give it more epochs." in text for text in short)
+    assert (tmp_path / "profile" / "train.json").exists() == (traced > 0)
+    assert any(text.startswith(f"Trace of {traced} step") for text in said) == (traced > 0)
 
 
 def test_without_a_folder_nothing_is_said_or_written() -> None:
@@ -98,7 +116,7 @@ def test_the_table_by_hand() -> None:
 
 
 def test_the_flag_reaches_a_new_and_a_resumed_training(
-    cacl: Callable[..., Any], squares: Path, monkeypatch: pytest.MonkeyPatch
+    cacl: Callable[..., Any], squares: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, bool]] = []
 
@@ -111,6 +129,6 @@ def test_the_flag_reaches_a_new_and_a_resumed_training(
 
     for verb in ("pretrain", "resume"):
         monkeypatch.setattr(training, verb, note(verb))
-    for words in ((squares,), (squares, "--profile"), ("--resume", "r"), ("--resume", "r", "--profile")):
+    for words in ((squares,), (squares, "--profile"), ("--resume", finished), ("--resume", finished, "--profile")):
         assert cacl("pretrain", *words).status == 0
     assert asked == [("pretrain", False), ("pretrain", True), ("resume", False), ("resume", True)]
