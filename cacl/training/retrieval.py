@@ -76,6 +76,9 @@ def device_of(run: Run) -> tuple[str, torch.dtype | None]:
         best, why = device_auto()
         _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
         return best, None
+    if precision == "bfloat16" and device.startswith("cuda") and torch.cuda.get_device_capability()[0] < 8:
+        _say(f"{run.path} was trained in bfloat16, which this GPU has not; evaluating in float32.")
+        return device, None
     return device, None if precision in ("float32", "auto") else getattr(torch, precision)
 
 
