@@ -57,8 +57,8 @@ def check_devices() -> Check:
     found = f"no GPU; {cpus} processors, {threads} threads, {torch.backends.cpu.get_cpu_capability()}"
     if Path("/proc/driver/nvidia/version").exists():
         advice = (
-            "There is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build (pytorch.org) or, if it is "
-            "one, a newer driver."
+            "There is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build (pytorch.org) or, if it "
+            "is one, a newer driver."
         )
         return Check("devices", "note", found, advice)
     if threads > cpus:
