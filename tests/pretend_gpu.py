@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 GPU = torch.device("cuda", 0)
 _SHAPES_ONLY = {"expand_as", "view_as", "reshape_as", "is_same_size", "_has_compatible_shallow_copy_type"}
-_CROSSING = {"copy_", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__"} | _SHAPES_ONLY
+_CROSSING = {"copy_", "__deepcopy__", "__reduce_ex__", "backward", "__repr__", "__format__"} | _SHAPES_ONLY
 _STRICT = {"cat", "stack", "concat"}  # take not even a single number from the CPU
 
 
@@ -30,7 +30,6 @@ class PretendedGpu(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._storages: dict[int, StorageWeakRef] = {}  # held weakly, an address is not given out again
-        self._looking = True
 
     def holds(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is on the GPU."""
@@ -42,8 +41,6 @@ class PretendedGpu(TorchFunctionMode):
             return self._attribute(func, name, args, kwargs)
         if name in ("to", "cpu", "cuda"):
             return self._moved(func, name, args, kwargs)
-        if name == "backward":
-            return self._backward(args[0])
         if name in ("numpy", "__array__") and self.holds(args[0]):
             raise TypeError("can't convert cuda:0 device type tensor to numpy.")
         if name == "pin_memory":
@@ -86,21 +83,11 @@ class PretendedGpu(TorchFunctionMode):
         out = out.clone() if out.untyped_storage()._cdata == own.untyped_storage()._cdata else out
         return self._told(out, [own], target.type == "cuda")
 
-    def _backward(self, total: torch.Tensor) -> None:
-        """Gradients on the way back are not told apart, but what is computed again must be so on the same device."""
-        self._looking = False
-        try:
-            one, engine = (torch.ones_like(total),), torch.autograd.Variable._execution_engine
-            with self:  # ``backward`` itself would come here again
-                engine.run_backward((total,), one, False, False, (), allow_unreachable=True, accumulate_grad=True)
-        finally:
-            self._looking = True
-
     def _check(self, name: str, args: Any, tensors: list[torch.Tensor]) -> None:
         strict = name in _STRICT or name.startswith("_fused")
         here = [tensor for tensor in tensors if self.holds(tensor)]
         there = [tensor for tensor in tensors if not self.holds(tensor) and (tensor.ndim or strict)]
-        if not here or not there or not self._looking:
+        if not here or not there:
             return
         index = tree_leaves(args[1]) if name in ("__getitem__", "__setitem__") else []
         if index and self.holds(args[0]):  # the index may be on the CPU; a slice is set from anywhere
@@ -135,10 +122,14 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "is_bf16_supported": True,
         "mem_get_info": (2**37, 2**37),
     }
-    autocast = torch.autocast
+    autocast, group = torch.autocast, torch.optim.Optimizer._group_tensors_by_device_and_dtype
 
     def on_cpu(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
         return autocast("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+    def grouped(lists: Any, *args: Any) -> Any:
+        """What is written in C++ sees where the tensors really are."""
+        return {(lists[0][0].device if lists[0] else key[0], key[1]): v for key, v in group(lists, *args).items()}
 
     with pytest.MonkeyPatch.context() as patch:
         for name, answer in answers.items():
@@ -147,5 +138,6 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
             patch.setattr(torch.cuda, name, lambda *args, **kwargs: None)
         patch.setattr(torch.cuda, "get_rng_state", lambda *args, **kwargs: torch.get_rng_state())
         patch.setattr(torch, "autocast", on_cpu)
+        patch.setattr(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped))
         with PretendedGpu() as gpu:
             yield gpu

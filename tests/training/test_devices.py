@@ -62,7 +62,11 @@ def step(settings: Mapping[str, Any], method: str = "cacl") -> None:
 
 def test_the_pretended_gpu_refuses_what_a_gpu_refuses(gpu: PretendedGpu) -> None:
     here, there = torch.ones(3, 2, device="cuda"), torch.ones(3, 2)
-    assert (here.device, (here * 2).T.device, there.device) == (torch.device("cuda:0"), here.device, torch.device("cpu"))
+    assert (here.device, (here * 2).T.device, there.device) == (
+        torch.device("cuda:0"),
+        here.device,
+        torch.device("cpu"),
+    )
     for mixed in (
         lambda: here + there,
         lambda: torch.cat([here, there]),
@@ -125,16 +129,33 @@ def test_a_step_of_the_frame_encoder_and_of_fine_tuning(tiny: dict[str, Any]) ->
     measured_step.embedding_time(settings, "cuda")
 
 
-def test_a_run_is_that_of_the_cpu_and_can_be_evaluated(
-    gpu: PretendedGpu, quick_end: None, tiny: dict[str, Any], squares: Path, finished: Path, tmp_path: Path
-) -> None:
-    run = pretrain(squares, out=tmp_path / "run", settings={**tiny, "run.device": "cuda"})
-    pairs = list(zip(run.metrics, Run(finished).metrics, strict=True))
-    for here, there in pairs:  # area crops are made by other kernels there
-        print({k: (here[k], there[k]) for k in ("nce",)}, here.get("degree_loss"), there.get("degree_loss"))
+@pytest.fixture
+def quick(tiny: dict[str, Any], finished: Path) -> dict[str, Any]:
+    """One epoch of two steps on the GPU, with the frame encoder of another run."""
+    weights = str(finished / "frame_encoder")
+    return {**tiny, "optim.epochs": 1, "model.frame_weights": weights, "run.device": "cuda"}
+
+
+@pytest.mark.usefixtures("gpu", "quick_end")
+def test_a_run_of_both_stages_goes_on_and_is_evaluated(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    run = pretrain(squares, out=tmp_path / "run", settings={**tiny, "run.device": "auto"})
     assert run.settings.run.device == "cuda"
-    assert len(resume(run.path, epochs=3).metrics) == len(pairs) + 2
+    steps = len(run.metrics)
+    assert len(resume(run.path, epochs=3).metrics) == steps + 2
     assert set(evaluate(run.path)) == {"retrieval", "degree"}
+
+
+@pytest.mark.usefixtures("quick_end")
+def test_the_numbers_are_those_of_the_cpu(quick: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    fixed = {**quick, "augment.crop": "fixed"}  # area crops are resized by other kernels
+    with pretended_gpu():
+        here = pretrain(squares, out=tmp_path / "gpu", settings=fixed)
+    there = pretrain(squares, out=tmp_path / "cpu", settings={**fixed, "run.device": "cpu"})
+    for on_gpu, on_cpu in zip(here.metrics, there.metrics, strict=True):
+        timed = {"kind", "clips_per_second"}
+        assert {k: v for k, v in on_gpu.items() if k not in timed} == pytest.approx(
+            {k: v for k, v in on_cpu.items() if k not in timed}, rel=1e-3, abs=1e-5
+        )
 
 
 @pytest.mark.slow
@@ -152,30 +173,18 @@ def test_what_a_run_learned_and_what_it_can_be_taught(
         assert len(classify(tmp_path / name, squares).told) == 12
 
 
-@pytest.fixture
-def quick(tiny: dict[str, Any], finished: Path) -> dict[str, Any]:
-    """One epoch of two steps on the GPU, with the frame encoder of another run."""
-    return {
-        **tiny,
-        "optim.epochs": 1,
-        "model.frame_weights": str(finished / "frame_encoder"),
-        "run.device": "cuda",
-    }
-
-
 @pytest.mark.usefixtures("gpu", "quick_end")
-@pytest.mark.parametrize("precision", ["float16", "auto"])
-def test_a_run_with_all_that_saves_memory(
-    precision: str, quick: dict[str, Any], squares: Path, tmp_path: Path
+@pytest.mark.parametrize("saving", [{"run.precision": "float16"}, {"run.checkpoint_activations": True}])
+def test_a_run_with_what_saves_memory(
+    saving: dict[str, Any], quick: dict[str, Any], squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saving = {
-        "run.precision": precision,
-        "run.checkpoint_activations": True,
-        "optim.accumulate": 2,
-        "optim.clip_gradient": 1.0,
-    }
-    run = pretrain(squares, out=tmp_path / "run", settings={**quick, **saving}, profile=True)
-    print(run.settings.run.precision, run.metrics)
+    settings = {**quick, **saving, "optim.accumulate": 2, "optim.clip_gradient": 1.0, "optim.epochs": 2}
+    run = pretrain(squares, out=tmp_path / "run", settings=settings, profile=True)
+    assert len(run.metrics) == 4
+    assert "train: where the time of a step goes" in capsys.readouterr().err
+    (last,) = (run.path / "checkpoints" / "train").iterdir()
+    scaler = torch.load(last / "state.pt", weights_only=True)["scaler"]
+    assert (scaler.get("scale", 0.0) > 0) == ("run.precision" in saving)
 
 
 @pytest.mark.usefixtures("gpu", "quick_end")
