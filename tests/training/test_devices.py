@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cacl import Run, UserError, analyse, classify, evaluate, finetune, pretrain, resume
+from cacl import analyse, classify, evaluate, finetune, pretrain, resume
 from cacl.models import processes
-from cacl.models.processes import LostProcess, summed
 from cacl.presets import ABLATIONS
 from cacl.training import measured_step
+from cacl.training.auto import set_deterministic
 from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.pretrain import resolve_settings
 
@@ -174,12 +174,19 @@ def test_what_a_run_learned_and_what_it_can_be_taught(
 
 
 @pytest.mark.usefixtures("gpu", "quick_end")
-@pytest.mark.parametrize("saving", [{"run.precision": "float16"}, {"run.checkpoint_activations": True}])
+@pytest.mark.parametrize(
+    "saving",
+    [{"run.precision": "float16"}, {"run.checkpoint_activations": True, "run.deterministic": True}],
+    ids=["float16", "checkpointed"],
+)
 def test_a_run_with_what_saves_memory(
     saving: dict[str, Any], quick: dict[str, Any], squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {**quick, **saving, "optim.accumulate": 2, "optim.clip_gradient": 1.0, "optim.epochs": 2}
-    run = pretrain(squares, out=tmp_path / "run", settings=settings, profile=True)
+    try:
+        run = pretrain(squares, out=tmp_path / "run", settings=settings, profile=True)
+    finally:
+        set_deterministic(False)
     assert len(run.metrics) == 4
     assert "train: where the time of a step goes" in capsys.readouterr().err
     (last,) = (run.path / "checkpoints" / "train").iterdir()

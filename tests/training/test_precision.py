@@ -194,3 +194,22 @@ def test_auto_runs_on_this_machine():
 def test_a_finding_reads_as_words():
     finding = Finding("conv5", "weight gradient", 1e30, (2, 8, 2, 4, 4))
     assert str(finding) == "weight gradient of conv5 at 2x8x2x4x4 (relative error 1e+30)"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [
+        ((9, 0), torch.bfloat16),
+        ((8, 6), torch.bfloat16),
+        ((7, 5), torch.float16),
+        ((7, 0), torch.float16),
+        ((6, 1), None),
+    ],
+)
+def test_what_auto_would_like_on_gpus(
+    capability: tuple[int, int], dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
+    assert precision._candidate(torch.device("cuda:1")).dtype == dtype
+    assert asked == [torch.device("cuda:1")]  # not the first GPU, which may be another
