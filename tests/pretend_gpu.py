@@ -127,9 +127,10 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     def on_cpu(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
         return autocast("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
-    def grouped(lists: Any, *args: Any) -> Any:
+    def grouped(lists: Any, *args: Any, **kwargs: Any) -> Any:
         """What is written in C++ sees where the tensors really are."""
-        return {(lists[0][0].device if lists[0] else key[0], key[1]): v for key, v in group(lists, *args).items()}
+        found = group(lists, *args, **kwargs)
+        return {(lists[0][0].device if lists[0] else key[0], key[1]): value for key, value in found.items()}
 
     with pytest.MonkeyPatch.context() as patch:
         for name, answer in answers.items():
