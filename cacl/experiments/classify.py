@@ -18,7 +18,7 @@ from cacl.evaluation.recognition import predict_videos, ranking, recognition
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.models.classifier import Classifier
-from cacl.training.auto import device_auto
+from cacl.training.auto import usable_device
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def classify(
         classifier,
         data.source,
         entries,
-        device=device_auto()[0],
+        device=usable_device()[0],
         progress=None if progress is None else lambda done: progress("videos told", done, len(entries)),
     )
     ranked_VK = ranking(told.probabilities)[:, :top]

@@ -45,6 +45,16 @@ def check_device(device: str) -> None:
         _take_gpu(device, int(number) if number else int(os.environ.get("LOCAL_RANK", "0")) if world() > 1 else None)
 
 
+def usable_device() -> tuple[str, str]:
+    """``device_auto``, or the CPU where the best device cannot be computed on, and why."""
+    best, why = device_auto()
+    try:
+        check_device(best)
+    except UserError as error:
+        return "cpu", str(error)
+    return best, why
+
+
 def _take_gpu(device: str, number: int | None) -> None:
     """Make it the current one: pinned memory, names and waiting would mean the first one. Then compute something."""
     name, capability = "the GPU", ""

@@ -43,6 +43,11 @@ def explained(error: BaseException, *, memory: str = "") -> str | None:
             f"run.deterministic is true, but {text.split()[0]} of PyTorch {torch.__version__} gives other bits each "
             "time: set it to false, or install a newer PyTorch."
         )
+    if "unable to find an engine" in text or "CUDNN_STATUS_NOT_SUPPORTED" in text:
+        return (
+            f"cuDNN cannot compute this on this GPU ({_first_line(text)}): set run.channels_last=false or "
+            "run.precision=float32, and ask cacl doctor."
+        )
     if "no kernel image is available" in text:
         return (
             f"PyTorch {torch.__version__} is not built for this GPU: install a build that is (pytorch.org), or set "

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from cacl.errors import UserError
+from cacl.models.processes import world
 from cacl.training.convolutions import Finding, autocast, check_convolutions
 from cacl.training.convolutions_cache import checked_convolutions
 
@@ -78,7 +80,9 @@ def choose_precision(
 def _candidate(device: torch.device) -> PrecisionChoice:
     """What ``auto`` would like on a device, before any check."""
     if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)  # of this one, not of the first
+        # of this GPU, not of the first; of several processes, the weakest of theirs
+        several = range(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world() > 1 else ()
+        major, minor = min(torch.cuda.get_device_capability(which) for which in (several or [device]))
         if major >= 8:
             return PrecisionChoice(torch.bfloat16, "bfloat16: this GPU has it")
         if major == 7:

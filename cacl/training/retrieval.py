@@ -13,7 +13,7 @@ from cacl.errors import UserError
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
 from cacl.models.processes import is_first
-from cacl.training.auto import check_device, device_auto
+from cacl.training.auto import check_device, usable_device
 from cacl.training.report import keep_retrieval, write_run_report
 from cacl.training.run import Run
 
@@ -73,7 +73,7 @@ def device_of(run: Run) -> tuple[str, torch.dtype | None]:
     try:
         check_device(device)
     except UserError:
-        best, why = device_auto()
+        best, why = usable_device()
         _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
         return best, None
     if precision == "bfloat16" and device.startswith("cuda") and torch.cuda.get_device_capability()[0] < 8:

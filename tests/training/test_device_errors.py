@@ -15,7 +15,7 @@ from cacl.errors import UserError
 from cacl.models import processes
 from cacl.models.processes import LostProcess, summed
 from cacl.training import auto, doctor, loop, pretrain
-from cacl.training.auto import check_device, set_deterministic
+from cacl.training.auto import check_device, set_deterministic, usable_device
 from cacl.training.device_errors import device_errors, explained, out_of_memory
 from cacl.training.distributed import check_processes
 from cacl.training.pretrain import resolve_settings
@@ -67,6 +67,7 @@ def computes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception | None], No
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory is full (cuDNN error: CUDNN_STATUS_ALLOC"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "memory is full"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), "memory is full"),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), "set run.channels_last=false"),
         (RuntimeError(OLD), "is not built for this GPU: install a build that is"),
         (RuntimeError(NO_POOL), "but max_pool3d_with_indices_backward_cuda of PyTorch"),
         (RuntimeError("Deterministic behavior … you must set CUBLAS_WORKSPACE_CONFIG=:4096:8"), "start Python anew"),
@@ -166,6 +167,10 @@ def test_a_gpu_that_cannot_be_used_is_refused(gpus: Any, computes: Any, tiny: di
     computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCUDA kernel errors"))
     with pytest.raises(UserError, match=r"all CUDA-capable devices are busy or unavailable$"):
         check_device("cuda")
+    assert usable_device()[0] == "cpu"
+    computes(None)
+    assert usable_device() == ("cuda", "Some GPU found")
+    computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"))
     found = list(doctor.check_networks(resolve_settings(flags={**tiny, "run.device": "cuda"}).settings))
     assert [(check.name, check.status) for check in found] == [("computing on cuda", "wrong")]
     assert found[0].advice == "Until then: --set run.device=cpu."

@@ -185,9 +185,10 @@ def test_a_run_with_what_saves_memory(
     settings = {**quick, **saving, "optim.accumulate": 2, "optim.clip_gradient": 1.0, "optim.epochs": 2}
     try:
         run = pretrain(squares, out=tmp_path / "run", settings=settings, profile=True)
+        assert len(run.metrics) == 4
+        assert len(resume(run.path, epochs=3).metrics) == 6  # optimiser and scaler go back to their device
     finally:
         set_deterministic(False)
-    assert len(run.metrics) == 4
     assert "train: where the time of a step goes" in capsys.readouterr().err
     (last,) = (run.path / "checkpoints" / "train").iterdir()
     scaler = torch.load(last / "state.pt", weights_only=True)["scaler"]
