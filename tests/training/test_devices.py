@@ -13,8 +13,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cacl import analyse, classify, evaluate, finetune, pretrain, resume
+from cacl import analyse, classify, evaluate, finetune, load, pretrain, resume
+from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.models import processes
+from cacl.models.export import export_encoder
 from cacl.presets import ABLATIONS
 from cacl.training import measured_step
 from cacl.training.auto import set_deterministic
@@ -156,6 +158,30 @@ def test_the_numbers_are_those_of_the_cpu(quick: dict[str, Any], squares: Path, 
         assert {k: v for k, v in on_gpu.items() if k not in timed} == pytest.approx(
             {k: v for k, v in on_cpu.items() if k not in timed}, rel=1e-3, abs=1e-5
         )
+
+
+def test_an_encoder_that_a_user_moves(finished: Path, squares: Path, tmp_path: Path) -> None:
+    encoder, video = load(finished), squares / "train" / "a" / "v00.mp4"
+    clips = np.random.default_rng(0).integers(0, 256, (2, 16, 48, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        features, segments = encoder(clips), encoder.embed_video(video)
+    with pretended_gpu(), torch.no_grad():
+        encoder.to("cuda")
+        moved = encoder(clips)
+        assert moved.device.type == "cuda"
+        np.testing.assert_allclose(moved.cpu().numpy(), features.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(encoder.embed_video(video).vector, segments.vector, rtol=1e-4, atol=1e-5)
+        assert export_encoder(encoder, tmp_path / "encoder.safetensors", to="safetensors").difference < 1e-5
+
+
+def test_area_crops_differ_by_less_than_a_level() -> None:
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 2, 40, 56, 3), dtype=np.uint8))
+    uniforms = np.random.default_rng(1).random((3, AUGMENT_DRAWS))
+    draw = draw_augmentation(uniforms, height=40, width=56, size=32, crop="area", jitter_p=0.0, blur_p=0.0)
+    on_cpu = augment(frames, draw)
+    with pretended_gpu():
+        on_gpu = augment(frames.to("cuda"), draw).cpu()
+    assert (on_cpu - on_gpu).abs().max() < 1.01 / 255
 
 
 @pytest.mark.slow
