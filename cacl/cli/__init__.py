@@ -57,10 +57,22 @@ def main() -> None:
         from cacl.training.stop import Stopped
 
         if not isinstance(error, Stopped):
-            raise
+            if (sentence := _of_the_device(error)) is None:
+                raise
+            print(sentence, file=sys.stderr)
+            sys.exit(2)
         command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}{processes.as_many()}"
         print(f"Stopped, everything is saved. Go on: {command_line}", file=sys.stderr)
         sys.exit(error.code)
+
+
+def _of_the_device(error: Exception) -> str | None:
+    """What to do where a GPU could not go on; PyTorch is not imported for it."""
+    if "torch" not in sys.modules:
+        return None
+    from cacl.training.device_errors import explained
+
+    return explained(error)
 
 
 def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:

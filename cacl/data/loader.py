@@ -23,6 +23,7 @@ from torch import Tensor
 from cacl.data.clips import ClipPlan
 from cacl.data.randomness import generator
 from cacl.data.sources import FrameSource
+from cacl.data.transfer import sent
 from cacl.errors import UserError, VideoError
 
 _MOST_FAILURES = 100  # so many failures for one sample mean that the disk is gone, not that some videos are bad
@@ -65,10 +66,11 @@ class ClipBatch:
         return f"ClipBatch(epoch {self.epoch}, frames {list(self.frames.shape)} uint8, targets: {shapes or 'none'})"
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        """The batch on another device; from pinned memory without waiting for it. ``sample`` stays where draws are."""
-        move = partial(torch.Tensor.to, device=device, non_blocking=True)
-        targets = {name: move(value) for name, value in self.targets.items()}
-        return ClipBatch(move(self.frames), targets, move(self.video), self.sample, self.epoch)
+        """The batch on another device; a GPU is not waited for where ``frames`` are pinned. ``sample`` stays here."""
+        device = torch.device(device)
+        targets = {name: sent(value, device) for name, value in self.targets.items()}
+        frames = self.frames.to(device, non_blocking=True)
+        return ClipBatch(frames, targets, sent(self.video, device), self.sample, self.epoch)
 
     def parts(self, count: int) -> list[ClipBatch]:
         """The batch cut into ``count`` equal parts, its rows in order. Raises ValueError where that cannot be."""

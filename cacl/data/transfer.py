@@ -10,4 +10,4 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     """``values`` on ``device``. A GPU is not waited for: from ordinary memory a copy would wait for all of its work."""
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
+    return values.contiguous().pin_memory().to(device, non_blocking=True)  # a column alone would be copied, and wait

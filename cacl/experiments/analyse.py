@@ -22,7 +22,7 @@ from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
 from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto
+from cacl.training.auto import check_device, device_auto, usable_device
 from cacl.training.rebuild import trained_method
 from cacl.training.run import Run
 from cacl.training.videos import open_run_data
@@ -140,7 +140,7 @@ def _device(run: Run) -> str:
     try:
         check_device(device)
     except UserError:
-        best, why = device_auto()
+        best, why = usable_device()
         say(f"{run.path} was trained on {device}, which is not there; analysing on {best} ({why}).")
         return best
     return device_auto()[0] if device == "auto" else device

@@ -17,7 +17,7 @@ from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import check_replaceable, write_whole
 from cacl.models.classifier import Classifier
-from cacl.training.auto import device_auto
+from cacl.training.auto import usable_device
 
 _COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 
@@ -112,7 +112,7 @@ def classify(
         classifier,
         data.source,
         entries,
-        device=device_auto()[0],
+        device=usable_device()[0],
         progress=None if progress is None else lambda done: progress("videos told", done, len(entries)),
     )
     ranked_VK = ranking(told.probabilities)[:, :top]

@@ -31,7 +31,7 @@ from cacl.models.encoder import Encoder
 from cacl.models.processes import first_alone, is_first, join, wait_for_first
 from cacl.runs import RunFolder
 from cacl.training.asked import resolve_settings
-from cacl.training.auto import check_device, device_auto, machine_choices, set_tf32
+from cacl.training.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -169,6 +169,8 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
             run.log(f"{run.path} is finished already: see {run.path / 'results.json'}.")
             return _results(run)
         request, resolved = run.data, load_finetune(run.path)
+        set_deterministic(resolved.settings.run.deterministic)
+        check_device(resolved.settings.run.device)
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)
@@ -190,8 +192,6 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         torch.set_num_threads(limit_threads(int(settings.run.threads)))
         set_tf32(settings.run.tf32 is True)
         run.log(machine_choices(settings.run, workers=int(settings.data.workers)))
-        if settings.run.deterministic != torch.are_deterministic_algorithms_enabled():
-            torch.use_deterministic_algorithms(settings.run.deterministic)
         study = open_study(run, splits, catalogs, encoder, resolved, stop)
         cells = _cells(request)
         by_split = {split.number: split for split in splits}

@@ -18,7 +18,7 @@ class Shuffled:
 
     def __init__(self, uniforms_b: Tensor) -> None:
         """``uniforms_b``: ``[b]`` in [0, 1), a random number of each sample; their order is the shuffle."""
-        self._order_B = gathered(uniforms_b).argsort()
+        self._order_B = gathered(uniforms_b).argsort(stable=True)
 
     def out(self, rows: Tensor) -> Tensor:
         """Samples ``[b, …]`` of every process to those that are this one's for the keys, ``[b, …]``."""

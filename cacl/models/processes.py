@@ -54,7 +54,7 @@ def join(timeout: timedelta = TIMEOUT) -> None:
     """Join the processes that ``--processes`` or torchrun has started, once; a process alone has nothing to join.
 
     They are found by torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), speak gloo about
-    tensors on the CPU and NCCL about those on GPUs, and each takes the GPU of its local rank.
+    tensors on the CPU and NCCL about those on GPUs (``check_device`` gives each the GPU of its local rank).
 
     Args:
         timeout: for one exchange within a step; a process that is silent for longer counts as lost.
@@ -69,12 +69,9 @@ def join(timeout: timedelta = TIMEOUT) -> None:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return
         _follow_the_launcher()
-        gpus = torch.cuda.device_count()
-        if gpus:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
         with _told():
             dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if gpus else "gloo",
+                "cpu:gloo,cuda:nccl" if torch.cuda.device_count() and dist.is_nccl_available() else "gloo",
                 rank=int(os.environ["RANK"]),
                 world_size=int(os.environ["WORLD_SIZE"]),
                 timeout=timeout,
@@ -183,6 +180,8 @@ def _told() -> Iterator[None]:
     global _lost
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise  # this process's own trouble
     except RuntimeError as error:
         _lost = True
         reason = str(error).splitlines()[0].split("] ")[-1] if str(error) else type(error).__name__

@@ -15,6 +15,7 @@ from torch import nn
 from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
 from cacl.methods.frame_moco import FrameMoCo
+from cacl.training.device_errors import out_of_memory
 
 
 def networks_of(method: CACL | FrameMoCo | Classify) -> list[nn.Module]:
@@ -65,9 +66,9 @@ class _Forward:
             return self._plain(*inputs)
         try:
             return self._call(*inputs)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # the compiler fails in a dozen ways; what is wrong otherwise is so without it, too
+            if out_of_memory(error):
+                raise
             lines = [line for line in str(error).splitlines() if line.strip()]
             self._tell(f"{type(error).__name__}: {lines[0].strip() if lines else ''}")
             self._call = self._plain

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cacl.training.device_errors import out_of_memory
+
 Quantity = Literal["output", "input gradient", "weight gradient"]
 
 # Rounding to bfloat16 (8 bits) costs 2-4e-3 in the 2-norm; a wrong kernel costs 1 or more.
@@ -37,7 +39,7 @@ class Finding:
     Attributes:
         layer: its name in the model, e.g. ``"conv5.block1.conv2.temporal_spatial_conv"``.
         quantity: what is wrong.
-        error: 2-norm of the difference to float64 over the norm of the latter; ``inf`` when not finite.
+        error: 2-norm of the difference to float64 over the norm of the latter; ``inf`` when not finite, or refused.
         input_shape: the input that it was found with, ``(B, C, T, H, W)`` or ``(B, C, H, W)``.
     """
 
@@ -135,10 +137,15 @@ def _check(case: _Case, dtype: torch.dtype, device: torch.device, tolerance: flo
     gradient = exact.gradient.to(device).float().to(memory_format=case.memory_format)
     sizes = [gradient.numel(), x.numel(), weight.numel()]
     _poison(sizes, device)
-    with autocast(device, dtype):
-        y = module(x)
-    _poison(sizes, device)
-    x_gradient, weight_gradient = torch.autograd.grad(y, (x, weight), gradient.to(y.dtype))
+    try:
+        with autocast(device, dtype):
+            y = module(x)
+        _poison(sizes, device)
+        x_gradient, weight_gradient = torch.autograd.grad(y, (x, weight), gradient.to(y.dtype))
+    except RuntimeError as error:
+        if dtype == torch.float32 or out_of_memory(error):
+            raise
+        return [Finding(case.layer, "output", float("inf"), case.input_shape)]  # the library has no kernel for it
     errors: dict[Quantity, float] = {
         "output": _relative_error(y.detach(), exact.output, exact.out_channels, dim=1),
         "input gradient": _relative_error(x_gradient, exact.input_gradient, exact.in_channels, dim=1),

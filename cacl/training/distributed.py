@@ -70,11 +70,15 @@ def check_processes(
             raise UserError(
                 f"{key} is {size}, which {world()} processes cannot share equally{pieces}; set it to {nearest}."
             )
-    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if device == "cuda" and local >= gpus:
+    # all of a machine's processes refuse alike, before one of them makes a run folder
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", int(os.environ.get("LOCAL_RANK", "0")) + 1))
+    gpus = torch.cuda.device_count()
+    if device == "cuda" and local > gpus > 0:  # none: check_device says so
         raise UserError(
-            f"Each process takes a GPU of its own, and this machine has {gpus} for process {local + 1}: start fewer "
-            "processes, or set run.device=cpu."
+            f"Each process takes a GPU of its own, and this machine has {gpus} for {local} processes: start {gpus} or "
+            "fewer, or set run.device=cpu."
         )
+    if device == "cuda" and not torch.distributed.is_nccl_available():
+        raise UserError("Several GPUs need NCCL, which this PyTorch lacks: use one process, or set run.device=cpu.")
     if device not in ("cpu", "cuda"):
         raise UserError(f"run.device is {device}, which several processes cannot share; set it to cuda or cpu.")

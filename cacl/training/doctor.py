@@ -25,8 +25,9 @@ from cacl.data.sources import DecodedVideos
 from cacl.data.store import build_store
 from cacl.errors import UserError, VideoError
 from cacl.models.cnn3d import channels_last_
-from cacl.training.auto import channels_last, device_auto
+from cacl.training.auto import channels_last, check_device, device_auto
 from cacl.training.convolutions_cache import checked_convolutions, cudnn_version
+from cacl.training.device_errors import device_errors
 from cacl.training.machine import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.training.precision import choose_precision
 from cacl.training.wiring import build_frames_network, initial_network
@@ -160,6 +161,15 @@ _REINSTALL = "Reinstall the decoder (pip install --force-reinstall av simplejpeg
 def check_networks(settings: Settings) -> Iterator[Check]:
     """The convolutions of the networks that these settings train, in each precision, and what ``auto`` would take."""
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
+    try:
+        check_device(device)
+        with device_errors():
+            yield from _check_networks(settings, device)
+    except UserError as error:
+        yield Check(f"computing on {device}", "wrong", str(error), "Until then: --set run.device=cpu.")
+
+
+def _check_networks(settings: Settings, device: str) -> Iterator[Check]:
     models = _networks(settings, device)
     dtypes = [torch.float32, torch.bfloat16, *([torch.float16] if device.startswith("cuda") else [])]
     for dtype in dtypes:

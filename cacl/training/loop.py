@@ -28,6 +28,7 @@ from cacl.models.processes import everyones, first_alone, gathered, is_first, wa
 from cacl.runs import Metrics
 from cacl.sections import section, waited
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
+from cacl.training.device_errors import device_errors
 from cacl.training.distributed import any_wants, average_gradients
 from cacl.training.numbers import StepNumbers
 from cacl.training.profile import Profile
@@ -101,7 +102,8 @@ def train(stage: Stage, stop: StopRequest) -> None:
     """Run a stage to its end, from its newest checkpoint when there is one.
 
     Raises:
-        UserError: the loss is not finite (the batch's videos are named), or a checkpoint cannot be written.
+        UserError: the loss is not finite (the batch's videos are named), a checkpoint cannot be written, or the
+            device's memory does not suffice.
         Stopped: SIGTERM or Ctrl-C asked for it; the step was finished and saved.
         LostProcess: another process of the job has gone.
     """
@@ -116,6 +118,7 @@ def train(stage: Stage, stop: StopRequest) -> None:
         with (
             Progress(stage.name, total=stage.steps, done=done, shown=is_first()) as progress,
             Profile(folder, name=stage.name, device=stage.device, say=stage.say) as profile,
+            device_errors(memory=_less_memory(stage)),
         ):
             for epoch in range(done // per_epoch, stage.epochs):
                 _share_failures(stage.loader)
@@ -257,6 +260,17 @@ def _not_finite(stage: Stage, what: str, step: StepNumbers) -> UserError:
     lr = "frames.optim.lr" if stage.name == "frames" else "optim.lr"
     where = f"{what} at step {step.row['step']}. {good}."
     return UserError(f"{where} Lower {lr} or use run.precision float32. Videos of the batch: {shown}.")
+
+
+def _less_memory(stage: Stage) -> str:
+    """What to do where a step does not fit into the memory of the device."""
+    optim, clips = "frames.optim" if stage.name == "frames" else "optim", stage.loader.batch_size // world()
+    recompute = "" if stage.name == "frames" else "run.checkpoint_activations=true, "
+    return (
+        f"{stage.name} sends {clips // stage.accumulate} clips of a batch through the networks at once: begin anew "
+        f"with {recompute}{optim}.accumulate={2 * stage.accumulate} or a smaller {optim}.batch_size; or, if something "
+        "else took the memory, end that and resume."
+    )
 
 
 def _share_failures(loader: ClipLoader) -> None:

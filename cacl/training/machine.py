@@ -49,14 +49,17 @@ def check_devices() -> Check:
         names = []
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
-            names.append(f"{facts.name}, {facts.total_memory / _GIB:.0f} GiB")
+            names.append(f"{facts.name}, {facts.total_memory / _GIB:.0f} GiB, capability {facts.major}.{facts.minor}")
         return Check("devices", "ok", f"{len(names)} GPU: {'; '.join(names)} (CUDA {torch.version.cuda})")
     if torch.backends.mps.is_available():
         return Check("devices", "ok", "Apple GPU")
     cpus, threads = len(_usable_cpus()), torch.get_num_threads()
     found = f"no GPU; {cpus} processors, {threads} threads, {torch.backends.cpu.get_cpu_capability()}"
     if Path("/proc/driver/nvidia/version").exists():
-        advice = "There is an NVIDIA driver, but this PyTorch sees no GPU: install the CUDA build (pytorch.org)."
+        advice = (
+            "There is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build (pytorch.org) or, if it "
+            "is one, a newer driver."
+        )
         return Check("devices", "note", found, advice)
     if threads > cpus:
         return Check(

@@ -26,6 +26,7 @@ from cacl.methods.classify import Classify
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import channels_last_
 from cacl.training.auto import channels_last
+from cacl.training.device_errors import out_of_memory
 from cacl.training.finetune_settings import FineTune
 from cacl.training.optim import build_optimizer
 from cacl.training.wiring import (
@@ -115,8 +116,8 @@ def _measured(
     while True:
         try:
             seconds = _seconds(_step(method, make_views, settings, clips, device), device)
-        except torch.OutOfMemoryError:
-            if clips < 2 * CPU_CLIPS:
+        except RuntimeError as error:
+            if clips < 2 * CPU_CLIPS or not out_of_memory(error):
                 raise
         else:
             return StepTime(seconds * batch / clips, clips)
@@ -178,4 +179,7 @@ def _seconds(step: Callable[[], None], device: str) -> float:
 
 
 def _wait(device: str) -> None:
-    {"cuda": torch.cuda, "mps": torch.mps}[device.partition(":")[0]].synchronize()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    else:
+        torch.mps.synchronize()

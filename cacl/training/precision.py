@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from cacl.errors import UserError
+from cacl.models.processes import world
 from cacl.training.convolutions import Finding, autocast, check_convolutions
 from cacl.training.convolutions_cache import checked_convolutions
 
@@ -39,8 +41,9 @@ def choose_precision(
 ) -> PrecisionChoice:
     """The autocast type to train with on this device, checked on the very models that will run.
 
-    ``auto``: on CUDA bfloat16 where the GPU has it, else float16; on a CPU bfloat16 where its instructions are there
-    and a small probe runs faster with them; float32 on anything else, and wherever a convolution is found wrong.
+    ``auto``: on CUDA bfloat16 from compute capability 8.0 on, float16 from 7.0 on; on a CPU bfloat16 where its
+    instructions are there and a small probe runs faster with them; float32 on anything else, and wherever a convolution
+    is found wrong.
 
     Args:
         requested: the setting ``precision``.
@@ -77,9 +80,14 @@ def choose_precision(
 def _candidate(device: torch.device) -> PrecisionChoice:
     """What ``auto`` would like on a device, before any check."""
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
+        # of this GPU, not of the first; of several processes, the weakest of theirs
+        several = range(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world() > 1 else ()
+        major, minor = min(torch.cuda.get_device_capability(which) for which in (several or [device]))
+        if major >= 8:
             return PrecisionChoice(torch.bfloat16, "bfloat16: this GPU has it")
-        return PrecisionChoice(torch.float16, "float16: this GPU has no bfloat16")
+        if major == 7:
+            return PrecisionChoice(torch.float16, "float16: this GPU has no bfloat16")
+        return PrecisionChoice(None, f"float32: this GPU has no fast 16 bits (compute capability {major}.{minor}).")
     if device.type != "cpu":
         return PrecisionChoice(None, f"float32: nothing else is used on {device.type} devices.")
     if not _cpu_has_bfloat16():

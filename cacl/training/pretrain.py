@@ -22,7 +22,16 @@ from cacl.models.processes import is_first, join, wait_for_first
 from cacl.models.weights import read_frame_state
 from cacl.runs import RunFolder
 from cacl.training.asked import resolve_settings, resume_settings
-from cacl.training.auto import auto_values, channels_last, check_device, device_auto, machine_choices, set_tf32
+from cacl.training.auto import (
+    auto_values,
+    channels_last,
+    check_device,
+    device_auto,
+    machine_choices,
+    set_deterministic,
+    set_tf32,
+)
+from cacl.training.device_errors import device_errors
 from cacl.training.distributed import check_processes, limit_threads
 from cacl.training.finish import finish
 from cacl.training.precision import PrecisionChoice, choose_precision
@@ -86,7 +95,7 @@ def pretrain(
         raise UserError(f"{videos}: there is no such file or folder.")
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
-    check_device(resolved.settings.run.device)
+    _check_device(resolved.settings)
     _check_processes(resolved.settings)
     if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
         _check_frame_weights(resolved)
@@ -127,6 +136,7 @@ def resume(
     folder = RunFolder(RunFolder.open(Path(run)).path, owner=is_first())
     settings = {**(settings or {}), **({} if epochs is None else {"optim.epochs": epochs})}
     old, new = folder.resolved, resume_settings(run, settings=settings, assignments=assignments)
+    _check_device(new.settings)
     _check_processes(new.settings)
     changed = differences(old.settings, new.settings)
     if changed and is_first():
@@ -137,7 +147,6 @@ def resume(
                 assert longer != "auto"
                 folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
-    check_device(new.settings.run.device)
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()
@@ -167,8 +176,6 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         resolved = run.resolved
         torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
         set_tf32(resolved.settings.run.tf32 is True)
-        if resolved.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask takes a second
-            torch.use_deterministic_algorithms(resolved.settings.run.deterministic)
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         if new and (advice := _advice(resolved.settings, data, run.data)):
@@ -207,6 +214,18 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,
     )
+
+
+def _check_device(settings: Settings) -> None:
+    """Take the device; where every bit is to be the same again, see that the 3D CNN's operations can do that there."""
+    run, size = settings.run, settings.augment.size
+    set_deterministic(run.deterministic)
+    check_device(run.device)
+    device = device_auto()[0] if run.device == "auto" else run.device
+    if run.deterministic and device != "cpu":
+        with device_errors():
+            network = initial_network(settings).to(device)
+            network(torch.rand(2, 3, settings.data.frames, size, size, device=device)).sum().backward()
 
 
 def _check_processes(settings: Settings) -> None:

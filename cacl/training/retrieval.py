@@ -15,7 +15,7 @@ from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.neighbours import draw_neighbours
 from cacl.files import writing
 from cacl.models.processes import is_first
-from cacl.training.auto import check_device, device_auto
+from cacl.training.auto import check_device, usable_device
 from cacl.training.report import keep_retrieval, write_run_report
 from cacl.training.run import Run
 
@@ -82,9 +82,12 @@ def device_of(run: Run) -> tuple[str, torch.dtype | None]:
     try:
         check_device(device)
     except UserError:
-        best, why = device_auto()
+        best, why = usable_device()
         _say(f"{run.path} was trained on {device}, which is not there; evaluating on {best} ({why}), in float32.")
         return best, None
+    if precision == "bfloat16" and device.startswith("cuda") and torch.cuda.get_device_capability()[0] < 8:
+        _say(f"{run.path} was trained in bfloat16, which this GPU has not; evaluating in float32.")
+        return device, None
     return device, None if precision in ("float32", "auto") else getattr(torch, precision)
 
 

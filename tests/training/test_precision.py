@@ -194,3 +194,51 @@ def test_auto_runs_on_this_machine():
 def test_a_finding_reads_as_words():
     finding = Finding("conv5", "weight gradient", 1e30, (2, 8, 2, 4, 4))
     assert str(finding) == "weight gradient of conv5 at 2x8x2x4x4 (relative error 1e+30)"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [
+        ((9, 0), torch.bfloat16),
+        ((8, 6), torch.bfloat16),
+        ((7, 5), torch.float16),
+        ((7, 0), torch.float16),
+        ((6, 1), None),
+    ],
+)
+def test_what_auto_would_like_on_gpus(
+    capability: tuple[int, int], dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
+    assert precision._candidate(torch.device("cuda:1")).dtype == dtype
+    assert asked == [torch.device("cuda:1")]  # not the first GPU, which may be another
+
+
+def test_of_several_gpus_the_weakest_decides(monkeypatch: pytest.MonkeyPatch):
+    capabilities = [(9, 0), (7, 5), (6, 1)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda which: capabilities[which])
+    monkeypatch.setattr(precision, "world", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert precision._candidate(torch.device("cuda")).dtype == torch.float16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert precision._candidate(torch.device("cuda")).dtype is None
+
+
+def test_a_kernel_that_the_library_lacks_is_wrong_and_full_memory_is_not():
+    class Lacking(nn.Conv3d):
+        says = "GET was unable to find an engine to execute this computation"
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.requires_grad:  # the check's own input, not that of the run which records shapes
+                raise RuntimeError(self.says)
+            return super().forward(x)
+
+    model = nn.Sequential(Lacking(3, 4, 3))
+    findings = check_convolutions(model, (2, 3, 4, 8, 8), torch.bfloat16)
+    assert [(f.layer, f.quantity, f.error) for f in findings] == [("0", "output", float("inf"))]
+    with pytest.raises(RuntimeError, match="unable to find an engine"):
+        check_convolutions(model, (2, 3, 4, 8, 8), torch.float32)
+    model[0].says = "CUDA out of memory. Tried to allocate 1 GiB."
+    with pytest.raises(RuntimeError, match="out of memory"):
+        check_convolutions(model, (2, 3, 4, 8, 8), torch.bfloat16)
