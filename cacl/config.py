@@ -230,7 +230,8 @@ def _near(key: str, known: Mapping[str, Any]) -> str:
     own = [other.removeprefix(f"{group}.") for other in known if group and other.startswith(f"{group}.")]
     if own:
         part = [other for other in own if other in name or (name and name in other)]
-        if near := did_you_mean(name, part, cutoff=0) or did_you_mean(name, own):
+        slip = did_you_mean(name, own, cutoff=0.8)
+        if near := slip or did_you_mean(name, part, cutoff=0) or did_you_mean(name, own):
             return near.replace("'", f"'{group}.", 1)
     elif group and (near := did_you_mean(key, known)):
         return near
