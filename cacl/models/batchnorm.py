@@ -37,12 +37,11 @@ class GlobalBatchNorm(_BatchNorm):
         """Normalise ``[b, C, …]``."""
         if not self.training or world() == 1:
             return super().forward(input)
-        local = _float_rows(input)
-        variance_C, mean_C = torch.var_mean(local.detach(), _others(local), correction=0)
+        mean_C, variance_C = _statistics(input.detach(), self.eps)
         stats_W2C = gathered(torch.stack([mean_C, variance_C])[None])
         mean_C = stats_W2C[:, 0].mean(0)
         variance_C = (stats_W2C[:, 1] + (stats_W2C[:, 0] - mean_C).square()).mean(0)
-        self._track(mean_C, variance_C, world() * local.numel() // local.shape[1])
+        self._track(mean_C, variance_C, world() * input.numel() // input.shape[1])
         return _Normalise.apply(input, self.weight, self.bias, mean_C, variance_C, self.eps)  # type: ignore
 
     @torch.no_grad()
@@ -84,25 +83,29 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """With g the gradient and n = (x - mean) / deviation: (g - mean(g) - n mean(g n)) weight / deviation."""
+        """With g the gradient and n = (x - mean) / deviation: (g - mean(g) - n mean(g n)) weight / deviation.
+
+        PyTorch's own backward pass takes the means of this process's rows; what those of all rows differ is added.
+        """
         x, weight_C, mean_C, inverse_C = ctx.saved_tensors
+        scale_C = torch.ones_like(mean_C) if weight_C is None else weight_C
+        at_x, sum_gn_C, sum_g_C = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, scale_C, None, None, mean_C, inverse_C, True, 0.0, [True, True, True]
+        )
+        sums_2C, rows = torch.stack([sum_g_C, sum_gn_C]), x.numel() // x.shape[1]
+        more_g_C, more_gn_C = (summed(sums_2C) / world() - sums_2C) / rows
+        slope_C = inverse_C.square() * scale_C * more_gn_C
+        constant_C = inverse_C * scale_C * more_g_C - slope_C * mean_C
         shape = (1, -1, *[1] * (x.ndim - 2))
-        normal = (_float_rows(x) - mean_C.view(shape)) * inverse_C.view(shape)
-        gradient = _float_rows(gradient)
-        sums_2C = torch.stack([gradient.sum(_others(x)), (gradient * normal).sum(_others(x))])
-        count = world() * x.numel() // x.shape[1]
-        mean_g, mean_gn = (mean.view(shape) for mean in summed(sums_2C) / count)
-        scale_C = inverse_C if weight_C is None else inverse_C * weight_C
-        at_x = ((gradient - mean_g - normal * mean_gn) * scale_C.view(shape)).to(x.dtype)
+        at_x -= torch.addcmul(constant_C.view(shape), x, slope_C.view(shape))
         if weight_C is None:
             return at_x, None, None, None, None, None
-        return at_x, sums_2C[1].to(weight_C.dtype), sums_2C[0].to(weight_C.dtype), None, None, None
+        return at_x, sum_gn_C, sum_g_C, None, None, None
 
 
-def _float_rows(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _others(x: Tensor) -> list[int]:
-    """Every dimension but the channels'."""
-    return [d for d in range(x.ndim) if d != 1]
+def _statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel over this process's rows, at least float32, in one pass of PyTorch's own."""
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    ones_C = torch.ones(x.shape[1], dtype=wide, device=x.device)
+    _, mean_C, inverse_C = torch.native_batch_norm(x, ones_C, ones_C, None, None, True, 0.0, eps)
+    return mean_C, (inverse_C.pow(-2) - eps).clamp_min(0)

@@ -80,6 +80,46 @@ def test_half_precision_is_summed_in_float32(in_processes):
     torch.testing.assert_close(found["mean"].double(), 0.1 * exact.mean(0), rtol=1e-6, atol=0)
 
 
+def test_the_gradient_in_half_precision_and_channels_last(in_processes):
+    """Processes whose rows differ much: each one's own means would be far from those of all."""
+    numbers = torch.Generator().manual_seed(0)
+    offset = torch.tensor([-4.0, 0, 5, 9]).view(4, 1, 1, 1, 1)
+    x = (offset + torch.randn(4, 3, 2, 4, 4, generator=numbers)).bfloat16()
+    gradient = (offset.abs() + torch.randn(4, 3, 2, 4, 4, generator=numbers)).bfloat16()
+
+    def work():
+        layer = GlobalBatchNorm(3)
+        own = own_rows(x).contiguous(memory_format=torch.channels_last_3d).requires_grad_(True)
+        y = layer(own)
+        y.backward(own_rows(gradient))
+        assert own.grad is not None
+        assert y.is_contiguous(memory_format=torch.channels_last_3d)
+        return {"dx": gathered(own.grad.float()), "dw": summed(layer.weight.grad), "db": summed(layer.bias.grad)}
+
+    exact, whole = nn.BatchNorm3d(3).double(), x.double().requires_grad_(True)
+    exact(whole).backward(gradient.double())
+    for found in in_processes(2, work):
+        for name, value in (("dx", whole.grad), ("dw", exact.weight.grad), ("db", exact.bias.grad)):
+            error = (found[name].double() - value).norm() / value.norm()
+            assert error < 1e-2, (name, error)
+
+
+def test_one_row_a_process(in_processes):
+    x = 3 + torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(2, 5)
+
+    def work():
+        module = layers(nn.BatchNorm1d)
+        global_batchnorm_(module)
+        one = step(module, own_rows(x), own_rows(target))
+        return {"y": gathered(one["y"]), "dx": gathered(one["dx"]) / world()}
+
+    expected = step(layers(nn.BatchNorm1d), x, target)
+    for found in in_processes(2, work):
+        torch.testing.assert_close(found["y"], expected["y"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found["dx"], expected["dx"], rtol=1e-3, atol=1e-6)
+
+
 def test_one_process_and_evaluation_are_batchnorm_itself():
     module, x = layers(nn.BatchNorm3d), torch.randn(4, 5, 2, 2, 2)
     ours = copy.deepcopy(module)
