@@ -74,8 +74,9 @@ def _degree_at_chance(last: Sequence[Mapping[str, Any]], degrees: int) -> str | 
         return None
     return (
         f"The degree task has not started: {accuracy:.1%} of the shuffle degrees were right in the last quarter of the "
-        f"training, guessing gives {1 / degrees:.1%}. Try model.standardise=motion and model.degree_input=ratio, "
-        f"more epochs, a larger learning rate, or a larger stride where the videos move little."
+        f"training, guessing gives {1 / degrees:.1%}. Try more epochs, a larger learning rate, "
+        f"or a larger stride where the videos move little; and model.standardise=motion with model.degree_input=ratio, "
+        f"unless they are set (as in the preset small)."
     )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,16 +74,20 @@ def embed(
     encoder = Encoder.load(model).to(device)
     clip = encoder.clip
     shape = (BATCH, 3, clip.frames, clip.size, clip.size)
-    dtype = choose_precision(precision, [(encoder.network, shape)], device=device).dtype
+    before = read_object(out / ABOUT)
+    if precision == "auto":  # what was begun goes on as it was begun
+        precision = before.get("precision", precision)
+    dtype, why = choose_precision(precision, [(encoder.network, shape)], device=device)
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with FolderLock(out):
+    with _taken_back(out), FolderLock(out):
         before = read_object(out / ABOUT)
         _check_same(out, before, about)
         if before.get("finished"):
             say(f"{out} is finished already.")
             return Embedding(out)
+        say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
         data = open_unlabelled(videos, clip.resize, progress=progress)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
         keep_catalog(out, data.catalog)
@@ -90,6 +96,17 @@ def embed(
             say(str(computed))
         finish(out, data.catalog, about)
     return Embedding(out)
+
+
+@contextmanager
+def _taken_back(out: Path) -> Iterator[None]:
+    """A folder in which nothing was begun goes again."""
+    try:
+        yield
+    except BaseException:
+        if {file.name for file in out.iterdir()} <= {LOCK}:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 @dataclass
@@ -170,6 +187,12 @@ def _check_free(out: Path) -> None:
 
 def _check_same(out: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
     """Raise UserError where the folder was begun with something else."""
-    changed = [f"{key} was {before.get(key)}, is {value}" for key, value in about.items() if before.get(key) != value]
+    changed = [
+        f"{key} was {before.get(key)}, is {value}"
+        for key, value in about.items()
+        if before.get(key) != value and key not in ("weights", "encoder")
+    ]
+    if before.get("weights") != about["weights"]:
+        changed.append("by another encoder")
     if before and changed:
         raise UserError(f"{out} is an embedding of something else ({'; '.join(changed)}): choose another --out.")

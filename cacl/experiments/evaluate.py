@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cacl.data.dataset import Dataset, open_dataset
 from cacl.errors import UserError
-from cacl.experiments.labelled import check_leakage, shared_groups, untrained_labels
+from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
 from cacl.models.encoder import Encoder
@@ -111,7 +111,7 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     root = data.catalog.root
     check_leakage(root, train, test, split)
     notes = [f"{data.catalog.missing} of the videos that the lists name are not there."] if data.catalog.missing else []
-    notes += shared_groups(train, test)
+    notes += [*shared_groups(train, test), *copied_videos(root, train, test)]
     if train and (unknown := untrained_labels(train, test)):
         notes.append(f"No training video has the label of {unknown} among the test videos: these can never be right.")
     for run in runs:

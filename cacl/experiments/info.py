@@ -170,6 +170,8 @@ def _table(path: Path) -> dict[str, Any] | None:
         rows = sum(1 for row in csv.reader(file) if row)
     if "path" not in columns:
         return None
+    if "class_1" in columns:
+        return {"kind": "table of classes, of cacl classify", "rows": rows}
     if "status" in columns:
         return {"kind": "catalog of videos", **_catalog(Catalog.read_csv(path, root=path.parent))}
     return {"kind": "table of videos", "rows": rows, "columns": columns}

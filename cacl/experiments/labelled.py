@@ -6,6 +6,7 @@ makes it doubtful (one source video on both sides, classes that nobody tests) is
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -101,12 +102,32 @@ def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> 
     if catalog.missing:
         notes.append(f"{catalog.missing} of the videos that the lists name are not there.")
     notes += shared_groups(train, test)
+    notes += copied_videos(catalog.root, train, test)
     counts, tested = Counter(v.label for v in train), {v.label for v in test}
     if single := sorted(str(label) for label, n in counts.items() if n == 1):
         notes.append(f"One training video only: {', '.join(single)}.")
     if untested := sorted(str(label) for label in counts if label not in tested):
         notes.append(f"No test video: {', '.join(untested)}; the accuracy says nothing of these classes.")
     return notes
+
+
+def copied_videos(root: Path, train: Sequence[Video], test: Sequence[Video]) -> list[str]:
+    """A sentence where a test video is a copy, byte for byte, of a training video of another name, or none."""
+    files = {video.path: root / video.path for video in (*train, *test)}
+    sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
+    of_size: dict[int, list[str]] = defaultdict(list)
+    for path in {video.path for video in train} & set(sizes):
+        of_size[sizes[path]].append(path)
+    copies = [
+        f"{path} = {other}"
+        for path in sorted({video.path for video in test} & set(sizes))
+        for other in sorted(of_size.get(sizes[path], []))[:1]
+        if other != path and filecmp.cmp(files[path], files[other], shallow=False)
+    ]
+    if not copies:
+        return []
+    more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
+    return [f"Test videos that are copies of training videos: {', '.join(copies[:3])}{more}; the result is too good."]
 
 
 def shared_groups(train: Sequence[Video], test: Sequence[Video]) -> list[str]:

@@ -98,7 +98,8 @@ def run_page(
     return RunPage(
         path.resolve().name,
         results,
-        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}.",
+        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}."
+        + ("" if place in (None, path) else f" Here: on the videos of {measured.get('videos')}, not its own."),
         facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
         warnings=warnings,
         metrics={run.method: train, **_beside(measured), **({"frame stage": frames} if frames else {})},

@@ -60,7 +60,7 @@ def run_retrieval(
         say=_say,
     )
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
-    if "degree" in finished:
+    if "degree" in finished and place == run.path:  # of the run's own videos
         results["degree"] = finished["degree"]
     if notes:
         results["notes"] = list(notes)

@@ -129,6 +129,7 @@ def test_a_finished_one_is_left_alone(encoder: Path, videos: Path, tmp_path: Pat
     said: list[str] = []
     again = cacl.embed(videos, model=encoder, out=tmp_path / "out", say=said.append, **EXACT)
     assert said == [f"{made.path} is finished already."]
+    assert cacl.embed(videos, model=encoder, out=tmp_path / "out", device="cpu").about["precision"] == "float32"
     assert {path.name: path.stat().st_mtime_ns for path in again.path.iterdir() if path.name != ".lock"} == before
 
 
@@ -177,11 +178,15 @@ def test_what_is_refused(encoder: Path, videos: Path, tmp_path: Path, bad_media:
     with pytest.raises(UserError, match="is a file; choose another --out"):
         cacl.embed(videos, model=encoder, out=tmp_path / "mine" / "notes.txt")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no video found"):
+        cacl.embed(tmp_path / "empty", model=encoder, out=out, **EXACT)
+    assert not out.exists()
     made = cacl.embed(videos, model=encoder, out=tmp_path / "made", **EXACT)
     with pytest.raises(UserError, match=r"embedding of something else.*step was None, is 3"):
         cacl.embed(videos, model=encoder, out=made.path, step=3, **EXACT)
     Encoder("r3d10", width=4, clip=ClipSpec(frames=8, resize=(32, 40), size=32)).save(tmp_path / "other")
-    with pytest.raises(UserError, match=r"embedding of something else.*weights was"):
+    with pytest.raises(UserError, match=r"embedding of something else \(by another encoder\)"):
         cacl.embed(videos, model=tmp_path / "other", out=made.path, **EXACT)
 
 

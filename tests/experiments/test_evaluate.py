@@ -103,6 +103,8 @@ def test_other_videos_and_lists(run: Path, squares: Path, tmp_path: Path) -> Non
     assert results["retrieval"]["chance"]["R@1"] == pytest.approx(100 * (2 / 3 + 1 / 3 + 1 / 3) / 3)
     place = run / "transfer" / videos.parent.name
     assert evaluation_folder(run, videos) == place
+    assert "degree" in own
+    assert "degree" not in results  # it is of the run's own videos
     written = json.loads((place / "results.json").read_text())["retrieval"]["cacl"]
     assert written == pytest.approx(results["retrieval"]["cacl"], abs=1e-3)
     assert results["retrieval"] != own["retrieval"]
@@ -145,6 +147,17 @@ def test_clips_of_one_source_on_both_sides_are_said_in_the_result(
     assert ended.out.splitlines()[-2] == f"Note: {note}"
     assert note in html.unescape((place / "report.html").read_text())
     assert ended.out.splitlines()[-1] == f"Report: {place / 'report.html'}"
+
+
+def test_copies_of_training_videos_are_said(run: Path, squares: Path, tmp_path: Path) -> None:
+    videos = Path(shutil.copytree(squares, tmp_path / "videos"))
+    shutil.copy(videos / "train" / "a" / "v02.mp4", videos / "test" / "a" / "other.mp4")
+    changed = bytearray((videos / "train" / "b" / "v01.mp4").read_bytes())
+    changed[-1] ^= 1  # as long, but no copy
+    (videos / "test" / "b" / "near.mp4").write_bytes(changed)
+    notes = evaluate(run, videos)["notes"]
+    assert any(note.endswith("test/a/other.mp4 = train/a/v02.mp4; the result is too good.") for note in notes)
+    assert not any("near.mp4" in note for note in notes)
 
 
 def test_a_run_that_was_trained_on_the_test_videos_says_so(run: Path, squares: Path, tmp_path: Path) -> None:
