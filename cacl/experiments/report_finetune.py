@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cacl.data.catalog import Catalog, Skipped
 from cacl.evaluation.curves import read_metrics
-from cacl.evaluation.report import RunPage
+from cacl.evaluation.report import RunPage, Setting
 from cacl.runs import RunFolder
 from cacl.training.finetune_settings import load_finetune
 from cacl.training.report import setting_rows, video_counts
@@ -55,12 +55,20 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
         warnings=warnings,
         metrics=_curves(path / "parts"),
         confusion=_confusion(own),
-        settings=setting_rows(resolved),
+        settings=[*_asked(request), *setting_rows(resolved)],
         data=catalogs[0].summary() if catalogs else "",
         counts=video_counts(catalogs[0]) if catalogs else {},
         skipped=list(skipped.values()),
         command=command,
     )
+
+
+def _asked(request: Mapping[str, Any]) -> list[Setting]:
+    """What was asked for beside the settings, so that runs that differ in it are told apart."""
+    keys = ("videos", "lists", "model", "splits", "labels per class", "draws", "linear")
+    values = {key: request.get(key) for key in keys}
+    texts = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in values.items()}
+    return [Setting(key, text, "asked") for key, text in texts.items()]
 
 
 def _model(path: Path, request: Mapping[str, Any]) -> str:

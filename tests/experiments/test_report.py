@@ -117,6 +117,18 @@ def test_a_fine_tuning_shows_what_it_tells(tuned: Path) -> None:
     assert "8 train, 4 test" in html
 
 
+def test_fine_tunings_of_two_models_differ_in_the_model(tuned: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tuned, tmp_path / "other"))
+    asked = json.loads((other / "data.json").read_text())
+    (other / "data.json").write_text(json.dumps({**asked, "model": "runs/another", "labels per class": [1, 2]}))
+    html = report([tuned, other], out=tmp_path / "both.html").read_text()
+    differing = html[html.index('<section class="differing">') :].split("</section>")[0]
+    assert ">model<" in differing
+    assert ">labels per class<" in differing
+    assert ">draws<" not in differing
+    assert "runs/another" in differing
+
+
 def test_a_pretraining_and_a_fine_tuning_side_by_side(evaluated: Path, tuned: Path, tmp_path: Path) -> None:
     html = report([evaluated, tuned], out=tmp_path / "both.html").read_text()
     titles = re.findall(r'<section id="compare-\d">\s*<h2>(.*?)</h2>', html)
