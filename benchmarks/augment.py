@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cacl.data.augment import AUGMENT_DRAWS, AugmentDraw, augment, draw_augmentation
+from cacl.data.clips.augment import AUGMENT_DRAWS, AugmentDraw, augment, draw_augmentation
 from cacl.data.randomness import uniform
 
 

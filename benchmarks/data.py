@@ -32,8 +32,8 @@ from readers import (
     whole_lean,
 )
 
-from cacl.data.catalog import Catalog, Video, scan
-from cacl.data.store import DecodedVideos, FrameStore, build_store
+from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 
 Clip = tuple[Path, NDArray[np.int64]]
 IN_PROCESS = "from source, in the decode process"

@@ -14,8 +14,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.degree_pool import distances, draw_aligned, draw_exact, pair_count
-from cacl.data.shuffle import DegreeSampler, shuffle_degree
+from cacl.data.clips.degree_pool import distances, draw_aligned, draw_exact, pair_count
+from cacl.data.clips.shuffle import DegreeSampler, shuffle_degree
 
 REJECTION_FROM = 9  # a lower degree takes more than ten thousand uniform permutations a draw
 

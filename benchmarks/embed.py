@@ -17,10 +17,10 @@ from harness import agree, arguments, header, in_turns, processor_seconds, table
 from made_videos import kinds, make
 from numpy.typing import NDArray
 
-from cacl.data.catalog import Video, scan
-from cacl.data.clips import evaluation_clips
-from cacl.data.sources import DecodedVideos, FrameSource
-from cacl.data.store import build_store
+from cacl.data.clips.sampling import evaluation_clips
+from cacl.data.videos.catalog import Video, scan
+from cacl.data.videos.sources import DecodedVideos, FrameSource
+from cacl.data.videos.store import build_store
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.reading import read_clips, read_videos
 from cacl.models.encoder import ClipSpec, Encoder

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.encode import write_video
+from cacl.data.media.encode import write_video
 
 
 @dataclass(frozen=True)

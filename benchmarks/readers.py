@@ -16,8 +16,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from cacl.data.decode import VideoDecoder
-from cacl.data.timeline import Timeline
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.timeline import Timeline
 
 HEIGHT, WIDTH = 128, 171
 Frames = NDArray[np.uint8]

@@ -17,12 +17,12 @@ from harness import arguments, header, in_turns, peak_mib, table, target, target
 from made_videos import kinds, make
 from our_step import LAPTOP, TINY, Ours, Size, Variant, build
 
-from cacl.data.catalog import Catalog, Video, scan
-from cacl.data.clips import ClipPlan, training_clip
-from cacl.data.dataset import Dataset
-from cacl.data.loader import ClipLoader
-from cacl.data.sources import DecodedVideos, FrameSource
-from cacl.data.store import build_store
+from cacl.data.clips.loader import ClipLoader
+from cacl.data.clips.sampling import ClipPlan, training_clip
+from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import DecodedVideos, FrameSource
+from cacl.data.videos.store import build_store
 
 
 def steps(chosen: argparse.Namespace) -> None:

@@ -18,10 +18,10 @@ from released_step import ReleasedStep
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cacl.machine.auto import set_deterministic, set_tf32
+from cacl.machine.precision import choose_precision
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
-from cacl.training.auto import set_deterministic, set_tf32
-from cacl.training.precision import choose_precision
 from cacl.training.pretrain import resolve_settings
 from cacl.training.wiring import initial_network
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cacl.experiments.report import report
     from cacl.experiments.reproduce import reproduce
     from cacl.models.encoder import ClipSpec, Encoder
+    from cacl.run import Run
     from cacl.training.pretrain import pretrain, resume
-    from cacl.training.run import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,7 +49,7 @@ _WHERE = {
     "ClipSpec": "cacl.models.encoder",
     "Embedding": "cacl.evaluation.embedding",
     "Encoder": "cacl.models.encoder",
-    "Run": "cacl.training.run",
+    "Run": "cacl.run",
     "analyse": "cacl.experiments.analyse",
     "classify": "cacl.experiments.classify",
     "demo": "cacl.experiments.demo",

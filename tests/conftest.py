@@ -19,12 +19,16 @@ import hypothesis
 import numpy as np
 import pytest
 import yaml
+from array_videos import make_videos
+from fingerprint import _fingerprint
 from numpy.typing import NDArray
 from squares import make_squares, square
 from tiny import TINY
 
 from cacl import cli
-from cacl.data.encode import write_video
+from cacl.data.media.encode import write_video
+
+__all__ = ["_fingerprint", "make_videos"]  # fixtures
 
 pytest.register_assert_rewrite("children", "training.drifting_stage")  # helpers whose asserts should explain themselves
 hypothesis.settings.register_profile("cacl", deadline=None)  # no test measures time
@@ -241,7 +245,7 @@ def in_processes(tmp_path: Path) -> Callable[..., list[Any]]:
     """
     import torch
 
-    from cacl.models import processes
+    from cacl.distributed import processes
 
     meetings = iter(range(100))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cacl import cli
-from cacl.data.encode import write_video
+from cacl.data.media.encode import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from cacl.config import read_yaml
-from cacl.data.catalog import scan
-from cacl.data.encode import write_video
-from cacl.data.sources import FrameStore
-from cacl.data.store import build_store
+from cacl.data.media.encode import write_video
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.sources import FrameStore
+from cacl.data.videos.store import build_store
 from cacl.models.encoder import Encoder
 from cacl.models.foreign import read_foreign
 from cacl.models.weights import read_frame_state

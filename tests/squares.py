@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.encode import write_video
+from cacl.data.media.encode import write_video
 
 
 def square(count: int = 40, seed: int = 0, height: int = 48, width: int = 64) -> NDArray[np.uint8]:

@@ -24,11 +24,11 @@ from pages import PAGES, ROOT, commands, fences, prose
 import cacl
 from cacl import cli
 from cacl.config import resolve
+from cacl.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
+from cacl.machine import auto
 from cacl.presets import PRESETS
 from cacl.settings import Settings
-from cacl.training import auto
 from cacl.training.finetune import STEPS
-from cacl.training.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
 
 REFERENCE = ROOT / "docs" / "reference.md"
 OF_FINETUNING = "## Settings of fine-tuning\n"

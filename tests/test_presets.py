@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from cacl.config import differences, resolve
-from cacl.data.shuffle import degree_class, shuffle_degree, uniform_permutation
+from cacl.data.clips.shuffle import degree_class, shuffle_degree, uniform_permutation
+from cacl.finetune_settings import resolve_finetune
 from cacl.methods.batch import ViewBatch
 from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED, ablation
-from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 PAGE = (Path(__file__).parents[1] / "docs" / "fidelity.md").read_text(encoding="utf-8")

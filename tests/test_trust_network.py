@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from cacl.cli import main as cli_main
-from cacl.data.catalog import scan
-from cacl.data.decode import VideoDecoder
-from cacl.data.encode import write_video
-from cacl.data.isolated import isolated
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.encode import write_video
+from cacl.data.media.isolated import isolated
+from cacl.data.videos.catalog import scan
 from cacl.errors import UserError, VideoError
 
 

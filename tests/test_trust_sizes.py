@@ -18,10 +18,10 @@ import torch
 from sent_files import open_checkpoint, open_encoder, open_store
 
 from cacl.config import read_yaml, resolve
-from cacl.data.catalog import scan
-from cacl.data.encode import write_video
-from cacl.data.sources import FrameStore
-from cacl.data.store import build_store
+from cacl.data.media.encode import write_video
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.sources import FrameStore
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
 from cacl.models.foreign import read_foreign
 from cacl.models.weights import read_frame_state
@@ -124,7 +124,7 @@ def test_a_picture_of_another_size_in_a_store_is_a_video_error(tmp_path: Path) -
 
 _PEAK = """
 import resource, sys
-from cacl.data.decode import VideoDecoder
+from cacl.data.media.decode import VideoDecoder
 from cacl.errors import VideoError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

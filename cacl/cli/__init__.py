@@ -11,8 +11,8 @@ import typer
 
 from cacl.cli import videos, training, evaluation, recognition, embed, analysis, report, weights  # isort: skip  (the order of the help)
 from cacl.cli import reproduce, doctor  # isort: skip
-from cacl.cli import processes
 from cacl.cli.app import app
+from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import CLOSED, FULL
 
@@ -70,7 +70,7 @@ def _of_the_device(error: Exception) -> str | None:
     """What to do where a GPU could not go on; PyTorch is not imported for it."""
     if "torch" not in sys.modules:
         return None
-    from cacl.training.device_errors import explained
+    from cacl.machine.device_errors import explained
 
     return explained(error)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cacl.cli.app import LISTS, Split, app, there
 from cacl.errors import UserError, did_you_mean
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 
 
 @app.command()

@@ -24,8 +24,8 @@ def doctor(
 
     Example: cacl doctor
     """
-    from cacl.training.asked import resolve_settings
     from cacl.training.doctor import examine
+    from cacl.training.resolve import resolve_settings
 
     checks = []
     for check in examine(resolve_settings(preset=preset).settings, folder):

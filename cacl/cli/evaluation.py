@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Split, app, there
+from cacl.distributed import launch as several
 from cacl.errors import UserError
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 
 
 @app.command()

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Sets, Videos, app, holds_something, say_replaced, there
+from cacl.distributed import launch as several
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
-from cacl.runs import check_free
+from cacl.run_folder import check_free
 
 _NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", "labels_per_class", "draws", "epochs",
                     "seed", "config", "sets", "out")  # fmt: skip
@@ -65,7 +65,7 @@ def finetune(
 
     cacl finetune --resume runs/ucf
     """
-    from cacl.training.finetune_settings import resolve_finetune
+    from cacl.finetune_settings import resolve_finetune
 
     name = f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}"
     run = resume or out or Path("runs") / name

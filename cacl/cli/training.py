@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli import processes as several
 from cacl.cli.app import LISTS, Sets, Split, app, there
+from cacl.distributed import launch as several
 from cacl.errors import UserError
-from cacl.runs import check_free
+from cacl.run_folder import check_free
 
 _NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "config")
 
@@ -51,7 +51,7 @@ def pretrain(
 
     cacl pretrain --resume runs/gulls
     """
-    from cacl.training.asked import resolve_settings, resume_settings
+    from cacl.training.resolve import resolve_settings, resume_settings
 
     out = out or Path("runs") / ((videos.resolve().name if videos else "") or "run")
     if resume is None and several.restarted() and (out / "config.yaml").exists():

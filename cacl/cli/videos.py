@@ -10,7 +10,7 @@ import typer
 from cacl.cli.app import Lists, Split, Videos, app, holds_something, say_replaced
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
-from cacl.runs import is_run
+from cacl.run_folder import is_run
 
 
 @app.command()
@@ -25,11 +25,11 @@ def check(
 
     Example: cacl check videos/ --deep
     """
-    from cacl.data.advice import suggestions
-    from cacl.data.catalog import Catalog, scan
-    from cacl.data.store import FrameStore, is_store
-    from cacl.training.asked import resolve_settings
+    from cacl.data.videos.advice import suggestions
+    from cacl.data.videos.catalog import Catalog, scan
+    from cacl.data.videos.store import FrameStore, is_store
     from cacl.training.progress import VideoProgress
+    from cacl.training.resolve import resolve_settings
 
     there_before = csv is not None and holds_something(csv)
     if csv is not None:
@@ -79,11 +79,11 @@ def prepare(
 
     Example: cacl prepare videos/ --out videos.store
     """
-    from cacl.data.catalog import scan
-    from cacl.data.media import MAX_PIXELS, MAX_SIDE
-    from cacl.data.store import build_store, is_store
-    from cacl.training.asked import resolve_settings
+    from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
+    from cacl.data.videos.catalog import scan
+    from cacl.data.videos.store import build_store, is_store
     from cacl.training.progress import VideoProgress
+    from cacl.training.resolve import resolve_settings
 
     if kind not in ("jpeg", "raw"):
         raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.evaluation.curves import COLOURS
-from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure, title
 from cacl.evaluation.method_views import tokens
 from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.report.curves import COLOURS
+from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

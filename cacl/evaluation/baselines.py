@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cacl.data.catalog import Skipped, Video
-from cacl.data.store import FrameSource
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.store import FrameSource
 from cacl.evaluation.reading import shared_videos
 
 FRAMES = 10

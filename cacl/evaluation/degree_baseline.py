@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.augment import Standardise, centre_crop
-from cacl.data.catalog import Skipped, Video
-from cacl.data.clips import training_clip
+from cacl.data.clips.augment import Standardise, centre_crop
+from cacl.data.clips.sampling import training_clip
+from cacl.data.clips.shuffle import DegreeSampler, degree_class
 from cacl.data.randomness import generator
-from cacl.data.shuffle import DegreeSampler, degree_class
-from cacl.data.store import FrameSource
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.store import FrameSource
 from cacl.evaluation.reading import read_clips, read_videos
 
 LAGS = (1, 2, 3, 4)

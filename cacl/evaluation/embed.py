@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.augment import Standardise, centre_crop
-from cacl.data.catalog import Skipped, Video
-from cacl.data.clips import evaluation_clips
-from cacl.data.store import FrameSource
+from cacl.data.clips.augment import Standardise, centre_crop
+from cacl.data.clips.sampling import evaluation_clips
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.store import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
 from cacl.models.encoder import Encoder, pool_map
 
@@ -97,7 +97,7 @@ def video_features(
         layer: see :func:`pool_map`.
         batch_size: clips in one forward pass.
         mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
-        standardise: of each clip, see ``cacl.data.augment.normalise_``.
+        standardise: of each clip, see ``cacl.data.clips.augment.normalise_``.
         autocast_dtype: mixed precision of the forward pass; pooling and averaging are float32 always.
         threads: decoding threads, which read ahead.
         progress: called with the number of videos read.

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.data.clips import training_clip
-from cacl.data.dataset import Dataset
+from cacl.data.clips.sampling import training_clip
 from cacl.data.randomness import generator
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
 from cacl.evaluation.embed import encoder_features
-from cacl.evaluation.neighbours import neighbour_rows, pick_queries
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k
-from cacl.evaluation.tiles import TileRow
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
+from cacl.report.neighbours import neighbour_rows, pick_queries
+from cacl.report.tiles import TileRow
 
 STATISTICS_CLIPS = 256  # training clips for the untrained network's BatchNorm statistics
 

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cacl.data.augment import standard_frames
-from cacl.data.catalog import Skipped, Video
-from cacl.data.clips import ClipPlan
-from cacl.data.loader import ClipBatch
+from cacl.data.clips.augment import standard_frames
+from cacl.data.clips.loader import ClipBatch
+from cacl.data.clips.sampling import ClipPlan
 from cacl.data.randomness import generator
-from cacl.data.sources import FrameSource
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.reading import read_clips, read_videos
 from cacl.methods.batch import ViewBatch

@@ -17,10 +17,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.catalog import Skipped, Video
-from cacl.data.store import FrameSource
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.store import FrameSource
+from cacl.distributed.processes import everyones, rank, world
 from cacl.errors import UserError, VideoError
-from cacl.models.processes import everyones, rank, world
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

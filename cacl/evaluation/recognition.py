@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.catalog import Skipped, Video
-from cacl.data.sources import FrameSource
+from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.embed import clips_through, evaluating, mixed_precision
 from cacl.models.classifier import Average, Classifier
 

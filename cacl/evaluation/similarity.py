@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.evaluation.curves import COLOURS
-from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure
 from cacl.evaluation.method_views import embeddings
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.report.curves import COLOURS
+from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure
 
 PAIRS = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
 NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cacl.data.shuffle import possible_degrees
+from cacl.data.clips.shuffle import possible_degrees
 from cacl.errors import UserError
-from cacl.evaluation.curves import COLOURS
-from cacl.evaluation.figures import FAINT, INK, new_figure, plain, save_figure, title
 from cacl.evaluation.logistic import fit_probe
 from cacl.evaluation.temporal_clips import DIFFERENCES, Task, TaskSamples
+from cacl.report.curves import COLOURS
+from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

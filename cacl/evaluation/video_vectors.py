@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.catalog import Video
-from cacl.data.sources import FrameSource
+from cacl.data.videos.catalog import Video
+from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips

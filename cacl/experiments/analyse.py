@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
@@ -21,10 +21,10 @@ from cacl.experiments.evaluate import evaluation_folder
 from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
-from cacl.runs import RunFolder
-from cacl.training.auto import check_device, device_auto, usable_device
+from cacl.machine.auto import check_device, device_auto, usable_device
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
-from cacl.training.run import Run
 from cacl.training.videos import open_run_data
 
 SET_APART = 5  # without a test part every fifth video tests the probes

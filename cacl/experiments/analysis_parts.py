@@ -13,14 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from cacl.config import Settings
-from cacl.data.catalog import Skipped
-from cacl.data.dataset import Dataset
+from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.randomness import generator
-from cacl.data.shuffle import possible_degrees
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
 from cacl.evaluation.degree_baseline import draw_pairs
-from cacl.evaluation.degree_confusion import degree_confusion, draw_degree_confusion
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, draw_projections, project
@@ -31,7 +30,8 @@ from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.cnn3d import CNN3D
-from cacl.training.run import Run
+from cacl.report.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.run import Run
 from cacl.training.wiring import views_maker
 
 Part = Literal["similarity", "attention", "degree", "features", "probes"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cacl.data.catalog import scan
-from cacl.data.dataset import Dataset, open_catalog
-from cacl.data.sources import FrameStore, is_store
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
 
 

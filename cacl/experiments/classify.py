@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cacl.data.catalog import Skipped, Video
+from cacl.data.videos.catalog import Skipped, Video
 from cacl.errors import UserError, counted
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
 from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import check_replaceable, write_whole
+from cacl.machine.auto import usable_device
 from cacl.models.classifier import Classifier
-from cacl.training.auto import usable_device
 
 _COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cacl.data.synthetic import make_videos
+from cacl.data.synthetic.generate import make_videos
 from cacl.errors import UserError
-from cacl.evaluation.report import write_report
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
-from cacl.training.asked import resolve_settings
+from cacl.report.write import write_report
+from cacl.run import Run
 from cacl.training.pretrain import pretrain
-from cacl.training.run import Run
+from cacl.training.resolve import resolve_settings
 
 # 324 steps of CACL and of V-MoCo, 510 of MoCo on frames: enough for these videos, short enough for a laptop. The degree
 # task starts early on them, and with the preset's lambda of 2 it leaves too little to the contrast (docs/recipes.md).

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from cacl.data.dataset import Dataset
-from cacl.data.sources import is_store
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
 from cacl.evaluation.video_vectors import video_vectors
@@ -28,9 +28,9 @@ from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bound
 from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
+from cacl.machine.auto import check_device, device_auto
+from cacl.machine.precision import PrecisionName, choose_precision
 from cacl.models.encoder import Encoder
-from cacl.training.auto import check_device, device_auto
-from cacl.training.precision import PrecisionName, choose_precision
 
 BATCH = 40  # windows in one forward pass
 Watch = Callable[[str, int, int], None]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.catalog import Catalog, Skipped, Video
-from cacl.data.isolated import isolated, time_limit
-from cacl.data.open_files import frame_times
+from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.open_files import frame_times
+from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.errors import UserError, VideoError
 from cacl.evaluation.embedding import ABOUT, ROWS, SEGMENTS, VECTORS
 from cacl.evaluation.video_vectors import VideoVectors

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cacl.data.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
 from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
+from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
 from cacl.models.encoder import Encoder
-from cacl.models.processes import is_first, join
-from cacl.runs import RunFolder
-from cacl.training.report import RETRIEVAL
-from cacl.training.retrieval import run_retrieval
-from cacl.training.run import Run
+from cacl.report.run import RETRIEVAL
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.videos import open_run_data
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cacl.data.catalog import Catalog
-from cacl.data.sources import FrameStore, is_store
-from cacl.data.walk import why_no_video
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.sources import FrameStore, is_store
+from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, Embedding
 from cacl.experiments.info_weights import encoder_facts, weights_facts

@@ -13,7 +13,7 @@ from cacl.models.encoder import Encoder
 from cacl.models.exported import exported_config
 from cacl.models.foreign import identify_network, read_foreign
 from cacl.models.weights import describe_frame_state, read_frame_state
-from cacl.runs import how_to_mend
+from cacl.run_folder import how_to_mend
 
 _WEIGHTS = {".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors"}
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cacl.data.catalog import Catalog, Video
-from cacl.data.layouts import label_order
 from cacl.data.randomness import generator
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.layouts import label_order
 from cacl.errors import UserError, counted
 
 _GROUP = re.compile(r"^v_(.+)_g(\d+)_c\d+$", re.IGNORECASE)  # UCF101: clips of a group are cut from one video

@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from cacl.data.store import is_store
+from cacl.data.videos.store import is_store
+from cacl.distributed.agree import check_processes, limit_threads
+from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
 from cacl.errors import UserError
-from cacl.evaluation.confusion import draw_confusion
 from cacl.evaluation.results import write_results
 from cacl.experiments.labelled import LabelledSplit
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
 from cacl.experiments.recognition_videos import find_splits, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
+from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
+from cacl.machine.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
-from cacl.models.processes import first_alone, is_first, join, wait_for_first
-from cacl.runs import RunFolder
-from cacl.training.asked import resolve_settings
-from cacl.training.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
-from cacl.training.distributed import check_processes, limit_threads
+from cacl.report.confusion import draw_confusion
+from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
-from cacl.training.finetune_settings import FineTune, load_finetune, resolve_finetune
+from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import clip_spec, initial_network
 

@@ -19,20 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cacl.data.catalog import Video
-from cacl.data.dataset import Dataset
+from cacl.data.videos.catalog import Video
+from cacl.data.videos.dataset import Dataset
+from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
 from cacl.evaluation.embed import VideoFeatures
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.labelled import LabelledSplit, draw_labels, held_out
 from cacl.files import writing
+from cacl.finetune_settings import FineTune
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
-from cacl.models.processes import is_first
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training.finetune import Part, train_classifier
-from cacl.training.finetune_settings import FineTune
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
 

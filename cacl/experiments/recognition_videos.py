@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
-from cacl.data.catalog import Catalog, Skipped, scan
-from cacl.data.dataset import Dataset, open_catalog
-from cacl.data.layouts import label_order
-from cacl.data.store import FrameStore, is_store
+from cacl.data.videos.catalog import Catalog, Skipped, scan
+from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.layouts import label_order
+from cacl.data.videos.store import FrameStore, is_store
+from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
 from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.experiments.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.experiments.recognition_cells import Study
 from cacl.files import whole, writing
+from cacl.finetune_settings import FineTune
 from cacl.models.encoder import Encoder
-from cacl.models.processes import first_alone, is_first
-from cacl.runs import RunFolder
-from cacl.training.finetune_settings import FineTune
+from cacl.run_folder import RunFolder
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
 

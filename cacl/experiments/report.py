@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
-from cacl.evaluation.report import RunPage, write_page
-from cacl.experiments.report_finetune import finetune_page
 from cacl.files import check_replaceable
-from cacl.training.report import run_page
-from cacl.training.run import Run
+from cacl.report.finetune import finetune_page
+from cacl.report.run import run_page
+from cacl.report.write import RunPage, write_page
+from cacl.run import Run
 
-_GENERATOR = '<meta name="generator" content="cacl">'  # in evaluation/report_open.html
+_GENERATOR = '<meta name="generator" content="cacl">'  # in report/report_open.html
 
 
 def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command: str = "") -> Path:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cacl.errors import UserError, did_you_mean
-from cacl.evaluation.report_paper import write_paper_page
 from cacl.experiments.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce_parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce_scale import ScaleName, paper_places, scale_of, tiny_places
 from cacl.experiments.reproduce_table import Measured, table_csv, table_results
 from cacl.files import read_object, write_whole
-from cacl.runs import RunFolder
-from cacl.training.run import Run
+from cacl.report.paper import write_paper_page
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 
 _EMPTY = {".lock", "log.txt", ".plan.json.partial"}  # what a process leaves that died before it began
 

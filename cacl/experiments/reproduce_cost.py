@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from cacl.config import Settings
-from cacl.data.layouts import read_lists, split_of_name
-from cacl.data.walk import walk
+from cacl.data.videos.layouts import read_lists, split_of_name
+from cacl.data.videos.walk import walk
 from cacl.experiments.paper_tables import PaperTable, Pretraining, SetName
 from cacl.experiments.reproduce_parts import Study
 from cacl.experiments.reproduce_scale import Place, Scale
-from cacl.training.asked import resolve_settings
-from cacl.training.auto import device_auto
-from cacl.training.finetune_settings import resolve_finetune
+from cacl.finetune_settings import resolve_finetune
+from cacl.machine.auto import device_auto
 from cacl.training.measured_step import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
+from cacl.training.resolve import resolve_settings
 
 FRAMES_A_VIDEO = 180_000 / 9537  # section 4.1: about 180k frames of UCF101's training split 1
 CLIPS = 10  # of a video, in every evaluation

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
 from cacl.experiments.analyse import analyse
 from cacl.experiments.paper_tables import Evaluation, Pretraining, SetName, folder_name
 from cacl.experiments.recognition import finetune, resume_finetune
 from cacl.experiments.reproduce_scale import Place, Scale
+from cacl.experiments.retrieval import device_of
 from cacl.models.encoder import Encoder
 from cacl.presets import ALL_PAIRS
-from cacl.runs import RunFolder
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain, resume
-from cacl.training.retrieval import device_of
-from cacl.training.run import Run
 
 _PAIR_COLUMNS = {"gq_gk": "(Gq,Gk)", "gq_tq": "(Gq,Tq)", "gq_tk": "(Gq,Tk)", "tq_tk": "(Tq,Tk)"}
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cacl.data.layouts import find_lists
-from cacl.data.synthetic import make_videos
+from cacl.data.synthetic.generate import make_videos
+from cacl.data.videos.layouts import find_lists
 from cacl.errors import UserError
 from cacl.experiments.paper_tables import SetName, folder_name
 

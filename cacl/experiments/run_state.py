@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from cacl.config import Optim, Settings
-from cacl.data.catalog import Catalog
-from cacl.data.dataset import Dataset
-from cacl.data.frames import SampledFrames
-from cacl.data.sources import DecodedVideos
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.frames import SampledFrames
+from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError
 from cacl.files import read_object
-from cacl.runs import RunFolder
-from cacl.training.auto import samples_per_video
+from cacl.machine.auto import samples_per_video
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import newest_checkpoint
-from cacl.training.run import Run
 from cacl.training.videos import training_numbers
 
 _LEFT = {".lock", "data.json", "environment.json", "videos.csv", "log.txt"}  # of a run that never began

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cacl.data.catalog import Catalog, Video
-from cacl.data.layouts import split_of_name
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.layouts import split_of_name
 
 
 def trained_on_notes(

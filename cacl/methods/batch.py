@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cacl.models.processes import world
+from cacl.distributed.processes import world
 
 
 @dataclass(frozen=True)

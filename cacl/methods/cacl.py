@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.augment import Standardise, normalise_, standard_frames
-from cacl.data.clips import ClipPlan, training_clip
-from cacl.data.shuffle import DegreeSampler, degree_class, shuffle_degree, subset_shuffle, uniform_permutation
+from cacl.data.clips.augment import Standardise, normalise_, standard_frames
+from cacl.data.clips.sampling import ClipPlan, training_clip
+from cacl.data.clips.shuffle import DegreeSampler, degree_class, shuffle_degree, subset_shuffle, uniform_permutation
+from cacl.distributed.processes import gathered
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
@@ -27,7 +28,6 @@ from cacl.methods.permute import formatted, permute_frames, permute_tokens
 from cacl.methods.shuffled import Shuffled
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import DegreeHead, DegreeInput, contrast_head
-from cacl.models.processes import gathered
 from cacl.models.transformer import VideoTransformer
 from cacl.sections import section
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.augment import Standardise, normalise_
-from cacl.data.clips import ClipPlan, training_clip
+from cacl.data.clips.augment import Standardise, normalise_
+from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.models.cnn3d import CNN3D
 

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cacl.data.augment import standard_frames
-from cacl.data.clips import ClipPlan
+from cacl.data.clips.augment import standard_frames
+from cacl.data.clips.sampling import ClipPlan
+from cacl.distributed.processes import gathered
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.losses import contrastive_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update
 from cacl.methods.shuffled import Shuffled
 from cacl.models.frame_encoder import ResNet
 from cacl.models.heads import contrast_head
-from cacl.models.processes import gathered
 from cacl.sections import section
 
 

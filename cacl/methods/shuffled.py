@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cacl.models.processes import gathered, own_rows, world
+from cacl.distributed.processes import gathered, own_rows, world
 
 
 class Shuffled:

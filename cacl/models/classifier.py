@@ -19,7 +19,7 @@ from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import Encoder, clip_from_config
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
-from cacl.runs import how_to_mend
+from cacl.run_folder import how_to_mend
 
 Average = Literal["logits", "probabilities"]
 

@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.augment import Standardise, centre_crop, normalise_
+from cacl.data.clips.augment import Standardise, centre_crop, normalise_
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.models.segments import Segments, frame_seconds, segment_windows
-from cacl.runs import how_to_mend
+from cacl.run_folder import how_to_mend
 
 Layer = Literal["max", "mean"]
 
@@ -42,7 +42,7 @@ class ClipSpec:
         resize: height and width in pixels that whole frames are stretched to.
         size: side of the square cut out of the middle, pixels.
         pixel_mean, pixel_std: a number a colour, applied to pixels in [0, 1]; ``None`` for [0, 1] as it is.
-        standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.augment.normalise_``.
+        standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
     """
@@ -151,7 +151,9 @@ class Encoder(nn.Module):
         Raises:
             VideoError: the file cannot be decoded.
         """
-        from cacl.data.decode import VideoDecoder  # here, because decoding is not needed to use clips from elsewhere
+        from cacl.data.media.decode import (
+            VideoDecoder,  # here, because decoding is not needed to use clips from elsewhere
+        )
 
         height, width = self.clip.resize
         was_training = self.training

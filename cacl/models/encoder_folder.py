@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cacl.errors import UserError
 from cacl.files import write_synced
-from cacl.runs import go_on, how_to_mend, is_run, verb_of
+from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
 Kind = Literal["encoder", "classifier"]

@@ -20,7 +20,7 @@ from cacl.files import read_object
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
 from cacl.models.state_file import read_state, stored_config
-from cacl.runs import is_run
+from cacl.run_folder import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
 # encoder's; VCOP and the authors' degree-only script: base_network; MoCo over clips: encoder_q; a plain backbone: none.

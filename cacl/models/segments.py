@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.clips import clip_window
+from cacl.data.clips.sampling import clip_window
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cacl.errors import UserError
-from cacl.runs import how_to_mend, is_run
+from cacl.run_folder import how_to_mend, is_run
 
 _KINDS = "a .safetensors file or one that torch.save wrote"
 _METADATA = "cacl.config"

@@ -19,17 +19,17 @@ import torch
 from torch import nn
 
 from cacl.config import Settings
-from cacl.data.catalog import scan
-from cacl.data.encode import write_video
-from cacl.data.sources import DecodedVideos
-from cacl.data.store import build_store
+from cacl.data.media.encode import write_video
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.sources import DecodedVideos
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
+from cacl.machine.auto import channels_last, check_device, device_auto
+from cacl.machine.convolutions_cache import checked_convolutions, cudnn_version
+from cacl.machine.device_errors import device_errors
+from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
+from cacl.machine.precision import choose_precision
 from cacl.models.cnn3d import channels_last_
-from cacl.training.auto import channels_last, check_device, device_auto
-from cacl.training.convolutions_cache import checked_convolutions, cudnn_version
-from cacl.training.device_errors import device_errors
-from cacl.training.machine import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
-from cacl.training.precision import choose_precision
 from cacl.training.wiring import build_frames_network, initial_network
 
 _PACKAGES = ("torch", "numpy", "av", "simplejpeg", "safetensors", "pydantic")

@@ -19,21 +19,21 @@ import torch
 from torch import nn
 
 from cacl.config import Augment
-from cacl.data.dataset import Dataset
-from cacl.data.loader import ClipLoader
+from cacl.data.clips.loader import ClipLoader
+from cacl.data.videos.dataset import Dataset
+from cacl.distributed.batchnorm import global_batchnorm_
+from cacl.distributed.processes import world
 from cacl.files import writing
+from cacl.finetune_settings import FineTune
+from cacl.machine.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
+from cacl.machine.compiled import compiled, networks_of
+from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
-from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
-from cacl.models.processes import world
-from cacl.training.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
-from cacl.training.compiled import compiled, networks_of
-from cacl.training.finetune_settings import FineTune
 from cacl.training.loop import Stage, train
 from cacl.training.optim import build_optimizer
-from cacl.training.precision import choose_precision
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import augmented_views, learning_rates, training_loader
 

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from cacl.config import Settings
-from cacl.data.dataset import Dataset
-from cacl.data.loader import ClipBatch, ClipLoader
-from cacl.data.shuffle import possible_degrees
-from cacl.evaluation.curves import draw_curves, read_metrics
+from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.shuffle import possible_degrees
+from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.degree_baseline import degree_baseline, draw_pairs
 from cacl.evaluation.health import warnings_from
-from cacl.evaluation.samples import draw_samples, samples_from
 from cacl.files import writing
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
 from cacl.presets import ALL_PAIRS
-from cacl.runs import RunFolder
-from cacl.training.report import write_run_report
-from cacl.training.run import Run
+from cacl.report.curves import draw_curves
+from cacl.report.run import write_run_report
+from cacl.report.samples import draw_samples, samples_from
+from cacl.run import Run
+from cacl.run_folder import RunFolder, read_metrics
 from cacl.training.wiring import clip_spec
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3

@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cacl.data.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.clips.loader import ClipBatch, ClipLoader, Failure
+from cacl.distributed.agree import any_wants, average_gradients
+from cacl.distributed.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
 from cacl.errors import UserError
 from cacl.evaluation.health import feature_health
+from cacl.machine.device_errors import device_errors
 from cacl.methods.batch import StepOutput, ViewBatch, joined
-from cacl.models.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
-from cacl.runs import Metrics
+from cacl.run_folder import Metrics
 from cacl.sections import section, waited
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
-from cacl.training.device_errors import device_errors
-from cacl.training.distributed import any_wants, average_gradients
-from cacl.training.numbers import StepNumbers
 from cacl.training.profile import Profile
 from cacl.training.progress import Progress
+from cacl.training.step_numbers import StepNumbers
 from cacl.training.stop import StopRequest
 
 

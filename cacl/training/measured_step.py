@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from cacl.config import Augment, Settings
-from cacl.data.loader import ClipBatch
+from cacl.data.clips.loader import ClipBatch
+from cacl.finetune_settings import FineTune
+from cacl.machine.auto import channels_last
+from cacl.machine.device_errors import out_of_memory
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import channels_last_
-from cacl.training.auto import channels_last
-from cacl.training.device_errors import out_of_memory
-from cacl.training.finetune_settings import FineTune
 from cacl.training.optim import build_optimizer
 from cacl.training.wiring import (
     augmented_views,

@@ -13,16 +13,13 @@ from typing import Any
 import torch
 
 from cacl.config import Resolved, Settings, differences
-from cacl.data.advice import suggestions
-from cacl.data.dataset import Dataset
-from cacl.data.store import is_store
+from cacl.data.videos.advice import suggestions
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.store import is_store
+from cacl.distributed.agree import check_processes, limit_threads
+from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
-from cacl.models.cnn3d import channels_last_
-from cacl.models.processes import is_first, join, wait_for_first
-from cacl.models.weights import read_frame_state
-from cacl.runs import RunFolder
-from cacl.training.asked import resolve_settings, resume_settings
-from cacl.training.auto import (
+from cacl.machine.auto import (
     auto_values,
     channels_last,
     check_device,
@@ -31,12 +28,15 @@ from cacl.training.auto import (
     set_deterministic,
     set_tf32,
 )
-from cacl.training.device_errors import device_errors
-from cacl.training.distributed import check_processes, limit_threads
+from cacl.machine.device_errors import device_errors
+from cacl.machine.precision import PrecisionChoice, choose_precision
+from cacl.models.cnn3d import channels_last_
+from cacl.models.weights import read_frame_state
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.finish import finish
-from cacl.training.precision import PrecisionChoice, choose_precision
 from cacl.training.progress import VideoProgress
-from cacl.training.run import Run
+from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers

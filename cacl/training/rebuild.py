@@ -6,8 +6,8 @@ import torch
 
 from cacl.errors import UserError
 from cacl.methods.cacl import CACL
+from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
-from cacl.training.run import Run
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 

@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 
 from cacl.config import Optim
-from cacl.data.dataset import Dataset
-from cacl.data.frames import SampledFrames
-from cacl.data.loader import ClipBatch, ClipLoader
-from cacl.data.sources import FrameSource
+from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.frames import SampledFrames
+from cacl.data.videos.sources import FrameSource
+from cacl.distributed.batchnorm import global_batchnorm_
+from cacl.distributed.processes import is_first, wait_for_first, world
 from cacl.errors import counted
+from cacl.machine.auto import channels_last, fetch_every, frame_auto_values
+from cacl.machine.compiled import compiled, networks_of
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
-from cacl.models.batchnorm import global_batchnorm_
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
-from cacl.models.processes import is_first, wait_for_first, world
 from cacl.models.weights import save_frame_weights, trained_here
-from cacl.runs import RunFolder
-from cacl.training.auto import channels_last, fetch_every, frame_auto_values
-from cacl.training.compiled import compiled, networks_of
+from cacl.run_folder import RunFolder
 from cacl.training.finish import draw_first_batch
 from cacl.training.loop import Stage, train
 from cacl.training.optim import build_optimizer

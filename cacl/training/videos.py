@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from cacl.config import Settings
-from cacl.data.catalog import Catalog
-from cacl.data.dataset import Dataset, open_dataset
-from cacl.data.store import DecodedVideos, FrameStore, build_store, is_store
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 
 
 def open_run_data(

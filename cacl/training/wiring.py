@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from cacl.config import Augment, Optim, Settings
-from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
-from cacl.data.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.clips.augment import AUGMENT_DRAWS, augment, draw_augmentation
+from cacl.data.clips.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.clips.upload import sent
 from cacl.data.randomness import uniform
-from cacl.data.sources import FrameSource
-from cacl.data.transfer import sent
+from cacl.data.videos.sources import FrameSource
+from cacl.distributed.processes import rank, world
+from cacl.machine.auto import channels_last, samples_per_video
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
@@ -21,10 +23,8 @@ from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.cnn3d import CNN3D, build_cnn3d
 from cacl.models.encoder import ClipSpec
 from cacl.models.frame_encoder import ResNet, build_frame_encoder
-from cacl.models.processes import rank, world
 from cacl.models.transformer import VideoTransformer
 from cacl.models.weights import agreed_normalisation, load_frame_weights
-from cacl.training.auto import channels_last, samples_per_video
 from cacl.training.optim import learning_rate
 
 

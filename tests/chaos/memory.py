@@ -25,9 +25,9 @@ from chaos.victims import PRETRAIN, write_settings
 from children import children_of, resident_mib
 from squares import make_squares
 
-from cacl.data.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog, scan
 from cacl.models.weights import save_frame_weights
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import newest_checkpoint
 from cacl.training.pretrain import resolve_settings
 from cacl.training.wiring import build_frames_network

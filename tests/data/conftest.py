@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from cacl.data import isolated
+from cacl.data.media import isolated
 
 _NUMBERS = itertools.count()
 

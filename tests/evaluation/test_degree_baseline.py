@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.shuffle import DegreeSampler, possible_degrees
+from cacl.data.clips.shuffle import DegreeSampler, possible_degrees
 from cacl.evaluation.degree_baseline import (
     DegreePairs,
     degree_baseline,

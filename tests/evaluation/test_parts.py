@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cacl.data.catalog import Catalog, Video
-from cacl.data.dataset import Dataset
-from cacl.data.store import DecodedVideos
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.store import DecodedVideos
 from cacl.errors import UserError
 from cacl.evaluation.evaluate import retrieval_parts
 

@@ -10,11 +10,11 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from cacl.evaluation.curves import draw_curves
-from cacl.evaluation.neighbours import draw_neighbours, neighbour_rows, pick_queries
 from cacl.evaluation.retrieval import nearest
-from cacl.evaluation.samples import Sample, draw_samples, samples_from
-from cacl.evaluation.tiles import Tile, TileRow, film_strip, jpeg_uri, shrink
+from cacl.report.curves import draw_curves
+from cacl.report.neighbours import draw_neighbours, neighbour_rows, pick_queries
+from cacl.report.samples import Sample, draw_samples, samples_from
+from cacl.report.tiles import Tile, TileRow, film_strip, jpeg_uri, shrink
 
 
 def test_queries_show_every_class_in_turn():

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 
-from cacl.data.augment import centre_crop
-from cacl.data.clips import evaluation_clips
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.sampling import evaluation_clips
 from cacl.evaluation.recognition import average_clips, predict_videos, recognition
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import ClipSpec, Encoder

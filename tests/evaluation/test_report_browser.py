@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cacl.evaluation.previews import preview_rows
-from cacl.evaluation.report import RunPage, Setting, write_page
-from cacl.evaluation.report_analysis import read_analysis
-from cacl.evaluation.report_paper import write_paper_page
-from cacl.evaluation.tiles import Tile, TileRow
+from cacl.report.analysis import read_analysis
+from cacl.report.paper import write_paper_page
+from cacl.report.previews import preview_rows
+from cacl.report.tiles import Tile, TileRow
+from cacl.report.write import RunPage, Setting, write_page
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking "

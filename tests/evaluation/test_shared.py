@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from cacl.distributed.processes import rank
 from cacl.errors import UserError
 from cacl.evaluation.baselines import video_baselines
 from cacl.evaluation.embed import video_features
-from cacl.models.processes import rank
 
 
 class Network(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.catalog import Video
-from cacl.data.shuffle import degree_class, levenshtein
+from cacl.data.clips.shuffle import degree_class, levenshtein
+from cacl.data.videos.catalog import Video
 from cacl.evaluation.degree_baseline import difference_features
 from cacl.evaluation.temporal_clips import DIFFERENCES, TASKS, speeds_that_fit, temporal_samples
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cacl.data.catalog import Video
-from cacl.data.shuffle import possible_degrees
+from cacl.data.clips.shuffle import possible_degrees
+from cacl.data.videos.catalog import Video
 from cacl.errors import UserError
 from cacl.evaluation.temporal_clips import TaskSamples, temporal_samples
 from cacl.evaluation.temporal_probe import draw_probes, probe_time

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cacl.data.catalog import Video
+from cacl.data.videos.catalog import Video
 from cacl.errors import VideoError
 from cacl.evaluation.video_vectors import WINDOWS, video_vectors
 from cacl.models.encoder import ClipSpec, Encoder

@@ -12,7 +12,7 @@ import pytest
 from cacl.errors import UserError
 from cacl.experiments import demo as module
 from cacl.experiments.demo import demo
-from cacl.training.run import Run
+from cacl.run import Run
 
 ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cacl"]
 

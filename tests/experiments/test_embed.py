@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import cacl
-from cacl.data.catalog import Catalog, scan
-from cacl.data.encode import write_video
-from cacl.data.store import build_store
+from cacl.data.media.encode import write_video
+from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import Embedding
 from cacl.experiments import embed_parts

@@ -16,15 +16,15 @@ import pytest
 import torch
 
 from cacl import evaluate, load
-from cacl.data.clips import evaluation_clips
-from cacl.data.dataset import open_dataset
-from cacl.data.encode import write_video
-from cacl.data.sources import DecodedVideos
+from cacl.data.clips.sampling import evaluation_clips
+from cacl.data.media.encode import write_video
+from cacl.data.videos.dataset import open_dataset
+from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
 from cacl.experiments.evaluate import evaluation_folder
-from cacl.runs import RunFolder
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain
-from cacl.training.run import Run
 
 ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "cacl"]
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from cacl.data.catalog import scan
-from cacl.data.store import build_store
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.experiments.info import info, text
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.export import export_encoder
 from cacl.models.frame_encoder import build_frame_encoder
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 
 
 def told(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.data.catalog import MISSING, Catalog, Skipped, Video
+from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video
 from cacl.errors import UserError
 from cacl.experiments.labelled import (
     check_label_counts,

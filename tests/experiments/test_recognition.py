@@ -13,9 +13,9 @@ import pytest
 from experiments.tables import results_of, rows_of
 from tiny import FINETUNING
 
-from cacl.data.catalog import scan
-from cacl.data.encode import write_video
-from cacl.data.store import build_store
+from cacl.data.media.encode import write_video
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.experiments import recognition
 from cacl.experiments.classify import classify
@@ -169,7 +169,7 @@ def test_whether_frames_are_kept_is_decided_once(before, squares, finished, tmp_
 
     def room(there):
         usage = SimpleNamespace(total=2**40, used=0, free=2**40 if there else 0)
-        monkeypatch.setattr("cacl.data.dataset.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
+        monkeypatch.setattr("cacl.data.videos.dataset.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
 
     settings, results = {**FINETUNING, "data.store": "auto", "optim.epochs": 1}, []
     room(before)

@@ -9,7 +9,7 @@ import pytest
 from experiments.tables import rows_of
 from tiny import FINETUNING
 
-from cacl.data.store import DecodedVideos
+from cacl.data.videos.store import DecodedVideos
 from cacl.errors import UserError, VideoError
 from cacl.experiments import recognition
 from cacl.experiments.recognition import finetune

@@ -14,12 +14,12 @@ from tiny import FINETUNING
 
 from cacl.config import differences
 from cacl.errors import UserError
-from cacl.evaluation.report import RunPage
 from cacl.experiments import report as module
 from cacl.experiments.evaluate import evaluate
 from cacl.experiments.report import report
+from cacl.report.write import RunPage
+from cacl.run import Run
 from cacl.training.pretrain import resolve_settings
-from cacl.training.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from cacl.experiments.paper_tables import Pretraining
 from cacl.experiments.reproduce import reproduce
 from cacl.experiments.reproduce_parts import Study, measured
 from cacl.experiments.reproduce_scale import Scale, paper_places
-from cacl.runs import RunFolder
-from cacl.training.run import Run
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.stop import Stopped
 
 RUNS = {

@@ -13,7 +13,7 @@ from cacl.experiments.paper_tables import paper_table
 from cacl.experiments.reproduce_cost import Cost, Item, count_videos, estimate
 from cacl.experiments.reproduce_parts import Study
 from cacl.experiments.reproduce_scale import Place, scale_of
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training.measured_step import StepTime
 
 TRAIN, TEST = 9537, 3783  # UCF101's first split

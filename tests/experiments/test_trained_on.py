@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cacl.data.catalog import Catalog, Video
+from cacl.data.videos.catalog import Catalog, Video
 from cacl.experiments.trained_on import trained_on_notes
 
 

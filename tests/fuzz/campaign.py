@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from children import resident_mib
 from fuzz.mutate import make_seeds, mutated
 
-from cacl.data import isolated
-from cacl.data.catalog import Catalog, scan
-from cacl.data.sources import DecodedVideos, FrameStore
-from cacl.data.store import build_store
+from cacl.data.media import isolated
+from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.sources import DecodedVideos, FrameStore
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
 
 BATCH = 60  # files looked at as one folder

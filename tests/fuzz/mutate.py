@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cacl.data.encode import write_video
+from cacl.data.media.encode import write_video
 
 HEIGHT, WIDTH = 48, 64
 # name: codec, frames, pixel format, options

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fuzz import campaign, mutate
 
-from cacl.data import catalog
-from cacl.data.decode import VideoDecoder
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.videos import catalog
 
 
 def test_sixty_damaged_files_are_used_or_reported(tmp_path: Path) -> None:

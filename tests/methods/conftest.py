@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.shuffle import degree_class, shuffle_degree, uniform_permutation
+from cacl.data.clips.shuffle import degree_class, shuffle_degree, uniform_permutation
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.cnn3d import build_cnn3d

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cacl.data.clips.shuffle import degree_class, shuffle_degree
 from cacl.data.randomness import generator
-from cacl.data.shuffle import degree_class, shuffle_degree
 
 
 @pytest.mark.parametrize(("sampling", "degrees"), [("uniform", 16), ("permutation", 4), ("subset", 8)])

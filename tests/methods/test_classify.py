@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.augment import centre_crop
+from cacl.data.clips.augment import centre_crop
 from cacl.methods.batch import ViewBatch
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier

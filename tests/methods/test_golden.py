@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from cacl.config import Settings, resolve
-from cacl.data.loader import ClipBatch
+from cacl.data.clips.loader import ClipBatch
 from cacl.data.randomness import generator
+from cacl.machine.auto import channels_last
 from cacl.models.cnn3d import channels_last_
 from cacl.presets import PRESETS
-from cacl.training.auto import channels_last
 from cacl.training.optim import build_optimizer, learning_rate
 from cacl.training.wiring import (
     build_frame_moco,

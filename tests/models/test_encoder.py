@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.data.decode import VideoDecoder
-from cacl.data.encode import write_video
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.encode import write_video
 from cacl.errors import UserError, VideoError
 from cacl.models import encoder_folder
 from cacl.models.cnn3d import build_cnn3d

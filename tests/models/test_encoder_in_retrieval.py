@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.catalog import Video
+from cacl.data.videos.catalog import Video
 from cacl.evaluation.embed import video_features
 from cacl.models.encoder import ClipSpec, Encoder
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cacl.data.catalog import scan
-from cacl.data.decode import VideoDecoder
-from cacl.data.layouts import label_order, read_lists
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.layouts import label_order, read_lists
 from cacl.errors import VideoError
 
 pytestmark = pytest.mark.real

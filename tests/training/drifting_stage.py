@@ -14,13 +14,13 @@ from torch import Tensor
 from training.rows import timeless
 
 from cacl.config import Settings, resolve
-from cacl.data.loader import ClipBatch, ClipLoader
+from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.distributed.batchnorm import global_batchnorm_
+from cacl.distributed.processes import rank, world
 from cacl.errors import VideoError
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
-from cacl.models.batchnorm import global_batchnorm_
-from cacl.models.processes import rank, world
 from cacl.presets import PRESETS
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import Stage

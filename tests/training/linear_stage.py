@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips import ClipPlan
-from cacl.data.loader import ClipBatch, ClipLoader
+from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.sampling import ClipPlan
 from cacl.errors import VideoError
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.training.loop import Stage

@@ -10,7 +10,7 @@ import pytest
 
 from cacl.errors import UserError
 from cacl.models.weights import save_frame_weights
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training import pretrain as module
 from cacl.training.pretrain import pretrain, resolve_settings, resume
 from cacl.training.wiring import build_frames_network

@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 
 from cacl import analyse, classify, evaluate, finetune, load, pretrain, resume
-from cacl.data.augment import AUGMENT_DRAWS, augment, draw_augmentation
-from cacl.models import processes
+from cacl.data.clips.augment import AUGMENT_DRAWS, augment, draw_augmentation
+from cacl.distributed import processes
+from cacl.finetune_settings import resolve_finetune
+from cacl.machine.auto import set_deterministic
 from cacl.models.export import export_encoder
 from cacl.presets import ABLATIONS
 from cacl.training import measured_step
-from cacl.training.auto import set_deterministic
-from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.pretrain import resolve_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -97,7 +97,9 @@ def test_the_pretended_gpu_allows_what_a_gpu_allows(gpu: PretendedGpu) -> None:
 
 
 @pytest.mark.usefixtures("gpu", "one_step")
-@pytest.mark.parametrize("place", ["cacl.data.augment", "cacl.data.colour", "cacl.data.loader", "cacl.training.wiring"])
+@pytest.mark.parametrize(
+    "place", ["cacl.data.clips.augment", "cacl.data.clips.colour", "cacl.data.clips.loader", "cacl.training.wiring"]
+)
 def test_one_tensor_left_on_the_cpu_is_found(place: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**tiny, "augment.blur_p": 1.0, "model.degree_dropout": 0.5}
     step(settings)

@@ -13,8 +13,8 @@ from training.drifting_stage import OTHERWISE, build, double_everywhere, setting
 from training.rows import rows
 
 from cacl.config import Settings
+from cacl.distributed.processes import rank, world
 from cacl.methods.cacl import CACL
-from cacl.models.processes import rank, world
 from cacl.training.loop import train
 from cacl.training.stop import StopRequest
 

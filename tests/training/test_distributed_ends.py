@@ -15,11 +15,12 @@ from torch import nn
 from training.drifting_stage import compare, settings_of, stage, state
 from training.rows import rows, timeless
 
+from cacl.distributed import agree as distributed
+from cacl.distributed.processes import LostProcess, rank, world
 from cacl.errors import UserError
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
-from cacl.models.processes import LostProcess, rank, world
-from cacl.training import distributed, loop
+from cacl.training import loop
 from cacl.training.loop import Stage, train
 from cacl.training.stop import Stopped, StopRequest
 

@@ -23,12 +23,12 @@ from training.drifting_stage import (
 )
 from training.rows import rows
 
-from cacl.data.catalog import Catalog, Video
-from cacl.data.dataset import Dataset
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.dataset import Dataset
+from cacl.distributed.processes import world
+from cacl.finetune_settings import resolve_finetune
 from cacl.models.encoder import ClipSpec, Encoder
-from cacl.models.processes import world
 from cacl.training.finetune import Part, train_classifier
-from cacl.training.finetune_settings import resolve_finetune
 from cacl.training.loop import train
 from cacl.training.stop import StopRequest
 

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from cacl.config import Settings, resolve
+from cacl.machine import hardware as machine
+from cacl.machine.convolutions import Finding
+from cacl.machine.hardware import check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.presets import PRESETS
-from cacl.training import doctor, machine
-from cacl.training.convolutions import Finding
+from cacl.training import doctor
 from cacl.training.doctor import check_codecs, check_decoding, check_known_defects, check_networks, check_versions
-from cacl.training.machine import check_devices, check_disk, check_limits, check_memory, check_shared_memory
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -73,7 +74,7 @@ def test_decoding_is_tried_and_compared(monkeypatch: pytest.MonkeyPatch) -> None
         check = check_decoding()
         assert check.status == "wrong"
         assert "frames differ from what was written" in check.found
-    monkeypatch.setattr("cacl.data.media.MAX_PIXELS", 5)  # this process's: the decode processes have their own
+    monkeypatch.setattr("cacl.data.media.stream.MAX_PIXELS", 5)  # this process's: the decode processes have their own
     assert check_decoding().status == "ok"
 
 
@@ -156,7 +157,7 @@ def test_the_command_ends_with_0_or_1(
 ) -> None:
     monkeypatch.setattr(machine, "_TEST_BYTES", 2**20)
     monkeypatch.setattr(
-        "cacl.training.asked.resolve_settings", lambda **_: __import__("types").SimpleNamespace(settings=settings)
+        "cacl.training.resolve.resolve_settings", lambda **_: __import__("types").SimpleNamespace(settings=settings)
     )
     ended = cacl("doctor", "--json")
     content = json.loads(ended.out)

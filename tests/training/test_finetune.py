@@ -13,10 +13,11 @@ from training.rows import rows, timeless
 from training.stops import StopAfter
 
 from cacl.config import load_resolved_as
-from cacl.data.catalog import Catalog, Video
-from cacl.data.dataset import Dataset
-from cacl.data.loader import ClipLoader
+from cacl.data.clips.loader import ClipLoader
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
+from cacl.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
 from cacl.methods.classify import Classify
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder
@@ -27,7 +28,6 @@ from cacl.training.finetune import (
     finetune_stage,
     train_classifier,
 )
-from cacl.training.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
 from cacl.training.loop import train
 from cacl.training.stop import Stopped, StopRequest
 

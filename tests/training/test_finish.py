@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.dataset import Dataset
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
 from cacl.models.encoder import Encoder
-from cacl.runs import RunFolder
+from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training import finish as module
 from cacl.training.finish import _pixels, _thinned, degree_test, finish
 from cacl.training.pretrain import resolve_settings
-from cacl.training.run import Run
 from cacl.training.stages import video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers

@@ -9,7 +9,7 @@ import torch
 from training.linear_stage import BATCH, EPOCHS, VIDEOS, Linear, Noise, plan, rate, stage, views
 from training.rows import rows
 
-from cacl.data.loader import ClipLoader
+from cacl.data.clips.loader import ClipLoader
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import train
 from cacl.training.stop import StopRequest

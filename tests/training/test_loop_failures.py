@@ -13,7 +13,7 @@ from training.linear_stage import BATCH, VIDEOS, Linear, stage
 from training.rows import rows, timeless
 from training.stops import StopAfter
 
-from cacl.data.loader import Failure
+from cacl.data.clips.loader import Failure
 from cacl.errors import UserError
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import train

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.encode import write_video
-from cacl.data.store import DecodedVideos
+from cacl.data.media.encode import write_video
+from cacl.data.videos.store import DecodedVideos
 from cacl.errors import UserError, VideoError
 from cacl.methods.batch import StepOutput
 from cacl.methods.cacl import CACL
 from cacl.presets import ABLATIONS
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training import pretrain as module
 from cacl.training.pretrain import pretrain, resolve_settings
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cacl.data.dataset import open_dataset
+from cacl.data.videos.dataset import open_dataset
 from cacl.errors import UserError
+from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.finish import degree_test
 from cacl.training.rebuild import trained_method
-from cacl.training.run import Run
 
 
 def test_every_weight_is_that_of_the_checkpoint(finished: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cacl.data.catalog import scan
-from cacl.data.loader import ClipBatch, ClipLoader
-from cacl.data.store import build_store
+from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.store import build_store
 from cacl.errors import UserError
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain, resume
 
 pytestmark = pytest.mark.usefixtures("quick_end")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cacl.data.catalog import scan
-from cacl.data.store import DecodedVideos, FrameStore, build_store
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
-from cacl.runs import RunFolder
+from cacl.run_folder import RunFolder
 from cacl.training.pretrain import resolve_settings
 from cacl.training.videos import open_run_data, training_numbers
 

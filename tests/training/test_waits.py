@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cacl.config import resolve
-from cacl.data.loader import ClipLoader
+from cacl.data.clips.loader import ClipLoader
 from cacl.presets import PRESETS
 from cacl.training import loop
 from cacl.training.loop import Stage, train

@@ -1,0 +1,297 @@
+"""Batches of clips, each a function of (seed, epoch, step) alone, read ahead by threads.
+
+Neither the number of workers nor that of processes changes a sample: the order of an epoch, what is read of a video,
+and what takes the place of a video that fails are drawn from counters. Threads are enough, because decoding releases
+Python's lock; they need no pickling and share one memory.
+
+Shapes: B clips of a batch, N moments, T frames, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cacl.data.clips.sampling import ClipPlan
+from cacl.data.clips.upload import sent
+from cacl.data.randomness import generator
+from cacl.data.videos.sources import FrameSource
+from cacl.errors import UserError, VideoError
+
+_MOST_FAILURES = 100  # so many failures for one sample mean that the disk is gone, not that some videos are bad
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """Clips as they were read, before augmentation.
+
+    Attributes:
+        frames: uint8 ``[B, N, T, H, W, 3]``.
+        targets: of the plans, int64 ``[B, …]`` each.
+        video: int64 ``[B]``, which video each sample was read from.
+        sample: int64 ``[B]`` on the CPU, the sample's index in the epoch: the counter for what is drawn for it.
+        epoch: from 0.
+    """
+
+    frames: Tensor
+    targets: dict[str, Tensor]
+    video: Tensor
+    sample: Tensor
+    epoch: int
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 6 or self.frames.shape[-1] != 3 or self.frames.dtype != torch.uint8:
+            raise ValueError(
+                f"frames must be uint8 [B, N, T, H, W, 3], found {self.frames.dtype} {list(self.frames.shape)}"
+            )
+        for name, value in {"video": self.video, "sample": self.sample, **self.targets}.items():
+            if value.dtype != torch.int64 or value.ndim < 1 or len(value) != len(self):
+                raise ValueError(f"{name} must be int64 [{len(self)}, …], found {value.dtype} {list(value.shape)}")
+        if self.video.ndim != 1 or self.sample.ndim != 1:
+            raise ValueError(f"video and sample must be [B], found {self.video.ndim} and {self.sample.ndim} dimensions")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in self.targets.items())
+        return f"ClipBatch(epoch {self.epoch}, frames {list(self.frames.shape)} uint8, targets: {shapes or 'none'})"
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The batch on another device; a GPU is not waited for where ``frames`` are pinned. ``sample`` stays here."""
+        device = torch.device(device)
+        targets = {name: sent(value, device) for name, value in self.targets.items()}
+        frames = self.frames.to(device, non_blocking=True)
+        return ClipBatch(frames, targets, sent(self.video, device), self.sample, self.epoch)
+
+    def parts(self, count: int) -> list[ClipBatch]:
+        """The batch cut into ``count`` equal parts, its rows in order. Raises ValueError where that cannot be."""
+        if len(self) % count:
+            raise ValueError(f"{len(self)} clips cannot be cut into {count} equal parts")
+        size = len(self) // count
+        return [self._rows(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def _rows(self, rows: slice) -> ClipBatch:
+        targets = {name: value[rows] for name, value in self.targets.items()}
+        return ClipBatch(self.frames[rows], targets, self.video[rows], self.sample[rows], self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A video that failed while training: found in ``epoch``, not opened again from the next epoch on."""
+
+    video: int
+    epoch: int
+    reason: str
+
+
+class ClipLoader:
+    """Epochs of batches over a list of videos.
+
+    An epoch has ``samples_per_video`` passes, each a fresh permutation of all videos; sample ``pass * V + video`` is
+    planned by ``plan(frames, generator(seed, "clip", epoch, sample))``. Where a video fails, its sample keeps its index
+    and is read from the next of a permutation of the videos that depends on (seed, epoch, sample) alone. From the next
+    epoch on the failed video is not opened and its samples go to their replacements at once, so that the number of
+    steps and all other samples stay as they were.
+
+    Attributes:
+        failures: what failed in the batches handed out so far, each video once. To make a resumed run or another
+            process leave out the same videos, save it or gather it at the end of an epoch, and pass it as ``failures``
+            or to ``leave_out``.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        frames_per_video: Sequence[int],
+        plan: Callable[[int, np.random.Generator], ClipPlan],
+        *,
+        seed: int,
+        batch_size: int,
+        workers: int = 0,
+        batches_ahead: int = 2,
+        drop_last: bool = True,
+        samples_per_video: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        pin_memory: bool = False,
+        failures: Sequence[Failure] = (),
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            source: where frames come from; ``video`` 0 … V-1 is a place in ``frames_per_video``.
+            frames_per_video: usable frames of each video, V of them.
+            plan: which frames and which targets, from the number of frames of a video and a generator; pure, and of
+                the same shape for every video.
+            seed: of the run.
+            batch_size: clips of the global batch, over all processes; a multiple of ``world``.
+            workers: threads that read; 0 reads when the batch is asked for.
+            batches_ahead: batches being read while one is used, with ``workers`` above 0. Each holds
+                ``batch_size / world`` clips of ``N·T·H·W·3`` bytes.
+            drop_last: leave out the last, smaller batch of an epoch.
+            samples_per_video: samples of each video an epoch.
+            rank: of this process, which gets rows ``rank·b … (rank+1)·b`` of the global batch, b = batch_size / world.
+            world: number of processes.
+            pin_memory: read into page-locked memory, for faster copies to a GPU.
+            failures: found before this run was resumed.
+            on_failure: told of each failure when its batch is handed out.
+
+        Raises:
+            UserError: the videos do not fill one batch.
+            ValueError: a number is out of range.
+        """
+        if batch_size < 1 or workers < 0 or batches_ahead < 1 or samples_per_video < 1 or not 0 <= rank < world:
+            raise ValueError(
+                f"found {batch_size=}, {workers=}, {batches_ahead=}, {samples_per_video=}, {rank=}, {world=}: "
+                "wanted 1 or more (workers: 0 or more) and rank below world"
+            )
+        if batch_size % world:
+            raise ValueError(f"batch_size={batch_size} is not a multiple of the {world} processes")
+        if not frames_per_video:
+            raise UserError("there is no video to read: the list of videos is empty")
+        self.source, self.plan, self.seed = source, plan, seed
+        self.frames_per_video = [int(n) for n in frames_per_video]
+        self.batch_size, self.drop_last, self.samples_per_video = batch_size, drop_last, samples_per_video
+        self.workers, self.batches_ahead, self.pin_memory = workers, batches_ahead, pin_memory
+        self.rank, self.world, self.on_failure = rank, world, on_failure
+        self.failures: list[Failure] = []
+        self.leave_out(failures)
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"{self.samples_per_epoch} samples an epoch do not fill one batch of {batch_size}: "
+                "lower batch_size or raise samples_per_video"
+            )
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of all passes, before the last batch is dropped."""
+        return len(self.frames_per_video) * self.samples_per_video
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch."""
+        full, rest = divmod(self.samples_per_epoch, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def leave_out(self, failures: Sequence[Failure]) -> None:
+        """Add failures found elsewhere; a video that is known keeps its earliest epoch."""
+        merged = {failure.video: failure for failure in self.failures}
+        for failure in failures:
+            if failure.video not in merged or failure.epoch < merged[failure.video].epoch:
+                merged[failure.video] = failure
+        self.failures = sorted(merged.values(), key=lambda failure: (failure.epoch, failure.video))
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The samples of an epoch in the order they are used: int64 ``[samples_per_epoch]``."""
+        rng, videos = generator(self.seed, "order", epoch), len(self.frames_per_video)
+        return np.concatenate([n * videos + rng.permutation(videos) for n in range(self.samples_per_video)])
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ClipBatch]:
+        """The batches of an epoch, from ``start_step`` on.
+
+        Raises:
+            UserError: for one sample, a hundred videos in a row (or all of them) could not be read.
+        """
+        order, absent = self.order(epoch), frozenset(f.video for f in self.failures if f.epoch < epoch)
+        shape = self.plan(self.frames_per_video[0], generator(self.seed, "shape")).frames.shape
+        pool = ThreadPoolExecutor(self.workers, "cacl-read") if self.workers else None
+        pending: deque[_Pending] = deque()
+        try:
+            for step in range(start_step, self.steps_per_epoch):
+                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+                samples = np.array_split(batch, self.world)[self.rank]
+                pending.append(self._begin(epoch, samples, shape, absent, pool))
+                if pool is None or len(pending) > self.batches_ahead:
+                    yield self._finish(pending.popleft())
+            while pending:
+                yield self._finish(pending.popleft())
+        finally:
+            if pool:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(
+        self,
+        epoch: int,
+        samples: NDArray[np.int64],
+        shape: tuple[int, ...],
+        absent: frozenset[int],
+        pool: ThreadPoolExecutor | None,
+    ) -> _Pending:
+        """Start reading a batch, each sample into its own row, or put off reading until it is asked for."""
+        size = (len(samples), *shape, self.source.height, self.source.width, 3)
+        frames = torch.empty(size, dtype=torch.uint8, pin_memory=self.pin_memory)
+        rows = zip(samples.tolist(), frames.numpy(), strict=True)
+        reads = [partial(self._read, epoch, sample, absent, row) for sample, row in rows]
+        results = [pool.submit(read).result for read in reads] if pool else reads
+        return _Pending(epoch, samples, frames, results)
+
+    def _read(self, epoch: int, sample: int, absent: frozenset[int], row: NDArray[np.uint8]) -> _Read:
+        """Read one sample into its row of the batch, from the first of its videos that can be read."""
+        failures: list[Failure] = []
+        for video in self._candidates(epoch, sample):
+            if video in absent or any(failure.video == video for failure in failures):
+                continue
+            plan = self.plan(self.frames_per_video[video], generator(self.seed, "clip", epoch, sample))
+            try:
+                row[:] = self.source.read(video, plan.frames.reshape(-1)).reshape(row.shape)
+            except VideoError as error:
+                failures.append(Failure(video, epoch, error.reason))
+                if len(failures) == _MOST_FAILURES:
+                    break
+            else:
+                return _Read(video, plan.targets, failures)
+        last = f", the last one because: {failures[-1].reason}" if failures else ""
+        raise UserError(
+            f"{len(failures) or len(absent)} videos in a row could not be read{last}; "
+            "check that the videos are still there and whole"
+        )
+
+    def _candidates(self, epoch: int, sample: int) -> Iterator[int]:
+        """The sample's own video, then its replacements."""
+        yield sample % len(self.frames_per_video)
+        yield from generator(self.seed, "replacement", epoch, sample).permutation(len(self.frames_per_video)).tolist()
+
+    def _finish(self, pending: _Pending) -> ClipBatch:
+        """Wait for a batch, and take note of what failed in it, in the order of its samples."""
+        reads = [result() for result in pending.results]
+        known = {failure.video for failure in self.failures}
+        for failure in (failure for read in reads for failure in read.failures):
+            if failure.video not in known:
+                known.add(failure.video)
+                self.leave_out([failure])
+                if self.on_failure:
+                    self.on_failure(failure)
+        targets = {
+            name: torch.from_numpy(np.stack([read.targets[name] for read in reads])) for name in reads[0].targets
+        }
+        video = torch.tensor([read.video for read in reads])
+        return ClipBatch(pending.frames, targets, video, torch.from_numpy(pending.samples.copy()), pending.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What came of reading one sample."""
+
+    video: int
+    targets: dict[str, NDArray[np.int64]]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A batch that is being read."""
+
+    epoch: int
+    samples: NDArray[np.int64]
+    frames: Tensor
+    results: Sequence[Callable[[], _Read]]

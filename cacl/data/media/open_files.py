@@ -1,0 +1,95 @@
+"""How a decode process reads frames: from files that it keeps open, with what it learnt of them.
+
+One call at a time in each process (``isolated.py``). A file that was changed since is opened anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.timeline import Timeline
+from cacl.errors import VideoError
+
+Stamp = tuple[int, int, int]  # changes when the file does
+
+_OPEN_FILES = 16
+_KEPT_TIMELINES = 4096  # some kilobytes each
+_open: OrderedDict[str, tuple[Stamp, VideoDecoder]] = OrderedDict()
+_timelines: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()
+
+
+def read_frames(
+    path: str,
+    indices_T: NDArray[np.int64],
+    *,
+    height: int,
+    width: int,
+    at_least: int,
+    known: tuple[Stamp, Timeline] | None,
+) -> tuple[NDArray[np.uint8], tuple[Stamp, Timeline] | None]:
+    """Frames of a file, uint8 RGB ``[T, height, width, 3]``, and its timeline when decoding was needed to learn it.
+
+    Args:
+        path: the file.
+        indices_T: frame numbers from 0.
+        height: pixels.
+        width: pixels.
+        at_least: frames that the file must have.
+        known: what an earlier call gave for this file.
+
+    Raises:
+        VideoError: it cannot be decoded, or has fewer frames than it must.
+    """
+    stamp = stamp_of(path)
+    before = _timelines.get(path) or known
+    timeline = before[1] if before is not None and before[0] == stamp else None
+    held = _open.pop(path, None)
+    if held is not None and held[0] != stamp:
+        held[1].close()
+        held = None
+    decoder = VideoDecoder(path, timeline=timeline) if held is None else held[1]
+    _keep(path, stamp, decoder)
+    if at_least > decoder.frames:
+        raise VideoError(path, f"has {decoder.frames} frames, {at_least} when it was looked at first")
+    frames = decoder.read(indices_T, height=height, width=width)
+    learnt = timeline is None and held is None and not decoder.timeline.from_packets
+    return frames, (stamp, decoder.timeline) if learnt else None
+
+
+def frame_times(path: str) -> tuple[int, float, NDArray[np.int64] | None]:
+    """Of a file: how many frames, mean frames a second (0: unknown), and their timestamps (``None``: evenly spaced).
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    held = _open.get(path)
+    if held is not None and held[0] == stamp_of(path):
+        decoder = held[1]
+    else:
+        decoder = VideoDecoder(path)
+        decoder.close()
+    return decoder.frames, decoder.info.fps, decoder.timeline.times
+
+
+def stamp_of(path: str) -> Stamp:
+    """Which file this is and in which state. Raises VideoError where it is gone."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise VideoError(path, f"cannot be opened as a video ({(error.strerror or str(error)).lower()})") from None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _keep(path: str, stamp: Stamp, decoder: VideoDecoder) -> None:
+    _open[path] = stamp, decoder
+    if len(_open) > _OPEN_FILES:
+        _open.popitem(last=False)[1][1].close()
+    _timelines[path] = stamp, decoder.timeline
+    _timelines.move_to_end(path)
+    if len(_timelines) > _KEPT_TIMELINES:
+        _timelines.popitem(last=False)

@@ -1,0 +1,128 @@
+"""A media file opened at its best video stream, or one clear reason why not.
+
+Everything that can be wrong before the first frame is caught here: no video at all, a still image, a cover picture, a
+codec without a decoder, a header with an insane size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from cacl.data.media.timeline import PacketFacts, in_order
+from cacl.errors import UserError, VideoError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+MAX_SIDE = 16_384  # pixels; a header that says more is damaged, or means harm
+MAX_PIXELS = 64_000_000
+_DOUBTFUL = 12  # packets; made-up timestamps of frames that change places show within these
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+_STILL = frozenset({"image2", "ico", "fits"})
+
+
+def open_media(path: str) -> tuple[InputContainer, VideoStream]:
+    """Open a file and choose the video stream that FFmpeg calls best; nothing is decoded yet, threads are off.
+
+    Raises:
+        VideoError: the file cannot be read, or holds no video that can be decoded.
+        UserError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise UserError(
+            f"{path}: no video can be decoded here, PyAV cannot be imported ({error}); install it (pip install av), "
+            "or take a store that cacl prepare made elsewhere."
+        ) from error
+    try:
+        # An absolute path, lest a name such as "a:b.mp4" be read as a protocol; files alone, lest a playlist fetch
+        # something from the network; "replace", because titles in old files are in any encoding. Opening decodes a
+        # little already: the frames' size is limited before.
+        options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+        container = av.open(os.path.abspath(path), options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
+    try:
+        return container, _best_stream(path, container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def first_frames(
+    path: str, container: InputContainer, stream: VideoStream
+) -> tuple[VideoFrame, list[int | None], list[PacketFacts]]:
+    """The first frame that comes out, timestamps of the first few, facts of all packets.
+
+    Only where the decoder expects frames to change places, but the packets' timestamps do not, are several decoded.
+
+    Raises:
+        VideoError: no frame comes out.
+    """
+    import av
+
+    first: VideoFrame | None = None
+    shown: list[int | None] = []
+    facts: list[PacketFacts] = []
+    decoding = True
+    problem = "no frame can be decoded"
+    try:
+        for packet in packets_of(container, stream):
+            if packet.size:
+                facts.append(PacketFacts.of(packet))
+            if decoding:
+                for frame in stream.decode(packet):
+                    first = first or frame
+                    shown.append(frame.pts)
+                doubtful = len(facts) < _DOUBTFUL and bool(stream.codec_context.has_b_frames) and in_order(facts)
+                decoding = first is None or doubtful
+    except (av.FFmpegError, OSError, ValueError) as error:
+        problem = f"no frame can be decoded ({words(error)})"
+    if first is None:
+        raise VideoError(path, problem)
+    return first, shown, facts
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Packets of a stream from where the container stands, and an empty one at the end.
+
+    PyAV raises IndexError behind that one when other streams came up on the way.
+    """
+    with suppress(IndexError):
+        yield from container.demux(stream)
+
+
+def words(error: Exception) -> str:
+    """What went wrong in FFmpeg's own words, without numbers and function names."""
+    return str(getattr(error, "strerror", None) or error).strip().rstrip(".").lower() or type(error).__name__
+
+
+def _best_stream(path: str, container: InputContainer) -> VideoStream:
+    name = container.format.name
+    if name == "tty":
+        raise VideoError(path, "not a video (text file)")
+    if name.endswith("_pipe") or name in _STILL:
+        raise VideoError(path, "a still image, not a video")
+    stream = cast("VideoStream | None", container.streams.best("video"))
+    if stream is None:
+        audio = any(s.type == "audio" for s in container.streams)
+        raise VideoError(path, f"no video stream found{' (audio only)' if audio else ''}")
+    if int(stream.disposition) & _ATTACHED_PICTURE:
+        raise VideoError(path, "no video stream found (audio with a cover picture)")
+    context = cast("VideoCodecContext | None", stream.codec_context)
+    if context is None:
+        raise VideoError(path, "the video's codec is unknown here")
+    if context.width > MAX_SIDE or context.height > MAX_SIDE or context.width * context.height > MAX_PIXELS:
+        raise VideoError(path, f"the header states frames of {context.width}×{context.height} pixels")
+    context.thread_type = "NONE"  # threads cost more than they bring on small video, and workers fill the cores
+    context.thread_count = 1
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
+    return stream

@@ -1,0 +1,1 @@
+"""The demo's own videos: generated, then encoded as real files."""

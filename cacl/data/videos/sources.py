@@ -1,0 +1,212 @@
+"""Where frames come from: the video files themselves, or a store in which they lie ready.
+
+Both say the same: ``read(video, indices)`` gives frames of one size, to several threads at once. Both can be pickled
+and forked: files are opened in the process that reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cacl.data.media.isolated import LostVideo, isolated, time_limit
+from cacl.data.media.open_files import Stamp, read_frames
+from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
+from cacl.data.media.timeline import Timeline
+from cacl.data.videos.catalog import Catalog
+from cacl.errors import UserError, VideoError
+
+FORMAT = 1
+_KEPT_TIMELINES = 4096  # some kilobytes each
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Frames of many videos, all of one size."""
+
+    @property
+    def height(self) -> int:
+        """Of every frame, pixels."""
+
+    @property
+    def width(self) -> int:
+        """Of every frame, pixels."""
+
+    def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Frames of one video, uint8 RGB ``[T, H, W, 3]``.
+
+        Args:
+            video: its number in the catalog.
+            indices: frame numbers from 0, int64 ``[T]``, any order, repeats allowed.
+
+        Raises:
+            VideoError: this video cannot be decoded.
+        """
+
+
+class DecodedVideos:
+    """Frames decoded from the video files each time. Good for small and short videos; a store is faster.
+
+    Decoding is done in processes of its own, one for each thread that reads: a file that crashes the decoder, hangs or
+    eats memory is a ``VideoError`` like any other.
+
+    Args:
+        catalog: the videos; number i is ``catalog.videos[i]``.
+        height: of the frames given out, pixels.
+        width: pixels.
+    """
+
+    def __init__(self, catalog: Catalog, *, height: int, width: int) -> None:
+        self.catalog = catalog
+        self.height = height
+        self.width = width
+        self._learnt: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()  # what took a whole decode to learn
+        self._lost: dict[str, str] = {}  # files that a process was lost over: once is enough
+
+    def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Frames of one video, uint8 RGB ``[T, height, width, 3]``; a VideoError where they cannot be decoded."""
+        entry = self.catalog.videos[video]
+        if len(indices) and not (indices.min() >= 0 and indices.max() < entry.frames):
+            raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
+        if entry.path in self._lost:
+            raise VideoError(entry.path, self._lost[entry.path])
+        file = str(self.catalog.root / entry.path)
+        try:
+            frames, learnt = isolated(
+                file,
+                time_limit(file),
+                read_frames,
+                file,
+                indices + entry.first_frame,
+                height=self.height,
+                width=self.width,
+                at_least=entry.first_frame + entry.frames,
+                known=self._learnt.get(entry.path),
+            )
+        except VideoError as error:
+            if isinstance(error, LostVideo):
+                self._lost[entry.path] = error.reason
+            raise VideoError(entry.path, error.reason) from None
+        if learnt is not None:
+            self._learnt[entry.path] = learnt
+            if len(self._learnt) > _KEPT_TIMELINES:
+                with suppress(KeyError):  # another thread was faster
+                    self._learnt.popitem(last=False)
+        return frames
+
+    def __deepcopy__(self, memo: object) -> DecodedVideos:
+        return self  # for several threads at once; a catalog of a million videos would take ten seconds to copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"catalog": self.catalog, "height": self.height, "width": self.width}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["catalog"], height=state["height"], width=state["width"])  # type: ignore[misc]
+
+
+class FrameStore:
+    """Frames that ``build_store`` made, read from one memory-mapped file; no video decoder is needed.
+
+    Args:
+        path: the store's folder.
+
+    Attributes:
+        catalog: the videos it holds, and every file that is not in it with the reason.
+        height: of every frame, pixels.
+        width: pixels.
+        kind: ``"jpeg"`` or ``"raw"``.
+
+    Raises:
+        UserError: the folder is no complete store.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        manifest = self._manifest()
+        self.height: int = manifest["height"]
+        self.width: int = manifest["width"]
+        self.kind: Literal["jpeg", "raw"] = manifest["kind"]
+        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"])
+        try:
+            self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.path}/offsets.npy is damaged ({error}). Make the store again.") from error
+        counts = np.array([v.frames for v in self.catalog.videos], np.int64)
+        self._first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        size = (self.path / "frames.bin").stat().st_size if (self.path / "frames.bin").exists() else 0
+        array = isinstance(self._offsets, np.ndarray)  # and no archive of arrays
+        if not array or self._offsets.dtype != np.int64 or self._offsets.shape != (self._first[-1] + 1,):
+            raise UserError(f"{self.path}/offsets.npy does not fit its videos.csv. Make the store again.")
+        if self._offsets[-1] != size:
+            due = int(self._offsets[-1])
+            raise UserError(f"{self.path}/frames.bin is damaged: {size} bytes, {due} expected. Make it again.")
+        self._bytes: NDArray[np.uint8] | None = None
+
+    def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Frames of one video, uint8 RGB ``[T, height, width, 3]``; numbers as in ``FrameSource.read``."""
+        count = self.catalog.videos[video].frames
+        if len(indices) and not (indices.min() >= 0 and indices.max() < count):
+            raise IndexError(f"frames {indices.min()} to {indices.max()} of video {video} asked for, of {count}")
+        if self._bytes is None:
+            self._bytes = np.memmap(self.path / "frames.bin", np.uint8, mode="r")
+        out = np.empty((len(indices), self.height, self.width, 3), np.uint8)
+        done: dict[int, int] = {}
+        for place, index in enumerate(indices.tolist()):
+            if index in done:
+                out[place] = out[done[index]]
+                continue
+            frame = int(self._first[video]) + index
+            try:
+                self._unpack(self._bytes[self._offsets[frame] : self._offsets[frame + 1]], out[place])
+            except ValueError as error:
+                path = self.catalog.videos[video].path
+                raise VideoError(path, f"frame {index} is damaged in {self.path} ({error})") from None
+            done[index] = place
+        return out
+
+    def _manifest(self) -> dict[str, Any]:
+        """What the store says of itself, every value of the right type and range."""
+        try:
+            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            version = manifest["format"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise UserError(f"{self.path} is not a complete frame store. Make it with cacl prepare.") from None
+        if version != FORMAT:
+            raise UserError(f"{self.path} is a frame store of format {version}, this is for {FORMAT}. Make it again.")
+        sizes = [manifest.get("height"), manifest.get("width")]
+        good = all(type(size) is int and 1 <= size <= MAX_SIDE for size in sizes) and sizes[0] * sizes[1] <= MAX_PIXELS
+        if not good or manifest.get("kind") not in ("jpeg", "raw") or not isinstance(manifest.get("root"), str):
+            raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
+        return dict(manifest)
+
+    def _unpack(self, packed: NDArray[np.uint8], out_HWC: NDArray[np.uint8]) -> None:
+        if self.kind == "raw":
+            out_HWC[:] = packed.reshape(out_HWC.shape)
+            return
+        import simplejpeg
+
+        height, width, _, _ = simplejpeg.decode_jpeg_header(packed)
+        if (height, width) != out_HWC.shape[:2]:
+            raise ValueError(f"{height}x{width} pixels")
+        # Quick upsampling of colour: a quarter less time, 0.4 dB, far below what augmentation does to colour.
+        simplejpeg.decode_jpeg(packed, "RGB", fastupsample=True, buffer=out_HWC)
+
+    def __deepcopy__(self, memo: object) -> FrameStore:
+        return self  # for several threads at once
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a folder is a complete frame store."""
+    return (Path(path) / "manifest.json").is_file() and (Path(path) / "offsets.npy").is_file()

@@ -1,0 +1,275 @@
+"""Decode every video once, into a store from which clips are read several times faster than from the files.
+
+The store is one file of packed frames, their offsets, the catalog, and a manifest that is written last: a folder
+without it is no store. It is made in a folder beside it; a run that was stopped continues there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
+from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
+from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
+from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
+from cacl.errors import UserError, printable
+from cacl.files import FULL
+from cacl.lock import NAME as LOCK
+from cacl.lock import FolderLock
+
+__all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_store"]
+
+_PART_VIDEOS = 32
+_PART_FRAMES = 8192
+
+
+def build_store(
+    catalog: Catalog,
+    out: str | Path,
+    *,
+    height: int,
+    width: int,
+    kind: Kind = "jpeg",
+    quality: int = 90,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> FrameStore:
+    """Make the frame store of a catalog, or continue one that was stopped, or open it where it is complete.
+
+    Args:
+        catalog: the videos. One that breaks is cut there, or left out with a reason in the store's own catalog.
+        out: the store's folder, new or made by the same call before.
+        height: of the frames, pixels.
+        width: pixels.
+        kind: ``"jpeg"`` (4:2:0, about a tenth of the size) or ``"raw"`` (exact).
+        quality: of JPEG, 1 to 100.
+        workers: processes that decode; 0: this one. The store does not depend on it.
+        progress: called with videos done and videos in all.
+
+    Raises:
+        UserError: ``out`` holds something else, the disk is full, or no video can be decoded.
+    """
+    out = Path(out)
+    request: dict[str, object] = {
+        "format": FORMAT,
+        "height": height,
+        "width": width,
+        "kind": kind,
+        "quality": quality if kind == "jpeg" else None,
+        "root": str(catalog.root.resolve()),
+        "videos": _fingerprint(catalog),
+    }
+    if out.exists() and (finished := _finished(out, request)) is not None:
+        return finished
+    partial = out.with_name(out.name + ".partial")
+    with _told(out, partial):
+        partial.mkdir(parents=True, exist_ok=True)
+        with FolderLock(partial):
+            if out.exists() and (finished := _finished(out, request)) is not None:  # made since we looked
+                shutil.rmtree(partial)
+                return finished
+            _prepare(partial, request)
+            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
+            if not (partial / "manifest.json").exists():
+                _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
+                _merge(catalog, plans, partial, request)
+            for leftover in [*partial.glob("part-*"), partial / "request.json"]:
+                leftover.unlink(missing_ok=True)
+            if out.exists():
+                out.rmdir()  # empty: _finished() looked
+            partial.rename(out)
+            (out / LOCK).unlink()
+    return FrameStore(out)
+
+
+@contextmanager
+def _told(out: Path, partial: Path) -> Iterator[None]:
+    """What the system says while a store is written, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if not partial.is_dir():
+            raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another --out.") from error
+        cause = f"{printable(str(error.filename))}: {error.strerror}" if error.filename else error
+        what = "the disk is full. Make room" if error.errno in FULL else f"cannot be written ({cause}). Mend that"
+        raise UserError(f"{out}: {what} and run the same command again: what is done is kept in {partial}.") from error
+
+
+def _fingerprint(catalog: Catalog) -> str:
+    """Changes when the catalog does, or a file's size or time."""
+    digest = hashlib.sha256()
+    for video in catalog.videos:
+        try:
+            found = catalog.file(video).stat()
+            stamp = (found.st_size, found.st_mtime_ns)
+        except OSError:
+            stamp = (0, 0)
+        digest.update(repr((astuple(video), stamp)).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
+    """The store that ``out`` holds, if it is the one asked for; ``None`` for an empty folder."""
+    if out.is_dir() and not any(out.iterdir()):
+        return None
+    try:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
+    changed = [key for key, value in request.items() if manifest.get(key) != value]
+    if changed:
+        what = " and ".join(
+            {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
+        )
+        raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
+    with suppress(OSError):
+        (out / LOCK).unlink()  # of a process that was killed when it had just been made
+    return FrameStore(out)
+
+
+def _prepare(partial: Path, request: dict[str, object]) -> None:
+    """Remove what another request left in the folder in which the store grows, and unfinished files.
+
+    A decode process outlives one that was killed by half a second, and may finish such a file: the same as we make.
+    """
+    plan, done = partial / "request.json", partial / "manifest.json"
+    same = request in (_read_json(plan), _read_json(done))
+    for path in partial.iterdir():
+        if path.name == LOCK or (same and path.suffix != ".tmp"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if not same:
+        write_json(plan, request)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
+    """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes."""
+    groups: list[list[Video]] = []
+    frames = 0
+    for video in catalog.videos:
+        if not groups or len(groups[-1]) == _PART_VIDEOS or frames + video.frames > _PART_FRAMES:
+            groups.append([])
+            frames = 0
+        groups[-1].append(video)
+        frames += video.frames
+    root = catalog.root.resolve()
+    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality) for n, g in enumerate(groups)]
+
+
+def _make_all(
+    plans: Sequence[PartPlan], *, workers: int, total: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Make the parts that are not there yet."""
+    todo = [plan for plan in plans if not plan.facts.exists()]
+    done = total - sum(len(plan.videos) for plan in todo)
+    for plan in _made(todo, workers):
+        done += len(plan.videos)
+        if progress is not None:
+            progress(done, total)
+
+
+def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
+    if workers <= 0:
+        for plan in todo:
+            _make(plan)
+            yield plan
+        return
+    with ThreadPoolExecutor(workers, "cacl-prepare") as pool:  # each has a decode process to itself
+        futures = {pool.submit(_make, plan): plan for plan in todo}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _make(plan: PartPlan) -> None:
+    """Make a part in a decode process; where that is lost, video by video, and name the one that it was lost over."""
+    seconds = SECONDS + sum(time_limit(plan.root / video.path) - SECONDS for video in plan.videos)
+    try:
+        return isolated(str(plan.folder), seconds, make_part, plan)
+    except LostVideo as error:
+        if len(plan.videos) == 1:
+            return fail_part(plan, error.reason)
+    folder = plan.folder / f"part-{plan.number:06d}-alone"
+    folder.mkdir(exist_ok=True)
+    pieces = [replace(plan, number=i, folder=folder, videos=(video,)) for i, video in enumerate(plan.videos)]
+    for piece in pieces:
+        _make(piece)
+    facts = [PartFacts.read(piece.facts) for piece in pieces]
+    with plan.data.open("wb") as file:
+        for piece in pieces:
+            file.write(piece.data.read_bytes())
+    shutil.rmtree(folder)
+    joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes")}
+    write_json(plan.facts, joined)
+
+
+def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: dict[str, object]) -> None:
+    """Join the parts into one file. Each is removed once it is in, so that the disk need not hold all twice."""
+    facts = [PartFacts.read(plan.facts) for plan in plans]
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum([sum(f.sizes) for f in facts], dtype=np.int64)])
+    with (partial / "frames.bin").open("ab") as file:
+        file.truncate(max((int(bounds[n + 1]) for n, plan in enumerate(plans) if not plan.data.exists()), default=0))
+        file.seek(0, os.SEEK_END)
+        for n, plan in enumerate(plans):
+            if plan.data.exists() and bounds[n] >= file.tell():
+                with plan.data.open("rb") as part:
+                    shutil.copyfileobj(part, file, 2**22)
+                file.flush()
+                os.fsync(file.fileno())
+                plan.data.unlink()
+    results = [
+        _result(video, n, why)
+        for plan, f in zip(plans, facts, strict=True)
+        for video, n, why in zip(plan.videos, f.frames, f.problems, strict=True)
+    ]
+    videos = tuple(item for item in results if isinstance(item, Video))
+    skipped = tuple(item for item in results if isinstance(item, Skipped))
+    if not videos:
+        raise UserError(f"{catalog.root}: no video can be decoded ({skipped[0].path}: {skipped[0].reason}).")
+    sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
+    _write_offsets(partial / "offsets.npy", np.cumsum(sizes))
+    Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
+    write_json(partial / "manifest.json", request)
+
+
+def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
+    """As ``np.save`` does, which writes behind Python's back, and of a disk that is just then full tells nobody."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(ends))
+        file.write(ends.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _result(video: Video, frames: int, problem: str) -> Video | Skipped:
+    """What became of a video: as it was, cut, or left out."""
+    if frames == video.frames and not problem:
+        return video
+    if frames == 0:
+        return Skipped(video.path, problem or "no frame can be decoded")
+    return judged(video, frames=frames, problem=problem)

@@ -1,0 +1,1 @@
+"""What this machine has and gets right: devices, memory, threads, precision."""

@@ -1,0 +1,189 @@
+"""What ``auto`` means: each value is worked out once, and written into the run with its reason."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+
+from cacl.config import Run, Settings
+from cacl.distributed.processes import world
+from cacl.errors import UserError
+from cacl.machine.device_errors import explained
+
+STEPS = 900  # of CACL: see docs/recipes.md
+FRAME_STEPS = 350  # of MoCo on frames
+FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
+SMALLEST_QUEUE = 64
+
+
+def device_auto() -> tuple[str, str]:
+    """The best device of this machine, and why."""
+    if torch.cuda.is_available():
+        return "cuda", f"{torch.cuda.get_device_name()} found"
+    if torch.backends.mps.is_available():
+        return "mps", "Apple GPU found"
+    return "cpu", "no GPU found"
+
+
+def check_device(device: str) -> None:
+    """Take the device that ``run.device`` names, a process of several its own GPU; nothing is left to it by chance.
+
+    Raises:
+        UserError: it is not there, or cannot be computed on.
+    """
+    device = device_auto()[0] if device == "auto" else device
+    kind, _, number = device.partition(":")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
+    if there and number:
+        there = int(number) < torch.cuda.device_count()
+    if not there:
+        raise UserError(f"run.device is {device}, but PyTorch finds none here; set run.device=auto or cpu.")
+    if kind == "cuda":
+        _take_gpu(device, int(number) if number else int(os.environ.get("LOCAL_RANK", "0")) if world() > 1 else None)
+
+
+def usable_device() -> tuple[str, str]:
+    """``device_auto``, or the CPU where the best device cannot be computed on, and why."""
+    best, why = device_auto()
+    try:
+        check_device(best)
+    except UserError as error:
+        return "cpu", str(error)
+    return best, why
+
+
+def _take_gpu(device: str, number: int | None) -> None:
+    """Make it the current one: pinned memory, names and waiting would mean the first one. Then compute something."""
+    name, capability = "the GPU", ""
+    try:
+        if number is not None:
+            torch.cuda.set_device(number % torch.cuda.device_count())
+        name, capability = torch.cuda.get_device_name(), "{}.{}".format(*torch.cuda.get_device_capability())
+        torch.ones(1, device=device).add_(1).cpu()
+    except RuntimeError as error:
+        reason = explained(error) or (str(error).splitlines() or [type(error).__name__])[0]
+        found = f"{name}, compute capability {capability}," if capability else name
+        raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
+
+
+def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:
+    """Every ``auto`` that can be told from the machine and the number of training videos.
+
+    Args:
+        settings: as given.
+        videos: training videos.
+
+    Returns:
+        Dotted key -> (value, reason).
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    if settings.run.device == "auto":
+        values["run.device"] = device_auto()
+    if settings.run.tf32 == "auto":
+        values["run.tf32"] = tf32_auto(values["run.device"][0] if "run.device" in values else settings.run.device)
+    if settings.run.channels_last == "auto":
+        values["run.channels_last"] = channels_last_auto(
+            values["run.device"][0] if "run.device" in values else settings.run.device
+        )
+    if settings.run.threads == "auto":
+        values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
+    if settings.data.workers == "auto":
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
+    optim = settings.optim
+    if optim.epochs == "auto":
+        passes = samples_per_video(videos, optim.batch_size)
+        steps = max(1, videos * passes // optim.batch_size)
+        values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
+    if settings.method.queue_size == "auto":
+        keys = 2 if any("tk" in pair for pair in settings.method.pairs) else 1
+        size, bound = _queue(keys * videos // 2, most=6400)
+        values["method.queue_size"] = (size, f"{bound}half an epoch of keys, {keys} a clip of {videos} videos")
+    return values
+
+
+def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any, str]]:
+    """The same for the frame stage, from the number of sampled frames."""
+    values: dict[str, tuple[Any, str]] = {}
+    optim = settings.frames.optim
+    if optim.epochs == "auto":
+        steps = max(1, frames * samples_per_video(frames, optim.batch_size) // optim.batch_size)
+        values["frames.optim.epochs"] = (
+            math.ceil(FRAME_STEPS / steps),
+            f"about {FRAME_STEPS} steps of {steps} an epoch",
+        )
+    if settings.frames.queue_size == "auto":
+        size, bound = _queue(frames // 2, most=FRAME_QUEUE)
+        values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
+    return values
+
+
+def _queue(half: int, *, most: int) -> tuple[int, str]:
+    """Half of the keys within the bounds, and words for which of the three it is."""
+    if half < SMALLEST_QUEUE:
+        return SMALLEST_QUEUE, "the smallest queue, more than "
+    return (most, "the largest queue, less than ") if half > most else (half, "")
+
+
+def fetch_every(device: str, log_every: int) -> int:
+    """Steps between fetches of numbers: a GPU would have to be waited for, a CPU has them at once."""
+    return 1 if device == "cpu" else log_every
+
+
+def channels_last_auto(device: str) -> tuple[bool, str]:
+    """Whether convolutions run with their channels innermost in memory, and why."""
+    if device == "mps":
+        return False, "not known to help on an Apple GPU"
+    return True, "the layout that fast convolutions want on this device"
+
+
+def machine_choices(run: Run, *, workers: int) -> str:
+    """How a run uses this machine, in a sentence that says where the reasons are.
+
+    Args:
+        run: without ``auto``.
+        workers: ``data.workers``.
+    """
+    layout = ", channels last" if run.channels_last else ""
+    threads = f"{run.threads} thread{'s' * (run.threads != 1)}, {workers} worker{'s' * (workers != 1)}"
+    return f"On {run.device} in {run.precision}{layout}, {threads}; why: config.yaml."
+
+
+def channels_last(run: Run, device: str) -> bool:
+    """``run.channels_last`` on this device, also before ``auto`` was worked out."""
+    return channels_last_auto(device)[0] if run.channels_last == "auto" else run.channels_last
+
+
+def tf32_auto(device: str) -> tuple[bool, str]:
+    """Whether float32 products may be rounded to TF32 on the way, and why."""
+    if not device.startswith("cuda"):
+        return False, f"{device} has none"
+    major, minor = torch.cuda.get_device_capability(None if device == "cuda" else device)
+    if major < 8:
+        return False, f"this GPU has none (compute capability {major}.{minor})"
+    return True, "this GPU has it, as the released code's PyTorch took it"
+
+
+def set_tf32(allowed: bool) -> None:
+    """Allow TF32 in matrix products and convolutions, or forbid it; CPUs and other GPUs do not heed it."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Refuse operations that give other bits each time, or allow them; before anything is computed on a GPU.
+
+    cuBLAS heeds an environment variable, which PyTorch reads at its first matrix product and never again.
+    """
+    if wanted and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if wanted != torch.are_deterministic_algorithms_enabled():  # to set it takes a second
+        torch.use_deterministic_algorithms(wanted)
+
+
+def samples_per_video(videos: int, batch_size: int) -> int:
+    """Passes an epoch: one, or as many as fill one batch when there are fewer videos than that."""
+    return max(1, math.ceil(batch_size / max(1, videos)))

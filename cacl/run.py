@@ -1,0 +1,86 @@
+"""A run as the Python API gives it: its encoder, settings, metrics and results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cacl.config import Settings
+from cacl.errors import UserError
+from cacl.models.encoder import Encoder
+from cacl.run_folder import RunFolder, read_metrics
+
+
+class Run:
+    """A run folder made by ``pretrain``.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a run. Raises UserError when ``path`` is none."""
+        self.path = RunFolder.open(Path(path)).path
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings, every ``auto`` worked out."""
+        return RunFolder(self.path).resolved.settings
+
+    @property
+    def method(self) -> str:
+        """What the run's method is called in tables: ``cacl``, an ablation, or the folder's name for any other."""
+        resolved = RunFolder(self.path).resolved
+        method = resolved.settings.method
+        degree = method.degree_weight > 0
+        # the preset released learns nothing from the degree head, and is the joint method nevertheless
+        ablation = not degree and resolved.origins.get("method.degree_weight") == "method"
+        names = {
+            (): "sdp" if method.degree_sampling == "uniform" else "sdp*",
+            ("gq_gk",): "sdp+v-moco" if degree else "v-moco",
+            ("gq_gk", "gq_tq"): "pairs2",
+            ("gq_gk", "gq_tq", "gq_tk"): "pairs3",
+            ("gq_gk", "gq_tq", "gq_tk", "tq_tk"): "v-moco+t" if ablation else "cacl",
+        }
+        return names.get(tuple(method.pairs), self.path.resolve().name)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of ``metrics.jsonl``: ``kind`` is the stage (``frames``, ``train``), one row a step."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    @property
+    def encoder(self) -> Encoder:
+        """The trained 3D CNN. Raises UserError before the run is finished."""
+        return Encoder.load(self.path / "encoder")
+
+    @property
+    def untrained(self) -> Encoder:
+        """The same network with the run's own initial weights."""
+        return Encoder.load(self.path / "initial")
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What the end of the run found: degree accuracy beside its baseline, health of the features, warnings."""
+        file = self.path / "finished.json"
+        if not file.exists():
+            return None
+        content: dict[str, Any] = json.loads(file.read_text())
+        return content
+
+    def report(self) -> Path:
+        """Where ``report.html`` is: curves, settings, videos, and the table of retrieval once it was evaluated.
+
+        Raises:
+            UserError: the run is not finished, or the page was removed.
+        """
+        path = self.path / "report.html"
+        if self.finished is None:
+            raise UserError(f"{self.path} is not finished; continue it: cacl pretrain --resume {self.path}")
+        if not path.exists():
+            raise UserError(f"{path} is not there; make it again: cacl report {self.path}")
+        return path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {'finished' if self.finished is not None else 'not finished'})"

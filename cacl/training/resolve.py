@@ -1,0 +1,67 @@
+"""What is asked of a training, worked out and checked from settings and folders alone.
+
+Nothing here needs PyTorch: what is wrong with a command is said before the seconds that its import takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cacl.config import Resolved, differences, resolve
+from cacl.errors import UserError, did_you_mean
+from cacl.presets import ABLATIONS, PRESETS, ablation
+from cacl.run_folder import RunFolder
+
+
+def resolve_settings(
+    *,
+    preset: str = "small",
+    method: str | None = None,
+    config: str | Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems."""
+    if preset not in PRESETS:
+        raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
+    if method is not None and method not in ABLATIONS:
+        raise UserError(f"{method} is not a method; there are {', '.join(ABLATIONS)}.{did_you_mean(method, ABLATIONS)}")
+    return resolve(
+        PRESETS[preset],
+        file=None if config is None else Path(config),
+        ablation=None if method is None else ablation(method, PRESETS[preset]),
+        assignments=tuple(assignments),
+        flags=flags,
+    )
+
+
+def resume_settings(
+    run: str | Path, *, settings: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+) -> Resolved:
+    """The settings with which ``resume`` would go on. Raises UserError for a change that it would refuse."""
+    folder = RunFolder.open(Path(run))
+    old = folder.resolved
+    tree = old.settings.model_dump(mode="json")
+    new = resolve(tree, assignments=tuple(assignments), flags=settings)
+    _check_changes(folder, old, new)
+    changed = differences(old.settings, new.settings)
+    return Resolved(new.settings, {**old.origins, **dict.fromkeys(changed, "resume")})
+
+
+_MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes"}
+
+
+def _check_changes(folder: RunFolder, old: Resolved, new: Resolved) -> None:
+    problems = []
+    for key, (before, after) in differences(old.settings, new.settings).items():
+        if key not in _MAY_CHANGE:
+            problems.append(f"{key} was {before}, you asked for {after}")
+        elif key == "optim.epochs" and before != "auto" and (after == "auto" or after < before):
+            problems.append(f"optim.epochs was {before}, {after} is fewer")
+    if problems:
+        raise UserError(
+            f"{folder.path} cannot be resumed with other settings: {'; '.join(problems)}. "
+            "Start a new run with another --out, or resume without them."
+        )
