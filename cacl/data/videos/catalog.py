@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.notes import notes
 from cacl.data.videos.layouts import (
     Entry,
     Listing,
@@ -247,7 +248,7 @@ def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
     """
     if problem and frames < CLIP_WINDOW:
         return Skipped(video.path, f"{problem}, fewer than {CLIP_WINDOW} frames are good")
-    notes = [f"{problem}, used up to there"] if problem else []
+    notes = [part for part in (video.note, f"{problem}, used up to there" if problem else "") if part]
     if frames < CLIP_FRAMES:
         notes.append(f"{frames} frame{'s' * (frames > 1)}, looped to {CLIP_FRAMES}")
     elif frames < CLIP_WINDOW:
@@ -275,7 +276,8 @@ def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> lis
                 first, frames = decoder.span(entry.start, entry.end) if part else (0, timeline.frames)
                 name = f"{path}@{first}-{first + frames}" if part else path
                 label = _as_folder(path, entry.label)
-                video = Video(path, name, label, entry.split, frames, info.fps, info.width, info.height, first)
+                fps, note = decoder.rate(first, frames), "; ".join(notes(timeline, first, frames))
+                video = Video(path, name, label, entry.split, frames, fps, info.width, info.height, first, note)
                 problem = timeline.broken if first + frames == timeline.frames else ""
                 if frames:
                     out.append(judged(video, frames=frames, problem=problem))

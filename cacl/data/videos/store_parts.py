@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.notes import notes
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
@@ -56,16 +57,19 @@ class PartFacts:
         frames: frames of each video.
         problems: why each video ended early, or an empty string.
         sizes: bytes of each frame, those of the first video first.
+        notes: what is unusual about each video's file.
     """
 
     frames: list[int]
     problems: list[str]
     sizes: list[int]
+    notes: list[str]
 
     @classmethod
     def read(cls, path: Path) -> PartFacts:
         """Read what ``make_part`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{"notes": [""] * len(found["frames"]), **found})
 
 
 def make_part(plan: PartPlan) -> None:
@@ -77,13 +81,14 @@ def make_part(plan: PartPlan) -> None:
     frames: list[int] = []
     problems: list[str] = []
     sizes: list[int] = []
+    unusual: list[str] = []
     unfinished = _unfinished(plan.data)
     with unfinished.open("wb") as file:
         for video in plan.videos:
             before = len(sizes)
-            problem = ""
+            problem, found = "", list[str]()
             try:
-                for frame in _frames(plan, video):
+                for frame in _frames(plan, video, found):
                     sizes.append(_pack(frame, file, plan))
             except VideoError as error:
                 problem = error.reason
@@ -95,16 +100,17 @@ def make_part(plan: PartPlan) -> None:
                 del sizes[before:]
                 frames[-1], problem = 0, verdict.reason
             problems.append(problem)
+            unusual.append("; ".join(found))
         _sync(file)
     unfinished.replace(plan.data)
-    write_json(plan.facts, asdict(PartFacts(frames, problems, sizes)))
+    write_json(plan.facts, asdict(PartFacts(frames, problems, sizes, unusual)))
 
 
 def fail_part(plan: PartPlan, problem: str) -> None:
     """Write a part whose videos could not be read at all."""
     plan.data.write_bytes(b"")
     count = len(plan.videos)
-    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [])))
+    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [], [""] * count)))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -121,12 +127,16 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
-def _frames(plan: PartPlan, video: Video) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video, or of its part of a file, in order."""
+def _frames(plan: PartPlan, video: Video, found: list[str]) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a video, or of its part of a file, in order; what is unusual goes to ``found``."""
     with VideoDecoder(plan.root / video.path) as decoder:
         if video.first_frame == 0 and video.frames >= decoder.frames:
-            yield from decoder.iterate(height=plan.height, width=plan.width)
+            try:
+                yield from decoder.iterate(height=plan.height, width=plan.width)
+            finally:
+                found += notes(decoder.timeline, 0, decoder.frames)
             return
+        found += notes(decoder.timeline, video.first_frame, video.frames)
         end = min(video.first_frame + video.frames, decoder.frames)
         for start in range(video.first_frame, end, _BLOCK):
             yield from _block(decoder, start, min(start + _BLOCK, end), plan)
