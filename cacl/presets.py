@@ -23,6 +23,8 @@ PAPER: dict[str, Any] = {
         "moments": 1,
         "store": "none",
         "workers": 4,
+        "colours": "shown",  # the paper says nothing
+        "levels": "auto",
     },
     "augment": {
         "size": 112,
@@ -140,6 +142,8 @@ def _with(base: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 RELEASED = _with(
     PAPER,
     preset="released",
+    data__colours="coded",  # decoding libraries give them so
+    data__levels="full",
     data__start_window=46,
     augment__blur_p=0.0,
     augment__gray_p=0.2,

@@ -44,6 +44,9 @@ class Data(Section):
     moments: Annotated[int, Field(ge=1, le=2)]  # 2: view k shows another moment of the same video
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
+    # Runs that were begun before there was a choice have these.
+    colours: Literal["shown", "coded"] = "coded"
+    levels: Literal["auto", "full", "percentiles"] = "full"
 
     @model_validator(mode="after")
     def _window(self) -> Data:

@@ -73,6 +73,9 @@ def prepare(
     preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
     size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
     kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
+    levels: Annotated[
+        str | None, typer.Option(help="Of values of more than 8 bits: auto, full or percentiles (data.levels).")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
@@ -81,13 +84,15 @@ def prepare(
     """
     from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
     from cacl.data.videos.catalog import scan
+    from cacl.data.videos.pixel_rules import choose_rules
     from cacl.data.videos.store import build_store, is_store
     from cacl.training.progress import VideoProgress
     from cacl.training.resolve import resolve_settings
 
     if kind not in ("jpeg", "raw"):
         raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")
-    height, width = size or resolve_settings(preset=preset).settings.data.resize
+    data = resolve_settings(preset=preset, flags={} if levels is None else {"data.levels": levels}).settings.data
+    height, width = size or data.resize
     if is_store(videos):
         raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
     if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
@@ -101,6 +106,7 @@ def prepare(
             height=height,
             width=width,
             kind=kind,  # type: ignore[arg-type]
+            rules=choose_rules(catalog, colours=data.colours, levels=data.levels, say=print),
             workers=workers,
             progress=progress.of("videos decoded"),
         )

@@ -25,7 +25,7 @@ from cacl.machine.auto import check_device, device_auto, usable_device
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
-from cacl.training.videos import open_run_data
+from cacl.training.videos import open_run_data, pixel_rules
 
 SET_APART = 5  # without a test part every fifth video tests the probes
 
@@ -118,7 +118,12 @@ def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: 
         return open_run_data(folder)
     height, width = run.settings.data.resize
     return open_dataset(
-        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
+        Path(videos),
+        height=height,
+        width=width,
+        lists=None if lists is None else Path(lists),
+        split=split,
+        rules=pixel_rules(folder),
     )
 
 

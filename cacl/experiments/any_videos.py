@@ -9,12 +9,13 @@ from cacl.data.videos.catalog import scan
 from cacl.data.videos.dataset import Dataset, open_catalog
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
+from cacl.models.encoder import ClipSpec
 
 
 def open_unlabelled(
-    videos: Path, resize: tuple[int, int], *, progress: Callable[[str, int, int], None] | None = None
+    videos: Path, clip: ClipSpec, *, progress: Callable[[str, int, int], None] | None = None
 ) -> Dataset:
-    """Find the videos and open their frames at ``resize``, height and width in pixels.
+    """Find the videos and open their frames as an encoder of ``clip`` expects them.
 
     Args:
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
@@ -23,16 +24,16 @@ def open_unlabelled(
     Raises:
         UserError: nothing there, no video that can be used, or a store of another size.
     """
-    height, width = resize
+    height, width = clip.resize
     if not videos.exists():
         raise UserError(f"{videos}: there is no such file or folder.")
     if is_store(videos):
         store = FrameStore(videos)
-        if (store.height, store.width) != resize:
+        if (store.height, store.width) != clip.resize:
             raise UserError(
                 f"{videos} holds frames of {store.height}x{store.width}, but this network knows {height}x{width}: "
                 "name the videos instead."
             )
-        return Dataset(store.catalog, store)
+        return Dataset(store.catalog, store, store.rules)
     watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
-    return open_catalog(scan(videos, progress=watch), height=height, width=width)
+    return open_catalog(scan(videos, progress=watch), height=height, width=width, rules=clip.rules)

@@ -88,7 +88,7 @@ def embed(
             say(f"{out} is finished already.")
             return Embedding(out)
         say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_unlabelled(videos, clip.resize, progress=progress)
+        data = open_unlabelled(videos, clip, progress=progress)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
         keep_catalog(out, data.catalog)
         computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)

@@ -19,7 +19,7 @@ from cacl.models.encoder import Encoder
 from cacl.report.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.videos import open_run_data
+from cacl.training.videos import open_run_data, pixel_rules
 
 
 def evaluate(
@@ -97,7 +97,12 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
         return open_run_data(folder), folder.data["split"]
     height, width = settings.data.resize
     data = open_dataset(
-        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
+        Path(videos),
+        height=height,
+        width=width,
+        lists=None if lists is None else Path(lists),
+        split=split,
+        rules=pixel_rules(folder),
     )
     return data, split
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
@@ -145,7 +146,7 @@ def _load_start(model: str | Path, settings: FineTune) -> Encoder:
     """The encoder to begin with, with the layer that retrieval and the linear probe stand on."""
     if str(model) == UNTRAINED:
         pretraining = resolve_settings(preset=settings.preset, flags={"run.seed": settings.run.seed}).settings
-        spec, model_settings = clip_spec(pretraining), pretraining.model
+        spec, model_settings = clip_spec(pretraining, PixelRules(colours=pretraining.data.colours)), pretraining.model
         return Encoder(
             model_settings.network, width=model_settings.width, clip=spec, network=initial_network(pretraining)
         )

@@ -23,7 +23,7 @@ from cacl.experiments.labelled import LabelledSplit, check_label_counts, labelle
 from cacl.experiments.recognition_cells import Study
 from cacl.files import whole, writing
 from cacl.finetune_settings import FineTune
-from cacl.models.encoder import Encoder
+from cacl.models.encoder import ClipSpec, Encoder
 from cacl.run_folder import RunFolder
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
@@ -83,12 +83,12 @@ def open_study(
                 f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
                 f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
             )
-        data = Dataset(store.catalog, store)
+        data = Dataset(store.catalog, store, store.rules)
     else:
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
         union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
         with VideoProgress(stop) as progress:
-            data = first_alone(lambda: _open_videos(run, union, settings.data.store, (height, width), progress))
+            data = first_alone(lambda: _open_videos(run, union, settings.data.store, encoder.clip, progress))
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
     numbers = sorted(number_of[key] for key in used if key in number_of)
@@ -109,7 +109,7 @@ def open_study(
 
 
 def _open_videos(
-    run: RunFolder, catalog: Catalog, store: str, size: tuple[int, int], progress: Callable[[str, int, int], None]
+    run: RunFolder, catalog: Catalog, store: str, clip: ClipSpec, progress: Callable[[str, int, int], None]
 ) -> Dataset:
     """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
 
@@ -118,11 +118,12 @@ def _open_videos(
     request = run.data
     if "store" in request:
         store = "none" if request["store"] is None else str(run.path / request["store"])
-    height, width = size
+    height, width = clip.resize
     data = open_catalog(
         catalog,
         height=height,
         width=width,
+        rules=clip.rules,
         store=store,
         store_folder=run.path / "store",
         say=run.log,

@@ -26,6 +26,7 @@ from cacl.presets import ALL_PAIRS
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain, resume
+from cacl.training.videos import pixel_rules
 
 _PAIR_COLUMNS = {"gq_gk": "(Gq,Gk)", "gq_tq": "(Gq,Tq)", "gq_tk": "(Gq,Tk)", "tq_tk": "(Tq,Tk)"}
 
@@ -160,7 +161,8 @@ def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName)
 
 def _opened(study: Study, run: Run, on: SetName) -> Dataset:
     place, (height, width) = study.places[on], run.settings.data.resize
-    return open_dataset(place.videos, height=height, width=width, lists=place.lists, store=study.store(on))
+    rules = pixel_rules(RunFolder.open(run.path))
+    return open_dataset(place.videos, height=height, width=width, lists=place.lists, rules=rules, store=study.store(on))
 
 
 def _recognition(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:

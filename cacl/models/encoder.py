@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.media.colours import Colours, PixelRules
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
@@ -45,6 +46,7 @@ class ClipSpec:
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
+        colours, levels: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
     """
 
     frames: int = 16
@@ -55,6 +57,8 @@ class ClipSpec:
     pixel_std: tuple[float, float, float] | None = None
     standardise: Standardise = "none"
     layer: Layer = "max"
+    colours: Colours = "coded"
+    levels: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -69,8 +73,17 @@ class ClipSpec:
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")
         if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
             raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
+        if self.colours not in get_args(Colours):
+            raise ValueError(f"colours must be 'shown' or 'coded', found {self.colours!r}")
+        if len(self.levels) != 2 or not 0 <= self.levels[0] < self.levels[1] <= 1:
+            raise ValueError(f"levels must be two numbers from 0 to 1, found {self.levels}")
         if self.standardise not in get_args(Standardise):
             raise ValueError(f"standardise must be 'none', 'clip' or 'motion', found {self.standardise!r}")
+
+    @property
+    def rules(self) -> PixelRules:
+        """How stored pixels become RGB."""
+        return PixelRules(self.colours, self.levels)
 
     def pixels(self, frames_BTHWC: Tensor) -> Tensor:
         """uint8 frames ``[B, T, H, W, 3]`` at ``resize`` to what the network sees, ``[B, 3, T, S, S]``."""
@@ -160,7 +173,7 @@ class Encoder(nn.Module):
         self.eval()
         vectors = []
         try:
-            with VideoDecoder(path) as decoder, torch.inference_mode():
+            with VideoDecoder(path, rules=self.clip.rules) as decoder, torch.inference_mode():
                 windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
                 seconds = decoder.seconds
                 for first in range(0, len(windows.frames), batch_size):

@@ -97,7 +97,7 @@ def finish(
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
-    spec = clip_spec(settings)
+    spec = clip_spec(settings, data.rules)
     encoder = Encoder(
         settings.model.network, width=settings.model.width, clip=spec, network=method.encoder.float().cpu()
     )

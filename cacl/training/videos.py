@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from cacl.config import Settings
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.pixel_rules import choose_rules, rules_from_json, rules_to_json
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
@@ -42,6 +44,7 @@ def open_run_data(
             width=width,
             lists=None if where["lists"] is None else Path(where["lists"]),
             split=where["split"],
+            rules=partial(choose_rules, colours=settings.data.colours, levels=settings.data.levels, say=say),
             store=settings.data.store,
             store_folder=run.path / "store",
             say=say,
@@ -50,17 +53,24 @@ def open_run_data(
         if isinstance(data.source, FrameStore) and not is_store(root):
             inside = data.source.path == run.path / "store"  # so that the run folder can be moved
             where["store"] = "store" if inside else str(data.source.path.resolve())
-            run.write("data.json", json.dumps(where, indent=2) + "\n")
+        where["pixels"] = rules_to_json(data.rules)
+        run.write("data.json", json.dumps(where, indent=2) + "\n")
         data.catalog.write_csv(kept)  # from now on it decides which video has which number
         return data
     catalog = Catalog.read_csv(kept, root=root if root.is_dir() else root.parent)
     if not is_store(root) and where.get("store") is None:
-        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+        rules = pixel_rules(run)
+        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width, rules=rules), rules)
     store = root if where.get("store") is None else _own_store(run, catalog, say, progress)
     frames = FrameStore(store)
     if (frames.height, frames.width) != (height, width) or frames.catalog.videos != catalog.videos:
         raise UserError(f"{store} has changed since {run.path} began; put the old one back, or start a new run.")
-    return Dataset(frames.catalog, frames)
+    return Dataset(frames.catalog, frames, frames.rules)
+
+
+def pixel_rules(run: RunFolder) -> PixelRules:
+    """By which stored pixels became RGB in this run."""
+    return rules_from_json(run.data.get("pixels"))
 
 
 def training_numbers(settings: Settings, data: Dataset) -> list[int]:
@@ -84,5 +94,5 @@ def _own_store(
         say(f"The decoded frames in {store} are gone: making them again …")
         height, width = run.resolved.settings.data.resize
         watch = None if progress is None else partial(progress, "videos decoded")
-        build_store(catalog, store, height=height, width=width, progress=watch)
+        build_store(catalog, store, height=height, width=width, rules=pixel_rules(run), progress=watch)
     return store

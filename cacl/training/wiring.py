@@ -12,6 +12,7 @@ from cacl.config import Augment, Optim, Settings
 from cacl.data.clips.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.data.clips.loader import ClipBatch, ClipLoader, Failure
 from cacl.data.clips.upload import sent
+from cacl.data.media.colours import PixelRules
 from cacl.data.randomness import uniform
 from cacl.data.videos.sources import FrameSource
 from cacl.distributed.processes import rank, world
@@ -34,8 +35,8 @@ def initial_network(settings: Settings) -> CNN3D:
     return build_cnn3d(settings.model.network, width=settings.model.width)
 
 
-def clip_spec(settings: Settings) -> ClipSpec:
-    """What a clip is to the encoder of this run."""
+def clip_spec(settings: Settings, rules: PixelRules) -> ClipSpec:
+    """What a clip is to the encoder of this run; ``rules``: by which stored pixels became RGB."""
     return ClipSpec(
         frames=settings.data.frames,
         stride=settings.data.stride,
@@ -44,6 +45,8 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
+        colours=rules.colours,
+        levels=rules.levels,
     )
 
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import PixelRules
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.timeline import Timeline
 from cacl.errors import VideoError
@@ -30,6 +31,7 @@ def read_frames(
     height: int,
     width: int,
     at_least: int,
+    rules: PixelRules,
     known: tuple[Stamp, Timeline] | None,
 ) -> tuple[NDArray[np.uint8], tuple[Stamp, Timeline] | None]:
     """Frames of a file, uint8 RGB ``[T, height, width, 3]``, and its timeline when decoding was needed to learn it.
@@ -40,6 +42,7 @@ def read_frames(
         height: pixels.
         width: pixels.
         at_least: frames that the file must have.
+        rules: how its pixels become RGB.
         known: what an earlier call gave for this file.
 
     Raises:
@@ -53,6 +56,7 @@ def read_frames(
         held[1].close()
         held = None
     decoder = VideoDecoder(path, timeline=timeline) if held is None else held[1]
+    decoder.rules = rules
     _keep(path, stamp, decoder)
     if at_least > decoder.frames:
         raise VideoError(path, f"has {decoder.frames} frames, {at_least} when it was looked at first")

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.videos.catalog import Catalog, Video, scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError
@@ -30,6 +31,7 @@ class Dataset:
 
     catalog: Catalog
     source: FrameSource
+    rules: PixelRules = AS_CODED  # by which its pixels became RGB
 
     def numbers(self, split: str | None) -> list[int]:
         """Numbers of the videos of one split; every video when the catalog knows no splits or ``split`` is None."""
@@ -91,6 +93,7 @@ def open_dataset(
     width: int,
     lists: Path | None = None,
     split: int = 1,
+    rules: PixelRules | Callable[[Catalog], PixelRules] = AS_CODED,
     store: str = "none",
     store_folder: Path | None = None,
     workers: int = 0,
@@ -103,6 +106,7 @@ def open_dataset(
         videos: a folder of videos, a list file, ``videos.csv``, or a store made by ``cacl prepare``.
         lists: a folder with the data set's split lists.
         split: which of its splits.
+        rules: how stored pixels become RGB, or what chooses that; a store has its own.
         store: ``none`` reads the files; ``auto`` keeps decoded frames in ``store_folder`` when they take less than
             20 GiB and less than half of the free disk; anything else is the folder to keep them in.
         store_folder: where ``auto`` puts them.
@@ -122,12 +126,13 @@ def open_dataset(
             )
         if lists is not None:
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
-        return Dataset(frames.catalog, frames)
+        return Dataset(frames.catalog, frames, frames.rules)
     catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
     return open_catalog(
         catalog,
         height=height,
         width=width,
+        rules=rules(catalog) if callable(rules) else rules,
         store=store,
         store_folder=store_folder,
         workers=workers,
@@ -141,6 +146,7 @@ def open_catalog(
     *,
     height: int,
     width: int,
+    rules: PixelRules = AS_CODED,
     store: str = "none",
     store_folder: Path | None = None,
     workers: int = 0,
@@ -150,10 +156,10 @@ def open_catalog(
     """A source of the frames of videos that were found already; arguments as of ``open_dataset``."""
     target = _store_target(catalog, store, store_folder, height * width, say)
     if target is None:
-        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width, rules=rules), rules)
     watch = _named(progress, "videos decoded")
-    built = build_store(catalog, target, height=height, width=width, workers=workers, progress=watch)
-    return Dataset(built.catalog, built)
+    built = build_store(catalog, target, height=height, width=width, rules=rules, workers=workers, progress=watch)
+    return Dataset(built.catalog, built, built.rules)
 
 
 def _named(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
+from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.errors import UserError, printable
@@ -42,6 +44,7 @@ def build_store(
     width: int,
     kind: Kind = "jpeg",
     quality: int = 90,
+    rules: PixelRules = AS_CODED,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
@@ -54,6 +57,7 @@ def build_store(
         width: pixels.
         kind: ``"jpeg"`` (4:2:0, about a tenth of the size) or ``"raw"`` (exact).
         quality: of JPEG, 1 to 100.
+        rules: how stored pixels become RGB.
         workers: processes that decode; 0: this one. The store does not depend on it.
         progress: called with videos done and videos in all.
 
@@ -70,6 +74,8 @@ def build_store(
         "root": str(catalog.root.resolve()),
         "videos": _fingerprint(catalog),
     }
+    if rules != AS_CODED:
+        request["pixels"] = rules_to_json(rules)
     if out.exists() and (finished := _finished(out, request)) is not None:
         return finished
     partial = out.with_name(out.name + ".partial")
@@ -80,7 +86,7 @@ def build_store(
                 shutil.rmtree(partial)
                 return finished
             _prepare(partial, request)
-            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
+            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
             if not (partial / "manifest.json").exists():
                 _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
                 _merge(catalog, plans, partial, request)
@@ -127,10 +133,13 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
-    changed = [key for key, value in request.items() if manifest.get(key) != value]
+    changed = [key for key in {**request, "pixels": None} if manifest.get(key) != request.get(key)]
     if changed:
         what = " and ".join(
-            {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
+            {"videos": "other videos", "root": "videos of another folder", "pixels": "other colours or levels"}.get(
+                k, f"another {k}"
+            )
+            for k in changed
         )
         raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
     with suppress(OSError):
@@ -163,7 +172,9 @@ def _read_json(path: Path) -> object:
         return None
 
 
-def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
+def _plans(
+    catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int, rules: PixelRules
+) -> list[PartPlan]:
     """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes."""
     groups: list[list[Video]] = []
     frames = 0
@@ -174,7 +185,7 @@ def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kin
         groups[-1].append(video)
         frames += video.frames
     root = catalog.root.resolve()
-    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality) for n, g in enumerate(groups)]
+    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality, rules) for n, g in enumerate(groups)]
 
 
 def _make_all(

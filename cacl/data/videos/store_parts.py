@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.notes import notes
 from cacl.data.videos.catalog import Skipped, Video, judged
@@ -37,6 +38,7 @@ class PartPlan:
     width: int
     kind: Kind
     quality: int
+    rules: PixelRules = AS_CODED
 
     @property
     def data(self) -> Path:
@@ -129,7 +131,7 @@ def _unfinished(path: Path) -> Path:
 
 def _frames(plan: PartPlan, video: Video, found: list[str]) -> Iterator[NDArray[np.uint8]]:
     """The frames of a video, or of its part of a file, in order; what is unusual goes to ``found``."""
-    with VideoDecoder(plan.root / video.path) as decoder:
+    with VideoDecoder(plan.root / video.path, rules=plan.rules) as decoder:
         if video.first_frame == 0 and video.frames >= decoder.frames:
             try:
                 yield from decoder.iterate(height=plan.height, width=plan.width)
