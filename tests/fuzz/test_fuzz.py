@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fuzz import campaign, mutate
+from fuzz.unusual import UNUSUAL
 
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.videos import catalog
@@ -92,8 +93,8 @@ def test_damage_is_a_function_of_seed_and_number(tmp_path: Path) -> None:
     other = [mutate.mutated(seeds, 6, n) for n in range(30)]
     assert one == again
     assert sum(a[2] != b[2] for a, b in zip(one, other, strict=True)) > 20
-    pairs = {(n % len(mutate.KINDS), n % len(mutate.MUTATIONS)) for n in range(210)}
-    assert len(pairs) == 210, "every damage meets every kind"
+    pairs = {(n % (len(mutate.KINDS) + len(UNUSUAL)), n % len(mutate.MUTATIONS)) for n in range(350)}
+    assert len(pairs) == 350, "every damage meets every kind"
 
 
 def test_a_loss_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,11 +119,15 @@ def test_frames_behind_a_damaged_packet_of_mp4_are_used_and_the_gap_is_said(tmp_
 def test_a_recording_that_begins_in_the_middle_of_a_group(streams: Path, tmp_path: Path) -> None:
     """Frames before the first picture to begin with say nothing."""
     data, whole = (streams / "mpeg2.ts").read_bytes(), plain(streams / "mpeg2.ts")
-    head = join(tmp_path / "cut.ts", data[len(data) // 3 // PACKET * PACKET :])
-    with VideoDecoder(head) as decoder:
-        shown = np.stack(list(decoder.iterate(height=96, width=128)))
+    cut = join(tmp_path / "cut.ts", data[len(data) // 3 // PACKET * PACKET :])
+    with VideoDecoder(cut) as head:
+        shown = np.stack(list(head.iterate(height=96, width=128)))
         assert np.array_equal(shown, whole[-len(shown) :])
         assert len(shown) > COUNT / 2
+        assert [text.split(" ", 1)[1] for text in notes(head.timeline, 0, head.frames)] in (
+            [],
+            ["damaged frames left out at the beginning"],
+        )
 
 
 def test_every_frame_of_its_own_loses_but_the_damaged_ones(tmp_path: Path) -> None:
