@@ -24,7 +24,7 @@ PAPER: dict[str, Any] = {
         "store": "none",
         "workers": 4,
         "colours": "shown",  # the paper says nothing
-        "levels": "auto",
+        "levels": "full",
     },
     "augment": {
         "size": 112,
@@ -143,7 +143,6 @@ RELEASED = _with(
     PAPER,
     preset="released",
     data__colours="coded",  # decoding libraries give them so
-    data__levels="full",
     data__start_window=46,
     augment__blur_p=0.0,
     augment__gray_p=0.2,
@@ -160,6 +159,7 @@ RELEASED = _with(
 SMALL = _with(
     PAPER,
     preset="small",
+    data__levels="auto",
     data__resize=[64, 86],
     data__moments=2,
     data__store="auto",

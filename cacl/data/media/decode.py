@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cacl.data.media.clock import rate_between
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.outputs import Outputs
-from cacl.data.media.pixels import rgb
+from cacl.data.media.pixels import refusals, rgb
 from cacl.data.media.stream import words
 from cacl.data.media.survey import cut_off, first_look, survey
 from cacl.data.media.timeline import Timeline, check_sum
@@ -211,7 +211,7 @@ class VideoDecoder:
     def _rgb(self, frame: VideoFrame, height: int, width: int) -> NDArray[np.uint8]:
         try:
             return rgb(frame, self._first.orientation, height=height, width=width, rules=self.rules)
-        except (OSError, ValueError, RuntimeError) as error:
+        except refusals() as error:
             what = f"its frames ({frame.format.name}) cannot be turned into RGB ({words(error)})"
             raise VideoError(self.path, what) from None
 

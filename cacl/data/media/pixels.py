@@ -47,7 +47,7 @@ class Orientation(NamedTuple):
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Read the display matrix that a camera wrote: x' = a·x + c·y, y' = b·x + d·y (ISO/IEC 14496-12, 6.2.2)."""
     data = _display_matrix(frame)
-    if data is None:
+    if data is None or len(data) < 36:
         return Orientation()
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -88,6 +88,13 @@ def rgb(
     if orientation.transpose:
         pixels = pixels.transpose(1, 0, 2)
     return pixels[:: -1 if orientation.flip_y else 1, :: -1 if orientation.flip_x else 1]
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What PyAV raises where FFmpeg refuses a frame."""
+    import av
+
+    return av.FFmpegError, OSError, ValueError, RuntimeError
 
 
 def deep_pixels(frame: VideoFrame) -> NDArray[np.uint16]:
