@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cacl.data.videos.labels import several_labels
 from cacl.errors import UserError
 
 SPLIT_NAMES = {
@@ -38,7 +39,7 @@ class Entry:
 
     Attributes:
         name: path or name in the list's own words.
-        label: class, or ``None``.
+        labels: its classes: none, one or several.
         split: ``"train"``, ``"val"``, ``"test"`` or ``None``.
         start: seconds from the first frame.
         end: seconds; ``None`` for the end of the file.
@@ -46,7 +47,7 @@ class Entry:
     """
 
     name: str
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     split: str | None = None
     start: float = 0.0
     end: float | None = None
@@ -162,7 +163,7 @@ def ucf101_lists(folder: Path, *, split: int = 1) -> Listing:
             name = re.sub(r"\s+\d+$", "", line)
             if "/" not in name:
                 raise UserError(f"{path}, line {number}: '{line}' is not of the form Class/video.avi.")
-            entries.append(Entry(name, label=name.split("/")[-2], split=part))
+            entries.append(Entry(name, labels=(name.split("/")[-2],), split=part))
     return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True, split)
 
 
@@ -178,7 +179,7 @@ def hmdb51_lists(folder: Path, *, split: int = 1) -> Listing:
             if not name or tag not in {"0", "1", "2"}:
                 raise UserError(f"{path}, line {number}: '{line}' is not of the form video.avi 0, 1 or 2.")
             if tag in _HMDB_TAGS:
-                entries.append(Entry(f"{label}/{name.strip()}", label=label, split=_HMDB_TAGS[tag]))
+                entries.append(Entry(f"{label}/{name.strip()}", labels=(label,), split=_HMDB_TAGS[tag]))
     return Listing(tuple(entries), tuple(files), f"in neither list of split {split}", True, split)
 
 
@@ -191,7 +192,7 @@ def kinetics_lists(files: Iterable[Path]) -> Listing:
             name = row.get("youtube_id") or ""
             times = [f"{_seconds(path, number, row, column):06.0f}" for column in ("time_start", "time_end")]
             split = split_of_name(row.get("split") or path.stem)
-            entries.append(Entry("_".join([name, *times]), label=row.get("label") or None, split=split, also=name))
+            entries.append(Entry("_".join([name, *times]), labels=_labels(row), split=split, also=name))
     return Listing(tuple(entries), tuple(used), "in none of the Kinetics lists", True)
 
 
@@ -205,7 +206,7 @@ def plain_lists(files: Iterable[Path]) -> Listing:
             name, label = line, ""
             if not Path(line).suffix or " " in Path(line).suffix or "," in Path(line).suffix:
                 name, label = [*re.split(r"\s*[,;\t]\s*|\s+(?=\S+$)", line, maxsplit=1), ""][:2]
-            entries.append(Entry(name, label=label or None, split=split, also=line))
+            entries.append(Entry(name, labels=(label,) if label else (), split=split, also=line))
     return Listing(tuple(entries), tuple(used), f"not in {' or '.join(p.name for p in used)}", False)
 
 
@@ -213,11 +214,6 @@ def split_of_name(name: str) -> str | None:
     """``"train"``, ``"val"`` or ``"test"`` for a folder or list called so (``Training``, ``val_list``), or ``None``."""
     word = re.split(r"[^a-z]", name.lower())[0]
     return SPLIT_NAMES.get(word)
-
-
-def label_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """The distinct labels in alphabetical order, capitals or not: that of UCF101's ``classInd.txt`` and of HMDB51."""
-    return tuple(sorted(set(labels), key=lambda label: (label.casefold(), label)))
 
 
 def match(listing: Listing, paths: Iterable[str]) -> tuple[list[tuple[Entry, str]], list[Entry]]:
@@ -301,7 +297,7 @@ def _table(path: Path) -> Listing:
         entries.append(
             Entry(
                 row["path"],
-                label=row.get("label") or None,
+                labels=several_labels(row.get("labels") or "") or _labels(row),
                 split=SPLIT_NAMES.get((split or "").lower(), split),
                 start=start,
                 end=end,
@@ -335,6 +331,11 @@ def _rows(path: Path, *, needs: str = "youtube_id") -> Iterator[tuple[int, Mappi
                     yield reader.line_num, row
         except csv.Error as error:
             raise UserError(f"{path}, line {reader.line_num}: cannot be read as a table ({error}).") from error
+
+
+def _labels(row: Mapping[str, str]) -> tuple[str, ...]:
+    label = (row.get("label") or "").strip()
+    return (label,) if label else ()
 
 
 def _seconds(path: Path, number: int, row: Mapping[str, str], column: str) -> float:

@@ -115,7 +115,8 @@ def _fingerprint(catalog: Catalog) -> str:
             stamp = (found.st_size, found.st_mtime_ns)
         except OSError:
             stamp = (0, 0)
-        digest.update(repr((astuple(video), stamp)).encode("utf-8", "surrogateescape"))
+        row = astuple(video) if video.several else astuple(video)[:-1]  # as before there were several labels
+        digest.update(repr((row, stamp)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

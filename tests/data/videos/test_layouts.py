@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cacl.data.videos.layouts import Entry, find_lists, label_order, match, plain_lists, read_lists, split_of_name
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.layouts import Entry, find_lists, match, plain_lists, read_lists, split_of_name
 from cacl.errors import UserError
 
 
@@ -15,6 +16,12 @@ def write(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text, encoding="utf-8")
     return folder
+
+
+def only(entry: Entry) -> str | None:
+    """Its one label."""
+    assert len(entry.labels) < 2
+    return entry.labels[0] if entry.labels else None
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def ucf(tmp_path: Path) -> Path:
 
 def test_ucf101(ucf: Path) -> None:
     listing = read_lists(ucf, split=1)
-    assert [(e.name.split("/")[1], e.label, e.split) for e in listing.entries] == [
+    assert [(e.name.split("/")[1], only(e), e.split) for e in listing.entries] == [
         ("v_Archery_g08_c01.avi", "Archery", "train"),
         ("v_HandStandPushups_g08_c01.avi", "HandstandPushups", "train"),
         ("v_Archery_g01_c01.avi", "Archery", "test"),
@@ -51,7 +58,7 @@ def test_classes_counted_from_0_are_those_that_ucf101_counts_from_1(tmp_path: Pa
     folder = write(
         tmp_path, trainlist01__txt="".join(reversed(lines)), testlist01__txt="Hammering/v_Hammering_g01.avi\n"
     )
-    order = label_order(str(entry.label) for entry in read_lists(folder).entries)
+    order = label_order(str(only(entry)) for entry in read_lists(folder).entries)
     assert [order.index(line.split("/")[0]) for line in lines] == [0, 1, 2, 3]
 
 
@@ -74,7 +81,7 @@ def test_hmdb51(tmp_path: Path) -> None:
         wave_test_split1__txt="d_wave_0.avi 2\n",
     )
     entries = read_lists(folder, split=1).entries
-    assert [(e.name, e.label, e.split) for e in entries] == [
+    assert [(e.name, only(e), e.split) for e in entries] == [
         ("brush_hair/a#1_brush_hair_u_nm_0.avi", "brush_hair", "train"),
         ("brush_hair/b_brush_hair_1.avi", "brush_hair", "test"),
         ("wave/d_wave_0.avi", "wave", "test"),
@@ -94,7 +101,7 @@ def test_kinetics_names_files_by_identifier_and_times(tmp_path: Path) -> None:
     listing = read_lists(folder)
     files = ["train/air_drumming/-_abc1_000003_000013.mp4", "val/xyz.mkv", "train/abseiling/ab_c2_000120_000130.mp4"]
     pairs, missing = match(listing, files)
-    assert [(e.label, e.split, path) for e, path in pairs] == [
+    assert [(only(e), e.split, path) for e, path in pairs] == [
         ("air drumming", "train", files[0]),
         ("abseiling", "train", files[2]),
         ("abseiling", "val", files[1]),
@@ -110,8 +117,8 @@ def test_table_of_parts(tmp_path: Path) -> None:
     listing = find_lists(tmp_path)
     assert listing is not None
     assert listing.entries == (
-        Entry("a/x.mp4", "wave", "train", 1.5, 3.0),
-        Entry("a/x.mp4", "jump", "test", 3.0, None),
+        Entry("a/x.mp4", ("wave",), "train", 1.5, 3.0),
+        Entry("a/x.mp4", ("jump",), "test", 3.0, None),
         Entry("b.mp4"),
     )
     for text, problem in {
@@ -129,7 +136,7 @@ def test_plain_lists(tmp_path: Path) -> None:
     folder = write(tmp_path, train__txt="a/one film.mp4 wave\nb.mp4,jump\n# a remark\nc.mp4\n", val_list__txt="d\n")
     listing = read_lists(folder)
     pairs, missing = match(listing, ["a/one film.mp4", "b.mp4", "c.mp4", "x/d.mp4"])
-    assert [(path, e.label, e.split) for e, path in pairs] == [
+    assert [(path, only(e), e.split) for e, path in pairs] == [
         ("a/one film.mp4", "wave", "train"),
         ("b.mp4", "jump", "train"),
         ("c.mp4", None, "train"),
