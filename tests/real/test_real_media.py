@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.videos.labels import label_order
-from cacl.data.videos.layouts import read_lists
+from cacl.data.videos.lists.find import read_lists
 from cacl.data.videos.scan import scan
 from cacl.errors import VideoError
 

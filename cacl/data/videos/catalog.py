@@ -15,6 +15,7 @@ from cacl.files import whole
 CLIP_FRAMES = 16
 CLIP_WINDOW = 31  # frames: 16 at stride 2; a broken video shorter than this up to its break is not used
 MISSING = "named in the list, no such file"
+UNUSED = "looks like a list, not used: name it in place of the folder, or call it videos.csv"
 _COLUMNS = ("path", "status", "reason", "id", "label", "split", "frames", "fps", "width", "height", "first_frame")
 _LABELS = "labels"  # one column more where a video has several
 
@@ -100,7 +101,9 @@ class Catalog:
             else _count(files)
         )
         line = f"{used} used, {_count(skipped)} skipped (of {counted(files + skipped, 'file')})"
-        return line + (f"; {_count(missing)} named in a list but not there" if missing else "")
+        line += f"; {_count(missing)} named in a list but not there" if missing else ""
+        unused = [s.path for s in self.skipped if s.reason == UNUSED]
+        return line + (f"; {unused[0]} {UNUSED}" if unused else "")
 
     def reasons(self) -> dict[str, int]:
         """How many files were skipped for which reason, the most frequent first."""

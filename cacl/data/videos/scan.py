@@ -15,18 +15,15 @@ from pathlib import Path
 
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video, judged
-from cacl.data.videos.layouts import (
-    Entry,
-    Listing,
-    check_split,
-    match,
-    own_lists,
-    read_lists,
-    split_of_name,
-)
-from cacl.data.videos.walk import walk, why_no_video
+from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video, judged
+from cacl.data.videos.lists.entry import Entry, Listing, split_of_name
+from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
+from cacl.data.videos.lists.match import OtherVideosError, match
+from cacl.data.videos.walk import TEXT, walk, why_no_video
 from cacl.errors import UserError, VideoError, counted
+
+_LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".lst", ".list")
+_MOST_LISTS = 50  # text files that are looked at once more
 
 
 def scan(
@@ -61,7 +58,7 @@ def scan(
         reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
     in_place = None  # of the folder: a list that was named there
-    if root.is_file() and why_no_video(root) == "not a video (text file)":
+    if root.is_file() and why_no_video(root) == TEXT:
         root, lists, in_place = root.parent, root, root
     if root.is_file():
         root, files, out, listing = root.parent, [root.name], [], None
@@ -75,7 +72,7 @@ def scan(
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
     try:
         named, missing, list_files = _named(root, files, listing, strict=strict)
-    except UserError as error:
+    except OtherVideosError as error:
         if in_place is None:
             raise
         why = str(error).removeprefix(f"{in_place}: ")
@@ -98,6 +95,7 @@ def scan(
         raise UserError(
             f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )
+    out = _unused_lists(root, out, videos)
     out += [Skipped(entry.name, MISSING) for entry in missing]
     return Catalog(root, tuple(_with_folders(videos)), tuple(sorted(out, key=lambda item: item.path)))
 
@@ -152,17 +150,30 @@ def _named(
     if listing is None:
         return {}, [], {}
     lists = {p.resolve() for p in listing.files}
-    own = {path for path in files if path.lower().endswith((".txt", ".csv")) and (root / path).resolve() in lists}
+    own = {path for path in files if path.lower().endswith(_LIST_SUFFIXES) and (root / path).resolve() in lists}
     try:
-        pairs, missing = match(listing, [path for path in files if path not in own])
-    except UserError:
+        pairs, missing = match(listing, [path for path in files if path not in own], root=root)
+    except OtherVideosError:
         if strict:
             raise
         return {}, [], dict.fromkeys(own, "list file (names mostly other videos, not used)")
+    parts: dict[tuple[str, float, float | None, str | None], Entry] = {}
+    for entry, path in pairs:  # a part in several rows has the labels of all of them
+        part = (path, entry.start, entry.end, entry.split)
+        before = parts.get(part, entry)
+        parts[part] = replace(before, labels=tuple(dict.fromkeys(before.labels + entry.labels)))
     named: dict[str, list[Entry]] = {}
-    for entry, path in pairs:
+    for (path, *_), entry in parts.items():
         named.setdefault(path, []).append(entry)
     return named, missing, dict.fromkeys(own, "list file")
+
+
+def _unused_lists(root: Path, skipped: Sequence[Skipped], videos: Sequence[Video]) -> list[Skipped]:
+    """The same, but that files in the folder itself which look like lists are called so."""
+    stems = {os.path.splitext(video.path.rsplit("/", 1)[-1])[0].lower() for video in videos}
+    few = [item.path for item in skipped if "/" not in item.path and item.reason == TEXT][:_MOST_LISTS]
+    looks = {path for path in few if looks_like_list(root / path, stems)}
+    return [Skipped(item.path, UNUSED) if item.path in looks else item for item in skipped]
 
 
 def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:
