@@ -163,7 +163,7 @@ def _named(
         before = parts.get(part, entry)
         parts[part] = replace(before, labels=tuple(dict.fromkeys(before.labels + entry.labels)))
     named: dict[str, list[Entry]] = {}
-    for (path, *_), entry in parts.items():
+    for (path, *_), entry in sorted(parts.items(), key=lambda item: item[0][1]):
         named.setdefault(path, []).append(entry)
     return named, missing, dict.fromkeys(own, "list file")
 
