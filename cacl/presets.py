@@ -23,6 +23,8 @@ PAPER: dict[str, Any] = {
         "moments": 1,
         "store": "none",
         "workers": 4,
+        "blank": [],
+        "picture_rate": None,
     },
     "augment": {
         "size": 112,

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.media.cut import Box
+from cacl.data.videos.dataset import Dataset, check_blank, open_catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
 
 
 def open_unlabelled(
-    videos: Path, resize: tuple[int, int], *, progress: Callable[[str, int, int], None] | None = None
+    videos: Path,
+    resize: tuple[int, int],
+    *,
+    blank: tuple[Box, ...] = (),
+    rate: float = 0.0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
     """Find the videos and open their frames at ``resize``, height and width in pixels.
 
     Args:
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        blank: boxes that the network knows as black.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
@@ -33,6 +41,7 @@ def open_unlabelled(
                 f"{videos} holds frames of {store.height}x{store.width}, but this network knows {height}x{width}: "
                 "name the videos instead."
             )
+        check_blank(store, blank)
         return Dataset(store.catalog, store)
     watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
-    return open_catalog(scan(videos, progress=watch), height=height, width=width)
+    return open_catalog(scan(videos, rate=rate, blank=blank, progress=watch), height=height, width=width)

@@ -106,7 +106,8 @@ def classify(
     if target is not None:
         check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
-    data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
+    clip = classifier.encoder.clip
+    data = open_unlabelled(Path(videos), clip.resize, blank=clip.blank, progress=progress)
     entries = data.catalog.videos
     told = predict_videos(
         classifier,

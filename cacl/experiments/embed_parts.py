@@ -162,5 +162,5 @@ def _seconds(catalog: Catalog, video: Video, *, timed: bool) -> NDArray[np.float
             pass  # it was read a moment ago; the mean rate is the best that is left
         else:
             if frames >= last:
-                return frame_seconds(frames, fps, times)
+                return frame_seconds(frames, fps or video.fps, times)
     return frame_seconds(last, video.fps, None)

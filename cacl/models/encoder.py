@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.media.cut import Box, Cut
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
@@ -45,6 +46,7 @@ class ClipSpec:
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
+        blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video as shown.
     """
 
     frames: int = 16
@@ -55,6 +57,7 @@ class ClipSpec:
     pixel_std: tuple[float, float, float] | None = None
     standardise: Standardise = "none"
     layer: Layer = "max"
+    blank: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -69,6 +72,8 @@ class ClipSpec:
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")
         if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
             raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
+        if not all(len(b) == 4 and all(type(n) is int and n >= 0 for n in b) for b in self.blank):
+            raise ValueError("blank are boxes of four whole numbers each: x, y, width, height")
         if self.standardise not in get_args(Standardise):
             raise ValueError(f"standardise must be 'none', 'clip' or 'motion', found {self.standardise!r}")
 
@@ -151,8 +156,8 @@ class Encoder(nn.Module):
         Raises:
             VideoError: the file cannot be decoded.
         """
-        from cacl.data.media.decode import (
-            VideoDecoder,  # here, because decoding is not needed to use clips from elsewhere
+        from cacl.data.media.any_video import (
+            open_video,  # here, because decoding is not needed to use clips from elsewhere
         )
 
         height, width = self.clip.resize
@@ -160,12 +165,14 @@ class Encoder(nn.Module):
         self.eval()
         vectors = []
         try:
-            with VideoDecoder(path) as decoder, torch.inference_mode():
+            with open_video(path) as decoder, torch.inference_mode():
                 windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
                 seconds = frame_seconds(decoder.frames, decoder.info.fps, decoder.timeline.times)
                 for first in range(0, len(windows.frames), batch_size):
                     wanted_BT = windows.frames[first : first + batch_size]
-                    frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
+                    frames = decoder.read(
+                        wanted_BT.reshape(-1), height=height, width=width, cut=Cut(None, self.clip.blank)
+                    )
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
@@ -255,6 +262,7 @@ def clip_from_config(config: Mapping[str, Any]) -> ClipSpec:
     clip: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
     }
+    clip["blank"] = tuple(tuple(box) for box in clip.get("blank", ()))
     return ClipSpec(**clip)
 
 

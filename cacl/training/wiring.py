@@ -44,6 +44,7 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
+        blank=settings.data.blank,
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.cut import WHOLE, Cut
 from cacl.data.media.pixels import orientation_of, rgb
 from cacl.data.media.stream import first_frames, open_media, packets_of, words
 from cacl.data.media.timeline import FirstLook, PacketFacts, Timeline, check_sum, from_frames, from_packets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+Numbers = Sequence[int] | NDArray[np.int64]
 _SKIPPABLE = frozenset({"h264", "hevc"})  # codecs whose unreferenced frames are worth leaving out
 _NEAR = 8  # frames; a keyframe nearer than this is not worth a seek
 _ATTEMPTS = (0, 2, None)  # where to enter: the nearest keyframe, two keyframes earlier, the beginning of the file
@@ -93,16 +95,13 @@ class VideoDecoder:
         """Frames that a full decode in presentation order yields (up to the break, in a file known to be broken)."""
         return self.timeline.frames
 
-    def read(self, indices_T: Sequence[int] | NDArray[np.int64], *, height: int, width: int) -> NDArray[np.uint8]:
-        """The frames of these numbers, stretched to ``height`` × ``width`` pixels and upright.
+    def read(self, indices_T: Numbers, *, height: int, width: int, cut: Cut = WHOLE) -> NDArray[np.uint8]:
+        """The frames of these numbers, uint8 RGB ``[T, height, width, 3]``, stretched and upright.
 
         Args:
             indices_T: frame numbers from 0, in any order, repeats allowed.
-            height: pixels.
-            width: pixels.
-
-        Returns:
-            uint8 RGB, ``[T, height, width, 3]``.
+            height: pixels; so is ``width``.
+            cut: the part of each frame that is seen.
 
         Raises:
             VideoError: a frame cannot be decoded.
@@ -113,20 +112,20 @@ class VideoDecoder:
             raise IndexError(f"{self.path}: frames {wanted[0]} to {wanted[-1]} asked for, there are {self.frames}")
         got: dict[int, NDArray[np.uint8]] = {}
         for group in self._groups(wanted):
-            got |= self._read_group(group, height, width)
+            got |= self._read_group(group, height, width, cut)
         out = np.empty((len(indices_T), height, width, 3), np.uint8)
         for place, i in enumerate(indices_T):
             out[place] = got[int(i)]
         return out
 
-    def iterate(self, *, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
+    def iterate(self, *, height: int, width: int, cut: Cut = WHOLE) -> Iterator[NDArray[np.uint8]]:
         """Every frame in order, uint8 RGB ``[height, width, 3]`` each, stretched and upright.
 
         Raises:
             VideoError: after the last good frame, where the file breaks before its end.
         """
         for frame in self._decode_all():
-            yield rgb(frame, self._first.orientation, height=height, width=width)
+            yield rgb(frame, self._first.orientation, height=height, width=width, cut=cut)
 
     def span(self, start: float, end: float | None) -> tuple[int, int]:
         """The frames shown from ``start`` to before ``end`` seconds after the first: number of the first, and count."""
@@ -208,12 +207,12 @@ class VideoDecoder:
         if group:
             yield group
 
-    def _read_group(self, group: list[int], height: int, width: int) -> dict[int, NDArray[np.uint8]]:
+    def _read_group(self, group: list[int], height: int, width: int, cut: Cut) -> dict[int, NDArray[np.uint8]]:
         done = 0
         for earlier in _ATTEMPTS[self._attempt :]:
             got: dict[int, NDArray[np.uint8]] = {}
             for i, frame in self._frames(group, earlier=earlier):
-                got[i] = rgb(frame, self._first.orientation, height=height, width=width)
+                got[i] = rgb(frame, self._first.orientation, height=height, width=width, cut=cut)
                 if len(got) == len(group):
                     self._attempt = _ATTEMPTS.index(earlier)
                     return got

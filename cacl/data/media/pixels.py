@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.cut import WHOLE, Cut
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,7 +43,10 @@ class Orientation(NamedTuple):
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Read the display matrix that a camera wrote: x' = a·x + c·y, y' = b·x + d·y (ISO/IEC 14496-12, 6.2.2)."""
-    data = cast("Mapping[str, Buffer]", frame.side_data).get("DISPLAYMATRIX")
+    try:
+        data = cast("Mapping[str, Buffer]", frame.side_data).get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know some other side data of this frame
+        return Orientation()
     if data is None:
         return Orientation()
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
@@ -50,8 +55,19 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
 
 
-def rgb(frame: VideoFrame, orientation: Orientation, *, height: int, width: int) -> NDArray[np.uint8]:
-    """One frame as uint8 RGB ``[height, width, 3]``, stretched (bilinear, every source pixel counts) and upright."""
+def rgb(frame: VideoFrame, orientation: Orientation, *, height: int, width: int, cut: Cut = WHOLE) -> NDArray[np.uint8]:
+    """One frame as uint8 RGB ``[height, width, 3]``, stretched (bilinear, every source pixel counts) and upright.
+
+    Args:
+        cut: the part of it that is seen, in pixels of the upright frame.
+    """
+    if cut != WHOLE:
+        from av import VideoFrame as Frame
+
+        turned = orientation.transpose
+        rows, columns = (frame.width, frame.height) if turned else (frame.height, frame.width)
+        upright = np.ascontiguousarray(rgb(frame, orientation, height=rows, width=columns))
+        frame, orientation = Frame.from_ndarray(cut.of(upright), format="rgb24"), Orientation()
     scaler: VideoReformatter | None = getattr(_own, "scaler", None)
     if scaler is None:
         from av.video.reformatter import VideoReformatter

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
+from cacl.data.media.pictures import on_disk, size_of
 from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
@@ -34,6 +35,7 @@ __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_stor
 _PARTS = 2  # how a catalog is cut into parts; unfinished parts of another way do not fit
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
+_FIRST_FIELDS, _LATER_FIELDS = 10, ((), None)  # of a video in the fingerprint: several labels, region
 
 
 def build_store(
@@ -72,6 +74,8 @@ def build_store(
         "root": str(catalog.root.resolve()),
         "videos": _fingerprint(catalog),
     }
+    if catalog.blank:
+        request["blank"] = [list(box) for box in catalog.blank]
     if out.exists() and (finished := _finished(out, request)) is not None:
         return finished
     partial = out.with_name(out.name + ".partial")
@@ -113,11 +117,13 @@ def _fingerprint(catalog: Catalog) -> str:
     digest = hashlib.sha256()
     for video in catalog.videos:
         try:
-            found = catalog.file(video).stat()
-            stamp = (found.st_size, found.st_mtime_ns)
+            file = catalog.file(video)
+            stamp = (size_of(file), on_disk(file).stat().st_mtime_ns)
         except OSError:
             stamp = (0, 0)
-        row = astuple(video) if video.several else astuple(video)[:-1]  # as before there were several labels
+        row = astuple(video)
+        if row[_FIRST_FIELDS:] == _LATER_FIELDS:  # as before there were these
+            row = row[:_FIRST_FIELDS]
         digest.update(repr((row, stamp)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -182,7 +188,9 @@ def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kin
         groups[-1].append(video)
         frames += video.frames
     root = catalog.root.resolve()
-    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality) for n, g in enumerate(groups)]
+    return [
+        PartPlan(n, root, folder, tuple(g), height, width, kind, quality, catalog.blank) for n, g in enumerate(groups)
+    ]
 
 
 def _make_all(
