@@ -94,11 +94,12 @@ def _about_pictures(decoder: AnyVideo) -> str:
 
 
 def _why_no_frames(decoder: AnyVideo) -> str:
-    """Why a folder of numbered pictures that no list names is no video, as far as three of them tell."""
+    """Why a folder of numbered pictures that no list names is no video, as far as some of them tell."""
     if not isinstance(decoder, PictureVideo) or not isinstance(decoder.pictures, NumberedPictures):
         return ""
     pictures, count = decoder.pictures, len(decoder.pictures)
-    sizes = {(frame.width, frame.height) for frame in (pictures.frame(i) for i in (0, count // 2, count - 1))}
+    some = sorted({0, 1, count // 2, count // 2 + 1, count - 1} & set(range(count)))
+    sizes = {(frame.width, frame.height) for frame in map(pictures.frame, some)}
     photos = f"{counted(count, 'photo')} {pictures.sequence.pattern}, not the frames of a video"
     use = "name the folder in videos.csv to use them"
     if len(sizes) > 1:

@@ -136,7 +136,8 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
-    changed = [key for key, value in request.items() if manifest.get(key) != value]
+    keys = request.keys() | ({"blank"} & manifest.keys())
+    changed = [key for key in sorted(keys) if manifest.get(key) != request.get(key)]
     if changed:
         what = " and ".join(
             {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
