@@ -48,7 +48,7 @@ def _entries(path: Path) -> Iterator[Entry]:
             start,
             end,
             region=_region(path, number, row),
-            fps=seconds(path, number, row, "fps") if row.get("fps") else 0.0,
+            fps=_rate(path, number, row),
         )
 
 
@@ -62,6 +62,17 @@ def _region(path: Path, number: int, row: Mapping[str, str]) -> Box | None:
             "numbers of pixels, width and height above 0."
         )
     return box
+
+
+def _rate(path: Path, number: int, row: Mapping[str, str]) -> float:
+    text = row.get("fps") or "0"
+    try:
+        rate = float(text.replace(",", "."))
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < 1e6:
+        raise UserError(f"{path}, line {number}: '{text}' in column fps is no number of frames a second.")
+    return rate
 
 
 def _split(path: Path, number: int, row: Mapping[str, str]) -> str | None:
