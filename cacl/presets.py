@@ -25,6 +25,8 @@ PAPER: dict[str, Any] = {
         "workers": 4,
         "colours": "shown",  # the paper says nothing
         "levels": "full",
+        "blank": [],
+        "picture_rate": None,
     },
     "augment": {
         "size": 112,

@@ -17,7 +17,7 @@ from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
-from cacl.experiments.evaluate import evaluation_folder
+from cacl.experiments.evaluate import evaluation_folder, keep_list
 from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
@@ -25,7 +25,7 @@ from cacl.machine.auto import check_device, device_auto, usable_device
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
-from cacl.training.videos import open_run_data, pixel_rules
+from cacl.training.videos import move_videos, open_run_data, pixel_rules
 
 SET_APART = 5  # without a test part every fifth video tests the probes
 
@@ -39,6 +39,7 @@ def analyse(
     parts: Sequence[Part] = tuple(PARTS),
     projection: ProjectionName = "pca",
     seed: int = 0,
+    moved: str | Path | None = None,
 ) -> dict[str, Any]:
     """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``, and the run's page anew.
 
@@ -53,6 +54,7 @@ def analyse(
         parts: what to do; results of other parts, made before on the same videos and checkpoint, are kept.
         projection: of the picture of features.
         seed: chooses clips, shuffles and augmentations.
+        moved: the folder (or store) that the run's own videos are in now, where they were moved.
 
     Returns:
         What ``results.json`` holds: ``"about"`` (steps, videos, seed), one entry a part, and ``"left out"``: part ->
@@ -73,6 +75,9 @@ def analyse(
     method, steps = trained_method(main, device=device)
     if main.finished is None:
         say(f"{main.path} is not finished: this is what it is after {steps} steps.")
+    if moved is not None:
+        with RunFolder.open(main.path) as own:
+            move_videos(own, moved)
     data = _open(main, videos, lists, split)
     train, test, how = _sides(data)
     place = evaluation_folder(main.path, videos, split=split)
@@ -89,6 +94,7 @@ def analyse(
         if part in parts:
             _one(subject, part, results)
             write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
+    keep_list(data.catalog, main.path, place)
     if place == main.path and main.finished is not None:
         report([main.path], command=f"cacl analyse {main.path}")
     return results
@@ -115,7 +121,7 @@ def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: 
                 f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists "
                 f"and --split, or name the videos too (cacl analyse {run.path} VIDEOS --lists {lists or 'DIR'})."
             )
-        return open_run_data(folder)
+        return open_run_data(folder, say=say)
     height, width = run.settings.data.resize
     return open_dataset(
         Path(videos),
@@ -124,6 +130,8 @@ def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: 
         lists=None if lists is None else Path(lists),
         split=split,
         rules=pixel_rules(folder),
+        blank=run.settings.data.blank,
+        rate=run.settings.data.picture_rate or 0.0,
     )
 
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cacl.data.videos.catalog import scan
-from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.dataset import Dataset, check_blank, open_catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
 from cacl.models.encoder import ClipSpec
 
 
 def open_unlabelled(
-    videos: Path, clip: ClipSpec, *, progress: Callable[[str, int, int], None] | None = None
+    videos: Path,
+    clip: ClipSpec,
+    *,
+    rate: float = 0.0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
     """Find the videos and open their frames as an encoder of ``clip`` expects them.
 
     Args:
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        blank: boxes that the network knows as black.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
@@ -34,6 +40,8 @@ def open_unlabelled(
                 f"{videos} holds frames of {store.height}x{store.width}, but this network knows {height}x{width}: "
                 "name the videos instead."
             )
+        check_blank(store, clip.blank)
         return Dataset(store.catalog, store, store.rules)
     watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
-    return open_catalog(scan(videos, progress=watch), height=height, width=width, rules=clip.rules)
+    catalog = scan(videos, rate=rate, blank=clip.blank, progress=watch)
+    return open_catalog(catalog, height=height, width=width, rules=clip.rules)

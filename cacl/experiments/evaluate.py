@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
-from cacl.distributed.processes import is_first, join
-from cacl.errors import UserError
+from cacl.distributed.processes import is_first, join, wait_for_first
+from cacl.errors import UserError, printable
 from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
@@ -19,7 +21,7 @@ from cacl.models.encoder import Encoder
 from cacl.report.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.videos import open_run_data, pixel_rules
+from cacl.training.videos import move_videos, open_run_data, pixel_rules
 
 
 def evaluate(
@@ -30,6 +32,7 @@ def evaluate(
     lists: str | Path | None = None,
     split: int = 1,
     beside: Sequence[str | Path] = (),
+    moved: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` (``evaluation_folder``).
 
@@ -42,6 +45,7 @@ def evaluate(
         protocol: ``retrieval`` (paper section 4.3).
         lists: the data set's split lists, for ``videos``. The run's own keep the parts that it was trained with.
         split: which split of them.
+        moved: the folder (or store) that the run's own videos are in now, where they were moved.
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
@@ -59,12 +63,25 @@ def evaluate(
             raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
     others = _distinct_names(main, runs[1:])
     command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
-    with RunFolder(main.path, owner=is_first()):
+    with RunFolder(main.path, owner=is_first()) as folder:
+        if moved is not None and is_first():
+            move_videos(folder, moved)
+        wait_for_first()
         data, split = _labelled(main, videos, lists, split)
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
         named = None if place == main.path else Path(str(videos)).resolve()
-        return run_retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        results = run_retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        if is_first():
+            keep_list(data.catalog, main.path, place)
+        return results
+
+
+def keep_list(catalog: Catalog, run: Path, place: Path) -> None:
+    """Say how many files were used and skipped, and where their list is: the run's own, or a new one in ``place``."""
+    if place != run:
+        catalog.write_csv(place / "videos.csv")
+    _say(f"{catalog.summary()}: see {place / 'videos.csv'}.")
 
 
 def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, split: int = 1) -> Path:
@@ -94,7 +111,7 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
                 f"The videos of {main.path} keep the lists and the split that it was trained with: leave out --lists "
                 f"and --split, or name the videos too (cacl evaluate {main.path} VIDEOS --lists {lists or 'DIR'})."
             )
-        return open_run_data(folder), folder.data["split"]
+        return open_run_data(folder, say=_say), folder.data["split"]
     height, width = settings.data.resize
     data = open_dataset(
         Path(videos),
@@ -103,6 +120,8 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
         lists=None if lists is None else Path(lists),
         split=split,
         rules=pixel_rules(folder),
+        blank=settings.data.blank,
+        rate=settings.data.picture_rate or 0.0,
     )
     return data, split
 
@@ -122,6 +141,11 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     for run in runs:
         notes += trained_on_notes(run.path, test, root)
     return notes
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:

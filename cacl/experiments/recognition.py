@@ -37,6 +37,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
+from cacl.training.videos import move_videos
 from cacl.training.wiring import clip_spec, initial_network
 
 UNTRAINED = "untrained"
@@ -115,8 +116,12 @@ def finetune(
     return _run(run, start=start)
 
 
-def resume_finetune(run: str | Path) -> dict[str, Any]:
+def resume_finetune(run: str | Path, *, videos: str | Path | None = None) -> dict[str, Any]:
     """Continue a fine-tuning where it stopped, bit-exactly; everything comes from its folder.
+
+    Args:
+        run: the run folder.
+        videos: the folder (or store) that its videos are in now, where they were moved.
 
     Raises:
         UserError: no such run there.
@@ -124,7 +129,11 @@ def resume_finetune(run: str | Path) -> dict[str, Any]:
     join()
     path = RunFolder.open(Path(run), verb="finetune").path
     _check_processes(load_finetune(path).settings)
-    return _run(RunFolder(path, owner=is_first()), start=None)
+    folder = RunFolder(path, owner=is_first())
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
+    return _run(folder, start=None)
 
 
 def _check_processes(settings: FineTune) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
-from cacl.data.videos.catalog import Catalog, Skipped, scan
-from cacl.data.videos.dataset import Dataset, open_catalog
-from cacl.data.videos.layouts import label_order
+from cacl.data.videos.catalog import Catalog, Skipped, check_there, root_of
+from cacl.data.videos.dataset import Dataset, check_blank, open_catalog
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
@@ -39,7 +40,7 @@ def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit],
         for number in request["splits"]:
             file = kept / f"split-{number}.csv"
             if file.exists():
-                catalogs.append(Catalog.read_csv(file, root=root if root.is_dir() else root.parent))
+                catalogs.append(Catalog.read_csv(file, root=root_of(root)))
             elif is_store(root):
                 catalogs.append(FrameStore(root).catalog)
             else:
@@ -83,10 +84,19 @@ def open_study(
                 f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
                 f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
             )
+        check_blank(store, encoder.clip.blank)
         data = Dataset(store.catalog, store, store.rules)
     else:
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
-        union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
+        union = Catalog(
+            catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped, encoder.clip.blank
+        )
+        if not is_store(run.path / "store") and (
+            note := check_there(
+                union, mend="If the videos were moved, say where they are: --videos FOLDER beside --resume"
+            )
+        ):
+            run.log(note)
         with VideoProgress(stop) as progress:
             data = first_alone(lambda: _open_videos(run, union, settings.data.store, encoder.clip, progress))
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}

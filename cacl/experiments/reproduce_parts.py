@@ -161,8 +161,15 @@ def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName)
 
 def _opened(study: Study, run: Run, on: SetName) -> Dataset:
     place, (height, width) = study.places[on], run.settings.data.resize
-    rules = pixel_rules(RunFolder.open(run.path))
-    return open_dataset(place.videos, height=height, width=width, lists=place.lists, rules=rules, store=study.store(on))
+    return open_dataset(
+        place.videos,
+        height=height,
+        width=width,
+        lists=place.lists,
+        rules=pixel_rules(RunFolder.open(run.path)),
+        store=study.store(on),
+        blank=run.settings.data.blank,
+    )
 
 
 def _recognition(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:

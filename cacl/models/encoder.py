@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cacl.data.clips.augment import Standardise, centre_crop, normalise_
 from cacl.data.media.colours import Colours, PixelRules
+from cacl.data.media.cut import Box, Cut
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
@@ -47,6 +48,7 @@ class ClipSpec:
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
         colours, levels: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
+        blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video as shown.
     """
 
     frames: int = 16
@@ -59,6 +61,7 @@ class ClipSpec:
     layer: Layer = "max"
     colours: Colours = "coded"
     levels: tuple[float, float] = (0.0, 1.0)
+    blank: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -77,6 +80,8 @@ class ClipSpec:
             raise ValueError(f"colours must be 'shown' or 'coded', found {self.colours!r}")
         if len(self.levels) != 2 or not 0 <= self.levels[0] < self.levels[1] <= 1:
             raise ValueError(f"levels must be two numbers from 0 to 1, found {self.levels}")
+        if not all(len(b) == 4 and all(type(n) is int and n >= 0 for n in b) for b in self.blank):
+            raise ValueError("blank are boxes of four whole numbers each: x, y, width, height")
         if self.standardise not in get_args(Standardise):
             raise ValueError(f"standardise must be 'none', 'clip' or 'motion', found {self.standardise!r}")
 
@@ -164,8 +169,8 @@ class Encoder(nn.Module):
         Raises:
             VideoError: the file cannot be decoded.
         """
-        from cacl.data.media.decode import (
-            VideoDecoder,  # here, because decoding is not needed to use clips from elsewhere
+        from cacl.data.media.any_video import (
+            open_video,  # here, because decoding is not needed to use clips from elsewhere
         )
 
         height, width = self.clip.resize
@@ -173,12 +178,14 @@ class Encoder(nn.Module):
         self.eval()
         vectors = []
         try:
-            with VideoDecoder(path, rules=self.clip.rules) as decoder, torch.inference_mode():
+            with open_video(path, rules=self.clip.rules) as decoder, torch.inference_mode():
                 windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
                 seconds = decoder.seconds
                 for first in range(0, len(windows.frames), batch_size):
                     wanted_BT = windows.frames[first : first + batch_size]
-                    frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
+                    frames = decoder.read(
+                        wanted_BT.reshape(-1), height=height, width=width, cut=Cut(None, self.clip.blank)
+                    )
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
@@ -268,6 +275,7 @@ def clip_from_config(config: Mapping[str, Any]) -> ClipSpec:
     clip: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
     }
+    clip["blank"] = tuple(tuple(box) for box in clip.get("blank", ()))
     return ClipSpec(**clip)
 
 

@@ -36,6 +36,10 @@ def encoder_card(
             "clip": ", then each clip to mean 0 and standard deviation near 1",
             "motion": ", then minus each pixel's mean over the clip, divided by the clip's deviation",
         }[clip["standardise"]]
+    if clip["blank"]:
+        pixels += (
+            f", boxes {' and '.join(str(list(box)) for box in clip['blank'])} (x, y, width, height) of the video black"
+        )
     layer = {
         "max": "last convolution, max-pooled over 2x2 pixels, flattened",
         "mean": "last convolution, averaged over time and space",

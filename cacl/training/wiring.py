@@ -47,6 +47,7 @@ def clip_spec(settings: Settings, rules: PixelRules) -> ClipSpec:
         standardise=settings.model.standardise,
         colours=rules.colours,
         levels=rules.levels,
+        blank=settings.data.blank,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz import campaign, mutate
 from fuzz.unusual import UNUSUAL
 
 from cacl.data.media.decode import VideoDecoder
-from cacl.data.videos import catalog
+from cacl.data.videos import scan
 
 
 def test_sixty_damaged_files_are_used_or_reported(tmp_path: Path) -> None:
@@ -98,12 +99,12 @@ def test_damage_is_a_function_of_seed_and_number(tmp_path: Path) -> None:
 
 
 def test_a_loss_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = catalog._look
+    inner = scan.look
 
-    def forgetful(root: Path, path: str, entries: object, *, deep: bool) -> object:
-        return [] if path.startswith("000003") else inner(root, path, entries, deep=deep)  # type: ignore[arg-type]
+    def forgetful(root: Path, path: str, entries: object, **rest: Any) -> object:
+        return [] if path.startswith("000003") else inner(root, path, entries, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(catalog, "_look_isolated", forgetful)
+    monkeypatch.setattr(scan, "look", forgetful)
     with pytest.raises(campaign.LossError, match=r"not accounted for: .*000003"):
         campaign.campaign(20, 0, tmp_path)
 

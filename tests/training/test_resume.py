@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cacl.data.clips.loader import ClipBatch, ClipLoader
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder

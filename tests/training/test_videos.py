@@ -13,7 +13,7 @@ import pytest
 from odd_media import encode
 
 from cacl.data.media.colours import AS_CODED
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder

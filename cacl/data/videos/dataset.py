@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, PixelRules
-from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.media.cut import Box
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError
 
@@ -97,6 +99,8 @@ def open_dataset(
     store: str = "none",
     store_folder: Path | None = None,
     workers: int = 0,
+    blank: tuple[Box, ...] = (),
+    rate: float = 0.0,
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
@@ -111,6 +115,8 @@ def open_dataset(
             20 GiB and less than half of the free disk; anything else is the folder to keep them in.
         store_folder: where ``auto`` puts them.
         workers: processes that decode for the store.
+        blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
         say: told what is done and why.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
@@ -124,10 +130,13 @@ def open_dataset(
                 f"{videos} holds frames of {frames.height}x{frames.width}, data.resize is {height}x{width}; "
                 f"set data.resize=[{frames.height}, {frames.width}], or prepare the store again."
             )
+        check_blank(frames, blank)
         if lists is not None:
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
         return Dataset(frames.catalog, frames, frames.rules)
-    catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
+    catalog = scan(
+        videos, lists=lists, split=split, rate=rate, blank=blank, progress=_named(progress, "files looked at")
+    )
     return open_catalog(
         catalog,
         height=height,
@@ -160,6 +169,18 @@ def open_catalog(
     watch = _named(progress, "videos decoded")
     built = build_store(catalog, target, height=height, width=width, rules=rules, workers=workers, progress=watch)
     return Dataset(built.catalog, built, built.rules)
+
+
+def check_blank(store: FrameStore, blank: tuple[Box, ...]) -> None:
+    """Raise UserError where other boxes are black in a store's frames than are asked for."""
+    found = store.catalog.blank
+    if set(found) != set(blank):
+        said, wanted = ([",".join(map(str, box)) for box in boxes] for boxes in (found, blank))
+        again = "".join(f" --blank {box}" for box in wanted)
+        raise UserError(
+            f"{store.path} holds frames with {' and '.join(said) or 'nothing'} blank (data.blank), but "
+            f"{' and '.join(wanted) or 'nothing'} is to be: prepare another store (cacl prepare VIDEOS{again})."
+        )
 
 
 def _named(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box, Cut, box_of
 from cacl.data.media.isolated import LostVideo, isolated, time_limit
 from cacl.data.media.open_files import Stamp, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
@@ -93,6 +94,7 @@ class DecodedVideos:
                 at_least=entry.first_frame + entry.frames,
                 rules=self.rules,
                 known=self._learnt.get(entry.path),
+                cut=Cut(entry.region, self.catalog.blank),
             )
         except VideoError as error:
             if isinstance(error, LostVideo):
@@ -139,7 +141,7 @@ class FrameStore:
         self.width: int = manifest["width"]
         self.kind: Literal["jpeg", "raw"] = manifest["kind"]
         self.rules = rules_from_json(manifest.get("pixels"))
-        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"])
+        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"], blank=self._blank(manifest))
         try:
             self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -195,6 +197,14 @@ class FrameStore:
         if not good or manifest.get("kind") not in ("jpeg", "raw") or not isinstance(manifest.get("root"), str):
             raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
         return dict(manifest)
+
+    def _blank(self, manifest: dict[str, Any]) -> tuple[Box, ...]:
+        """The boxes that are black in its frames."""
+        stated = manifest.get("blank", [])
+        boxes = [box_of(",".join(map(str, box))) for box in stated if isinstance(box, list)]
+        if not isinstance(stated, list) or len(boxes) != len(stated) or None in boxes:
+            raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
+        return tuple(box for box in boxes if box is not None)
 
     def _unpack(self, packed: NDArray[np.uint8], out_HWC: NDArray[np.uint8]) -> None:
         if self.kind == "raw":

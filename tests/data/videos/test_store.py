@@ -21,7 +21,8 @@ from cacl.data.media import open_files
 from cacl.data.media.colours import AS_CODED
 from cacl.data.videos import store
 from cacl.data.videos import store_parts as parts
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError, VideoError
 from cacl.lock import NAME as LOCK
