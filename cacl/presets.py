@@ -21,6 +21,8 @@ PAPER: dict[str, Any] = {
         "resize": [128, 171],  # section 4.1
         "start_window": None,
         "moments": 1,
+        "window": "fitted",
+        "hold_out": 0,  # not mentioned
         "store": "none",
         "workers": 4,
     },
@@ -80,6 +82,7 @@ PAPER: dict[str, Any] = {
         "schedule": "cosine",
         "schedule_per": "epoch",
         "milestones": [],
+        "first_epoch": 0,
         "warmup_epochs": 0.0,
         "clip_gradient": None,
         "batch_size": 64,
@@ -100,6 +103,7 @@ PAPER: dict[str, Any] = {
             "schedule": "step",
             "schedule_per": "epoch",
             "milestones": [120, 160],
+            "first_epoch": 0,
             "warmup_epochs": 0.0,
             "clip_gradient": None,
             "batch_size": 256,
@@ -141,9 +145,10 @@ RELEASED = _with(
     PAPER,
     preset="released",
     data__start_window=46,
+    data__window="padded",
+    data__hold_out="auto",  # 800 of UCF101's training videos
     augment__blur_p=0.0,
     augment__gray_p=0.2,
-    model__network="r3d34",  # what the joint script builds
     method__loss="outside",
     method__degree_weight=0.0,  # the joint script's weight: the head runs, nothing is learnt from it
     method__degree_sampling="subset",
@@ -151,6 +156,7 @@ RELEASED = _with(
     method__batchnorm="process",
     optim__lr=1e-2,
     optim__weight_decay=1e-4,
+    optim__first_epoch=1,
 )
 
 SMALL = _with(

@@ -162,6 +162,7 @@ def predict_videos(
             frames=spec.frames,
             stride=spec.stride,
             clips=classifier.clips,
+            window=spec.window,
             batch_size=batch_size,
             numbers=numbers,
             threads=threads,

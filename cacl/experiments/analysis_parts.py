@@ -136,7 +136,14 @@ def _features(subject: Subject) -> dict[str, Any]:
     videos = subject.data.videos(subject.test)
     found: dict[str, Projection] = {}
     for name, network in {"untrained": subject.untrained, subject.run.method: subject.method.encoder}.items():
-        features = video_features(network, subject.data.source, videos, numbers=subject.test, **subject.pixels())
+        features = video_features(
+            network,
+            subject.data.source,
+            videos,
+            numbers=subject.test,
+            window=subject.settings.data.window,
+            **subject.pixels(),
+        )
         length_V1 = np.linalg.norm(features.features, axis=1, keepdims=True)  # 1, as retrieval compares them
         unit_VD = features.features / np.maximum(length_V1, 1e-12)
         found[name] = project(unit_VD, subject.projection, seed=subject.seed)

@@ -174,6 +174,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)
+                found.clip = replace(found.clip, window=resolved.settings.data.window)
                 found.save(run.path / "start")
             encoder = first_alone(lambda: Encoder.load(run.path / "start"))
             splits, catalogs = first_alone(lambda: find_splits(run, stop))

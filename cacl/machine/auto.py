@@ -69,12 +69,13 @@ def _take_gpu(device: str, number: int | None) -> None:
         raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
 
 
-def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:
+def auto_values(settings: Settings, *, videos: int, held_out: int = 0) -> dict[str, tuple[Any, str]]:
     """Every ``auto`` that can be told from the machine and the number of training videos.
 
     Args:
         settings: as given.
-        videos: training videos.
+        videos: training videos, without those that are held out.
+        held_out: these.
 
     Returns:
         Dotted key -> (value, reason).
@@ -93,6 +94,8 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
     if settings.data.workers == "auto":
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
+    if settings.data.hold_out == "auto":
+        values["data.hold_out"] = hold_out_auto(videos + held_out)
     optim = settings.optim
     if optim.epochs == "auto":
         passes = samples_per_video(videos, optim.batch_size)
@@ -119,6 +122,12 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
         size, bound = _queue(frames // 2, most=FRAME_QUEUE)
         values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
+
+
+def hold_out_auto(videos: int) -> tuple[int, str]:
+    """How many training videos the authors' code would hold out for validation, and why."""
+    count = 800 if videos >= 8000 else 400 if videos >= 3000 else videos // 10
+    return count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)"
 
 
 def _queue(half: int, *, most: int) -> tuple[int, str]:
@@ -164,7 +173,7 @@ def tf32_auto(device: str) -> tuple[bool, str]:
     major, minor = torch.cuda.get_device_capability(None if device == "cuda" else device)
     if major < 8:
         return False, f"this GPU has none (compute capability {major}.{minor})"
-    return True, "this GPU has it, as the released code's PyTorch took it"
+    return True, "this GPU has it"
 
 
 def set_tf32(allowed: bool) -> None:

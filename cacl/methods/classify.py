@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cacl.data.clips.augment import Standardise, normalise_
-from cacl.data.clips.sampling import ClipPlan, training_clip
+from cacl.data.clips.sampling import ClipPlan, Window, training_clip
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.models.cnn3d import CNN3D
 
@@ -41,6 +41,7 @@ class Classify(nn.Module):
         labels: Sequence[int],
         frames: int = 16,
         stride: int = 2,
+        window: Window = "fitted",
         standardise: Standardise = "none",
         norm: Literal["none", "batch"] = "none",
         dropout: float = 0.0,
@@ -53,6 +54,7 @@ class Classify(nn.Module):
             labels: class of each training video, 0 … K-1, by the number that ``batch.video`` names.
             frames: T, frames a clip.
             stride: video frames from one clip frame to the next.
+            window: how clips are placed, see ``training_clip``.
             standardise: of each clip, as the encoder was trained.
             norm: ``batch`` brings every feature to mean 0 and deviation 1 before the linear layer (as linear probes do
                 since He et al. 2022): features of a pretrained network differ little beside their mean, and a fresh
@@ -62,7 +64,8 @@ class Classify(nn.Module):
         super().__init__()
         self.network, self.linear = network, nn.Linear(network.num_features, classes)
         self.norm = nn.BatchNorm1d(network.num_features, affine=False) if norm == "batch" else None
-        self.frames, self.stride, self.standardise, self.dropout = frames, stride, standardise, dropout
+        self.frames, self.stride, self.window = frames, stride, window
+        self.standardise, self.dropout = standardise, dropout
         self.register_buffer("labels", torch.tensor(list(labels), dtype=torch.int64), persistent=False)
 
     @property
@@ -77,7 +80,7 @@ class Classify(nn.Module):
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """One clip from anywhere in the video."""
-        return ClipPlan(training_clip(n_frames, rng, frames=self.frames, stride=self.stride))
+        return ClipPlan(training_clip(n_frames, rng, frames=self.frames, stride=self.stride, window=self.window))
 
     def forward(self, batch: ViewBatch) -> StepOutput:
         """Cross entropy, and the share of the batch that is told right."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.clips.sampling import Window
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
@@ -45,6 +46,7 @@ class ClipSpec:
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
+        window: how evaluation places clips in a video, see ``cacl.data.clips.sampling.evaluation_clips``.
     """
 
     frames: int = 16
@@ -55,6 +57,7 @@ class ClipSpec:
     pixel_std: tuple[float, float, float] | None = None
     standardise: Standardise = "none"
     layer: Layer = "max"
+    window: Window = "fitted"
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -64,6 +67,8 @@ class ClipSpec:
             raise ValueError(f"size {self.size} does not fit into frames of {self.resize[0]}x{self.resize[1]}")
         if self.layer not in get_args(Layer):
             raise ValueError(f"layer must be 'max' or 'mean', found {self.layer!r}")
+        if self.window not in get_args(Window):
+            raise ValueError(f"window must be 'fitted' or 'padded', found {self.window!r}")
         for values in (self.pixel_mean, self.pixel_std):
             if values is not None and (len(values) != 3 or not all(math.isfinite(v) for v in values)):
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")

@@ -25,7 +25,7 @@ from cacl.distributed.batchnorm import global_batchnorm_
 from cacl.distributed.processes import world
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
+from cacl.machine.auto import channels_last, channels_last_auto, device_auto, fetch_every, hold_out_auto, tf32_auto
 from cacl.machine.compiled import compiled, networks_of
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
@@ -94,6 +94,7 @@ def train_classifier(
         labels=part.labels,
         frames=spec.frames,
         stride=spec.stride,
+        window=spec.window,
         standardise=spec.standardise,
         norm=settings.model.norm,
         dropout=settings.model.dropout,
@@ -227,8 +228,7 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
     if data.hold_out == "auto":
-        count = 800 if videos >= 8000 else 400 if videos >= 3000 else videos // 10
-        values["data.hold_out"] = (count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)")
+        values["data.hold_out"] = hold_out_auto(videos)
     if settings.run.precision != "float32":
         network = copy.deepcopy(encoder.network).to(device)
         if channels_last(settings.run, device):

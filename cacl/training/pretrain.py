@@ -39,7 +39,7 @@ from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
-from cacl.training.videos import open_run_data, training_numbers
+from cacl.training.videos import open_run_data, training_parts
 from cacl.training.wiring import build_frames_network, initial_network
 
 
@@ -168,15 +168,18 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             return Run(run.path)
         if not run.owner:
             wait_for_first()
-        data, train_numbers = _find_videos(run, stop, new=new)
+        data, (train_numbers, held_out) = _find_videos(run, stop, new=new)
         if run.owner:
-            resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
+            resolved = run.resolved.with_auto(
+                auto_values(run.resolved.settings, videos=len(train_numbers), held_out=len(held_out))
+            )
             run.write("config.yaml", _with_precision(resolved).to_yaml())
             wait_for_first()
         resolved = run.resolved
         torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
         set_tf32(resolved.settings.run.tf32 is True)
-        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        aside = f", {len(held_out)} held out" if held_out else ""
+        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on{aside}.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
@@ -190,12 +193,12 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
     return Run(run.path)
 
 
-def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, list[int]]:
-    """The videos, and the numbers of those to train on; where there are none, a new run is taken away again."""
+def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, tuple[list[int], list[int]]]:
+    """The videos; numbers of those to train on, and of those held out. Where there are none, a new run goes again."""
     try:
         with VideoProgress(stop) as progress:
             data = open_run_data(run, say=run.log, progress=progress)
-        return data, training_numbers(run.resolved.settings, data)
+        return data, training_parts(run.resolved.settings, data)
     except UserError as error:
         if not new:
             raise

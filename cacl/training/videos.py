@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from cacl.config import Settings
+from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
+from cacl.machine.auto import hold_out_auto
 from cacl.run_folder import RunFolder
 
 
@@ -64,15 +66,32 @@ def open_run_data(
 
 
 def training_numbers(settings: Settings, data: Dataset) -> list[int]:
-    """Numbers of the videos to train on: the training part where there is one, long enough for ``start_window``."""
-    window = settings.data.start_window
+    """Numbers of the videos to train on: the training part where there is one, without those that are held out."""
+    return training_parts(settings, data)[0]
+
+
+def training_parts(settings: Settings, data: Dataset) -> tuple[list[int], list[int]]:
+    """Numbers of the videos to train on, and of those of them that ``data.hold_out`` takes away, at random by the seed.
+
+    Both are long enough for ``data.start_window``.
+
+    Raises:
+        UserError: no video is left to train on.
+    """
+    window, hold_out = settings.data.start_window, settings.data.hold_out
     numbers = data.numbers("train" if data.has_train else None)
     if window is not None:
         numbers = [i for i in numbers if data.catalog.videos[i].frames >= window]
     if not numbers:
         long = "" if window is None else f" of data.start_window {window} frames or more"
         raise UserError(f"{data.catalog.root}: no video{long} is left to train on ({data.catalog.summary()}).")
-    return numbers
+    count = hold_out_auto(len(numbers))[0] if hold_out == "auto" else hold_out
+    if count >= len(numbers):
+        raise UserError(f"data.hold_out {count} leaves none of {len(numbers)} videos to train on; set fewer.")
+    order = generator(settings.run.seed, "hold out").permutation(len(numbers))
+    aside = set(order[:count].tolist())
+    kept = [number for place, number in enumerate(numbers) if place not in aside]
+    return kept, [number for place, number in enumerate(numbers) if place in aside]
 
 
 def _own_store(

@@ -44,6 +44,7 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
+        window=settings.data.window,
     )
 
 
@@ -177,6 +178,7 @@ def learning_rates(optim: Optim, *, steps_per_epoch: int, epochs: int, warmup_ep
         warmup_epochs=warmup_epochs,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
+        first_epoch=optim.first_epoch,
     )
 
 
