@@ -58,6 +58,7 @@ PAPER: dict[str, Any] = {
         "degree_input": "pair",
     },
     "method": {
+        "name": "cacl",
         "twin": True,
         "one_pass": False,  # the authors' code makes two passes
         "pairs": ALL_PAIRS,  # Eq. 3
@@ -69,10 +70,10 @@ PAPER: dict[str, Any] = {
         "momentum_schedule": "constant",
         "queue_size": 6400,
         "key_order": "same",
+        "validation_momentum": False,
         "mask_own_keys": False,
         "batch_negatives": False,
         "tq_negatives": False,
-        "symmetric": False,
         "batchnorm": "global",
     },
     "optim": {
@@ -153,6 +154,7 @@ RELEASED = _with(
     method__degree_weight=0.0,  # the joint script's weight: the head runs, nothing is learnt from it
     method__degree_sampling="subset",
     method__key_order="swapped",
+    method__validation_momentum=True,
     method__batchnorm="process",
     optim__lr=1e-2,
     optim__weight_decay=1e-4,

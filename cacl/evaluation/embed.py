@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.clips.augment import Standardise, centre_crop
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.normalise import Standardise
 from cacl.data.clips.sampling import Window, evaluation_clips
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.store import FrameSource

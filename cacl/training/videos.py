@@ -14,6 +14,7 @@ from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
 from cacl.machine.auto import hold_out_auto
+from cacl.run import Run
 from cacl.run_folder import RunFolder
 
 
@@ -92,6 +93,13 @@ def training_parts(settings: Settings, data: Dataset) -> tuple[list[int], list[i
     aside = set(order[:count].tolist())
     kept = [number for place, number in enumerate(numbers) if place not in aside]
     return kept, [number for place, number in enumerate(numbers) if place in aside]
+
+
+def training_count(run: Run) -> int:
+    """How many videos a run is trained on, from its ``videos.csv``; nothing is opened."""
+    height, width = run.settings.data.resize
+    catalog = Catalog.read_csv(run.path / "videos.csv", root=RunFolder(run.path).data["videos"])
+    return len(training_numbers(run.settings, Dataset(catalog, DecodedVideos(catalog, height=height, width=width))))
 
 
 def _own_store(

@@ -12,7 +12,7 @@ from tiny import TINY
 from torch import Tensor, nn
 
 from cacl.config import resolve
-from cacl.data.clips.loader import ClipBatch
+from cacl.data.clips.batch import ClipBatch
 from cacl.machine import compiled as module
 from cacl.machine.compiled import compiled, networks_of
 from cacl.methods.classify import Classify

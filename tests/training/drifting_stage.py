@@ -14,7 +14,8 @@ from torch import Tensor
 from training.rows import timeless
 
 from cacl.config import Settings, resolve
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.distributed.batchnorm import global_batchnorm_
 from cacl.distributed.processes import rank, world
 from cacl.errors import VideoError

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.clips.sampling import ClipPlan
 from cacl.errors import VideoError
 from cacl.methods.batch import StepOutput, ViewBatch

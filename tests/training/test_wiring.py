@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from cacl.config import Settings
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.videos.frames import SampledFrames
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo

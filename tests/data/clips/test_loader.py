@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader, Failure
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.randomness import generator
 from cacl.errors import UserError, VideoError
