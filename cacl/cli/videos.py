@@ -26,7 +26,8 @@ def check(
     Example: cacl check videos/ --deep
     """
     from cacl.data.videos.advice import suggestions
-    from cacl.data.videos.catalog import Catalog, scan
+    from cacl.data.videos.catalog import Catalog
+    from cacl.data.videos.scan import scan
     from cacl.data.videos.store import FrameStore, is_store
     from cacl.training.progress import VideoProgress
     from cacl.training.resolve import resolve_settings
@@ -80,7 +81,7 @@ def prepare(
     Example: cacl prepare videos/ --out videos.store
     """
     from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
-    from cacl.data.videos.catalog import scan
+    from cacl.data.videos.scan import scan
     from cacl.data.videos.store import build_store, is_store
     from cacl.training.progress import VideoProgress
     from cacl.training.resolve import resolve_settings

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cacl.data.clips.sampling import training_clip
 from cacl.data.randomness import generator
+from cacl.data.videos.catalog import check_one_label
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
@@ -108,6 +109,7 @@ def evaluate_retrieval(
 
 def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:
     """Numbers of the labelled training and test videos. Raises UserError where one of the parts has none."""
+    check_one_label(data.catalog.root, data.catalog.videos)
     parts = {part: data.numbers(part) for part in ("train", data.test_part)} if data.has_test else {}
     labelled = {part: [i for i in found if data.catalog.videos[i].label is not None] for part, found in parts.items()}
     if not labelled or not all(labelled.values()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cacl.data.videos.catalog import scan
 from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Catalog, Video
-from cacl.data.videos.layouts import label_order
+from cacl.data.videos.catalog import Catalog, Video, check_one_label
+from cacl.data.videos.labels import label_order
 from cacl.errors import UserError, counted
 
 _GROUP = re.compile(r"^v_(.+)_g(\d+)_c\d+$", re.IGNORECASE)  # UCF101: clips of a group are cut from one video
@@ -51,6 +51,7 @@ def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
         UserError: no labels, no training or test part, one class only, a video in both parts, or a test label that no
             training video has.
     """
+    check_one_label(catalog.root, catalog.videos)
     parts = {video.split for video in catalog.videos}
     part = "val" if "val" in parts and "test" not in parts else "test"
     train = [v for v in catalog.videos if v.split == "train" and v.label is not None]

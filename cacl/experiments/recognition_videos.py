@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
-from cacl.data.videos.catalog import Catalog, Skipped, scan
+from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.data.videos.dataset import Dataset, open_catalog
-from cacl.data.videos.layouts import label_order
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from cacl.config import Settings
-from cacl.data.videos.layouts import read_lists, split_of_name
+from cacl.data.videos.lists.entry import split_of_name
+from cacl.data.videos.lists.find import read_lists
 from cacl.data.videos.walk import walk
 from cacl.experiments.paper_tables import PaperTable, Pretraining, SetName
 from cacl.experiments.reproduce_parts import Study

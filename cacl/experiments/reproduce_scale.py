@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cacl.data.synthetic.generate import make_videos
-from cacl.data.videos.layouts import find_lists
+from cacl.data.videos.lists.find import find_lists
 from cacl.errors import UserError
 from cacl.experiments.paper_tables import SetName, folder_name
 

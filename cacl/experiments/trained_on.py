@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cacl.data.videos.catalog import Catalog, Video
-from cacl.data.videos.layouts import split_of_name
+from cacl.data.videos.lists.entry import split_of_name
 
 
 def trained_on_notes(

@@ -105,7 +105,7 @@ def _tile(
     middle = int(np.flatnonzero(indices_T == video.frames // 2)[0])
     return Tile(
         frames_THWC[middle],
-        caption=video.label if video.label is not None else video.id,
+        caption=", ".join(video.labels) or video.id,
         note=note,
         right=right,
         title=video.path,

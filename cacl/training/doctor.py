@@ -19,7 +19,7 @@ import torch
 
 from cacl.config import Settings
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError

@@ -16,7 +16,8 @@ import torch
 
 import cacl
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import Embedding

@@ -14,7 +14,7 @@ from experiments.tables import results_of, rows_of
 from tiny import FINETUNING
 
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.experiments import recognition

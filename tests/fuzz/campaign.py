@@ -24,7 +24,8 @@ from children import resident_mib
 from fuzz.mutate import make_seeds, mutated
 
 from cacl.data.media import isolated
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos, FrameStore
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError

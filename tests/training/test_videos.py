@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder

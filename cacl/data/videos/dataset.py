@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from cacl.lock import FolderLock
 
 __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_store"]
 
+_PARTS = 2  # how a catalog is cut into parts; unfinished parts of another way do not fit
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
 
@@ -115,7 +117,8 @@ def _fingerprint(catalog: Catalog) -> str:
             stamp = (found.st_size, found.st_mtime_ns)
         except OSError:
             stamp = (0, 0)
-        digest.update(repr((astuple(video), stamp)).encode("utf-8", "surrogateescape"))
+        row = astuple(video) if video.several else astuple(video)[:-1]  # as before there were several labels
+        digest.update(repr((row, stamp)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -144,7 +147,8 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
     A decode process outlives one that was killed by half a second, and may finish such a file: the same as we make.
     """
     plan, done = partial / "request.json", partial / "manifest.json"
-    same = request in (_read_json(plan), _read_json(done))
+    parts = {**request, "parts": _PARTS}
+    same = _read_json(plan) == parts or _read_json(done) == request
     for path in partial.iterdir():
         if path.name == LOCK or (same and path.suffix != ".tmp"):
             continue
@@ -153,7 +157,7 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
         else:
             path.unlink(missing_ok=True)
     if not same:
-        write_json(plan, request)
+        write_json(plan, parts)
 
 
 def _read_json(path: Path) -> object:
@@ -164,11 +168,15 @@ def _read_json(path: Path) -> object:
 
 
 def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
-    """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes."""
+    """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes.
+
+    All videos of one file are in one part, so that the file is read once.
+    """
     groups: list[list[Video]] = []
     frames = 0
     for video in catalog.videos:
-        if not groups or len(groups[-1]) == _PART_VIDEOS or frames + video.frames > _PART_FRAMES:
+        full = not groups or len(groups[-1]) >= _PART_VIDEOS or frames + video.frames > _PART_FRAMES
+        if full and not (groups and groups[-1][-1].path == video.path):
             groups.append([])
             frames = 0
         groups[-1].append(video)
@@ -207,16 +215,17 @@ def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
 
 
 def _make(plan: PartPlan) -> None:
-    """Make a part in a decode process; where that is lost, video by video, and name the one that it was lost over."""
-    seconds = SECONDS + sum(time_limit(plan.root / video.path) - SECONDS for video in plan.videos)
+    """Make a part in a decode process; where that is lost, file by file, and name the one that it was lost over."""
+    files = [tuple(videos) for _, videos in groupby(plan.videos, key=lambda video: video.path)]
+    seconds = SECONDS + sum(time_limit(plan.root / videos[0].path) - SECONDS for videos in files)
     try:
         return isolated(str(plan.folder), seconds, make_part, plan)
     except LostVideo as error:
-        if len(plan.videos) == 1:
+        if len(files) == 1:
             return fail_part(plan, error.reason)
     folder = plan.folder / f"part-{plan.number:06d}-alone"
     folder.mkdir(exist_ok=True)
-    pieces = [replace(plan, number=i, folder=folder, videos=(video,)) for i, video in enumerate(plan.videos)]
+    pieces = [replace(plan, number=i, folder=folder, videos=videos) for i, videos in enumerate(files)]
     for piece in pieces:
         _make(piece)
     facts = [PartFacts.read(piece.facts) for piece in pieces]

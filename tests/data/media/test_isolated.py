@@ -25,7 +25,8 @@ from cacl.data.media import isolated
 from cacl.data.media.isolated import LostVideo, end_idle, time_limit
 from cacl.data.media.isolated import isolated as run
 from cacl.data.videos import catalog, sources
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from cacl.data.media.encode import write_video
 from cacl.data.videos import dataset
-from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 

@@ -1,0 +1,51 @@
+"""``videos.csv``: path, and optionally label or labels, split, start and end in seconds; a row a video or part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from cacl.data.videos.labels import several_labels
+from cacl.data.videos.lists.entry import SPLIT_NAMES, Entry, Listing, split_of_name
+from cacl.data.videos.lists.text import header, one_label, rows, seconds
+from cacl.errors import UserError, did_you_mean
+
+
+def is_table(path: Path) -> bool:
+    """Whether the first line of a file names a column ``path``."""
+    return "path" in header(path)
+
+
+def tables(files: Iterable[Path]) -> Listing:
+    """The rows of such tables; those that say ``skipped`` in a column ``status`` are passed over.
+
+    A row without a split is of the part that its file is called after (``train.csv``).
+
+    Raises:
+        UserError: no column ``path``, or a cell that cannot be read.
+    """
+    used = sorted(files)
+    entries = [entry for path in used for entry in _entries(path)]
+    return Listing(tuple(entries), tuple(used), f"not in {' or '.join(p.name for p in used)}", False)
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    part = None if path.name.lower() == "videos.csv" else split_of_name(path.stem)
+    for number, row in rows(path, needs="path"):
+        if (row.get("status") or "used") != "used":
+            continue
+        start = seconds(path, number, row, "start") if row.get("start") else 0.0
+        end = seconds(path, number, row, "end") if row.get("end") else None
+        if end is not None and end <= start:
+            raise UserError(f"{path}, line {number}: the part ends at {end:g} s but starts at {start:g} s.")
+        labels = several_labels(row.get("labels") or "")
+        split = _split(path, number, row) or part
+        yield Entry(row["path"], labels or one_label(row.get("label")), split, start, end)
+
+
+def _split(path: Path, number: int, row: Mapping[str, str]) -> str | None:
+    word = row.get("split") or ""
+    split = SPLIT_NAMES.get(word.lower())
+    if split is None and (near := did_you_mean(word.lower(), SPLIT_NAMES, cutoff=0.8)):
+        raise UserError(f"{path}, line {number}: '{word}' in column split is no part that is known.{near}")
+    return split or word or None
