@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.media.open_files import frame_times
+from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.errors import UserError, VideoError
 from cacl.evaluation.embedding import ABOUT, ROWS, SEGMENTS, VECTORS
 from cacl.evaluation.video_vectors import VideoVectors
 from cacl.files import whole, write_whole, writing
 from cacl.models.encoder import ClipSpec
-from cacl.models.segments import frame_seconds, segment_windows
+from cacl.models.segments import even_seconds, segment_windows
 
 PART = 4096  # vectors, or those of one long video: what a kill can cost
 PARTS = "parts"
@@ -157,10 +157,10 @@ def _seconds(catalog: Catalog, video: Video, *, timed: bool) -> NDArray[np.float
     last, file = video.first_frame + video.frames, str(catalog.file(video))
     if timed:
         try:
-            frames, fps, times = isolated(file, time_limit(file), frame_times, file)
+            seconds = isolated(file, time_limit(file), frame_seconds, file)
         except VideoError:
             pass  # it was read a moment ago; the mean rate is the best that is left
         else:
-            if frames >= last:
-                return frame_seconds(frames, fps, times)
-    return frame_seconds(last, video.fps, None)
+            if len(seconds) > last:
+                return seconds
+    return even_seconds(last, video.fps)

@@ -28,7 +28,7 @@ from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
-from cacl.models.segments import Segments, frame_seconds, segment_windows
+from cacl.models.segments import Segments, segment_windows
 from cacl.run_folder import how_to_mend
 
 Layer = Literal["max", "mean"]
@@ -168,7 +168,7 @@ class Encoder(nn.Module):
         try:
             with VideoDecoder(path) as decoder, torch.inference_mode():
                 windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
-                seconds = frame_seconds(decoder.frames, decoder.info.fps, decoder.timeline.times)
+                seconds = decoder.seconds
                 for first in range(0, len(windows.frames), batch_size):
                     wanted_BT = windows.frames[first : first + batch_size]
                     frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)

@@ -88,18 +88,11 @@ def segment_windows(n_frames: int, *, frames: int, stride: int, step: int | None
     return SegmentWindows(frames_ST, start_S, np.minimum(start_S + span, n_frames))
 
 
-def frame_seconds(n_frames: int, fps: float, times: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """When each frame appears, and when the last one ends: float64 ``[n_frames + 1]``, seconds, 0 first.
+def even_seconds(n_frames: int, fps: float) -> NDArray[np.float64]:
+    """When each of evenly spaced frames is shown, and when the last one ends: float64 ``[n_frames + 1]``, 0 first.
 
     Args:
         n_frames: number of frames, 1 or more.
-        fps: mean frames a second; 0 when unknown (then all is NaN).
-        times: presentation timestamps in any unit, int64 ``[n_frames]``; ``None`` for evenly spaced frames. They are
-            scaled so that the mean frame rate holds, which keeps a variable rate's unevenness.
+        fps: frames a second; 0 when unknown (then all is NaN).
     """
-    if not fps > 0:
-        return np.full(n_frames + 1, np.nan)
-    seconds = np.arange(n_frames + 1, dtype=np.float64) / fps
-    if times is not None and n_frames > 1 and times[-1] > times[0]:
-        seconds[:-1] = (times - times[0]) * (seconds[n_frames - 1] / float(times[-1] - times[0]))
-    return seconds
+    return np.arange(n_frames + 1, dtype=np.float64) / fps if fps > 0 else np.full(n_frames + 1, np.nan)

@@ -20,7 +20,7 @@ from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, pool_map
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder
-from cacl.models.segments import Segments, frame_seconds, segment_windows
+from cacl.models.segments import Segments, even_seconds, segment_windows
 
 SMALL = ClipSpec(resize=(40, 52), size=32)
 
@@ -271,9 +271,8 @@ def test_windows_by_hand():
 
 
 def test_seconds():
-    assert frame_seconds(3, 10.0, None).tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert frame_seconds(3, 10.0, np.array([100, 101, 104])).tolist() == pytest.approx([0, 0.05, 0.2, 0.3])
-    assert np.isnan(frame_seconds(3, 0.0, None)).all()
+    assert even_seconds(3, 10.0).tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert np.isnan(even_seconds(3, 0.0)).all()
 
 
 @pytest.fixture(scope="module")

@@ -61,19 +61,17 @@ def read_frames(
     return frames, (stamp, decoder.timeline) if learnt else None
 
 
-def frame_times(path: str) -> tuple[int, float, NDArray[np.int64] | None]:
-    """Of a file: how many frames, mean frames a second (0: unknown), and their timestamps (``None``: evenly spaced).
+def frame_seconds(path: str) -> NDArray[np.float64]:
+    """When each frame of a file is shown, and when the last one ends, seconds; NaN where it says nothing of time.
 
     Raises:
         VideoError: it cannot be decoded.
     """
     held = _open.get(path)
     if held is not None and held[0] == stamp_of(path):
-        decoder = held[1]
-    else:
-        decoder = VideoDecoder(path)
-        decoder.close()
-    return decoder.frames, decoder.info.fps, decoder.timeline.times
+        return held[1].seconds
+    with VideoDecoder(path) as decoder:
+        return decoder.seconds
 
 
 def stamp_of(path: str) -> Stamp:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cacl.data.media.timeline import PacketFacts, in_order
 from cacl.errors import UserError, VideoError
@@ -47,7 +47,8 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
         # something from the network; "replace", because titles in old files are in any encoding. Opening decodes a
         # little already: the frames' size is limited before.
         options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-        container = av.open(os.path.abspath(path), options=options, metadata_errors="replace")
+        lenient: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "replace"}  # 19 is, by itself
+        container = av.open(os.path.abspath(path), options=options, **lenient)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
     try:
@@ -73,21 +74,25 @@ def first_frames(
     shown: list[int | None] = []
     facts: list[PacketFacts] = []
     decoding = True
-    problem = "no frame can be decoded"
+    problem = ""
     try:
         for packet in packets_of(container, stream):
             if packet.size:
                 facts.append(PacketFacts.of(packet))
-            if decoding:
+            if not decoding:
+                continue
+            try:
                 for frame in stream.decode(packet):
                     first = first or frame
                     shown.append(frame.pts)
-                doubtful = len(facts) < _DOUBTFUL and bool(stream.codec_context.has_b_frames) and in_order(facts)
-                decoding = first is None or doubtful
+            except (av.FFmpegError, OSError, ValueError) as error:
+                problem = problem or words(error)  # a recording may begin in the middle: later packets may do
+            doubtful = len(facts) < _DOUBTFUL and bool(stream.codec_context.has_b_frames) and in_order(facts)
+            decoding = first is None or doubtful
     except (av.FFmpegError, OSError, ValueError) as error:
-        problem = f"no frame can be decoded ({words(error)})"
+        problem = problem or words(error)
     if first is None:
-        raise VideoError(path, problem)
+        raise VideoError(path, f"no frame can be decoded{f' ({problem})' if problem else ''}")
     return first, shown, facts
 
 

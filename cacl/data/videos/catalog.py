@@ -181,7 +181,7 @@ def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
     """
     if problem and frames < CLIP_WINDOW:
         return Skipped(video.path, f"{problem}, fewer than {CLIP_WINDOW} frames are good")
-    notes = [f"{problem}, used up to there"] if problem else []
+    notes = [part for part in (video.note, f"{problem}, used up to there" if problem else "") if part]
     if frames < CLIP_FRAMES:
         notes.append(f"{frames} frame{'s' * (frames > 1)}, looped to {CLIP_FRAMES}")
     elif frames < CLIP_WINDOW:

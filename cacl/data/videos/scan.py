@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.notes import notes
 from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video, judged
 from cacl.data.videos.lists.entry import Entry, Listing, split_of_name
 from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
@@ -126,10 +127,11 @@ def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> lis
                     labels[0] if len(labels) == 1 else None,
                     entry.split,
                     frames,
-                    info.fps,
+                    decoder.rate(first, frames),
                     info.width,
                     info.height,
                     first,
+                    "; ".join(notes(timeline, first, frames)),
                     several=labels if len(labels) > 1 else (),
                 )
                 problem = timeline.broken if first + frames == timeline.frames else ""

@@ -233,7 +233,7 @@ def _make(plan: PartPlan) -> None:
         for piece in pieces:
             file.write(piece.data.read_bytes())
     shutil.rmtree(folder)
-    joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes")}
+    joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes", "notes")}
     write_json(plan.facts, joined)
 
 
@@ -252,9 +252,9 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
                 os.fsync(file.fileno())
                 plan.data.unlink()
     results = [
-        _result(video, n, why)
+        _result(video, n, why, note)
         for plan, f in zip(plans, facts, strict=True)
-        for video, n, why in zip(plan.videos, f.frames, f.problems, strict=True)
+        for video, n, why, note in zip(plan.videos, f.frames, f.problems, f.notes, strict=True)
     ]
     videos = tuple(item for item in results if isinstance(item, Video))
     skipped = tuple(item for item in results if isinstance(item, Skipped))
@@ -275,10 +275,10 @@ def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
         os.fsync(file.fileno())
 
 
-def _result(video: Video, frames: int, problem: str) -> Video | Skipped:
+def _result(video: Video, frames: int, problem: str, note: str) -> Video | Skipped:
     """What became of a video: as it was, cut, or left out."""
     if frames == video.frames and not problem:
         return video
     if frames == 0:
         return Skipped(video.path, problem or "no frame can be decoded")
-    return judged(video, frames=frames, problem=problem)
+    return judged(replace(video, note=note), frames=frames, problem=problem)

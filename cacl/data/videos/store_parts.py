@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.notes import notes
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
@@ -57,16 +58,19 @@ class PartFacts:
         frames: frames of each video.
         problems: why each video ended early, or an empty string.
         sizes: bytes of each frame, those of the first video first.
+        notes: what is unusual about each video's file.
     """
 
     frames: list[int]
     problems: list[str]
     sizes: list[int]
+    notes: list[str]
 
     @classmethod
     def read(cls, path: Path) -> PartFacts:
         """Read what ``make_part`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{"notes": [""] * len(found["frames"]), **found})
 
 
 def make_part(plan: PartPlan) -> None:
@@ -77,7 +81,7 @@ def make_part(plan: PartPlan) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    facts = PartFacts([], [], [])
+    facts = PartFacts([], [], [], [])
     unfinished = _unfinished(plan.data)
     with unfinished.open("w+b") as file:
         for path, videos in groupby(plan.videos, key=lambda video: video.path):
@@ -98,13 +102,14 @@ def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: Binary
         for _ in videos:
             facts.frames.append(0)
             facts.problems.append(error.reason)
+            facts.notes.append("")
 
 
 def fail_part(plan: PartPlan, problem: str) -> None:
     """Write a part whose videos could not be read at all."""
     plan.data.write_bytes(b"")
     count = len(plan.videos)
-    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [])))
+    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [], [""] * count)))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -150,6 +155,10 @@ class _Source:
         for i in range(video.first_frame, min(video.first_frame + video.frames, self.frames)):
             yield i, None if i in self.written else self._read(i)
 
+    def notes(self, video: Video) -> str:
+        """What is unusual about the file there; of a file that was read whole, as it turned out."""
+        return "; ".join(notes(self._decoder.timeline, video.first_frame, video.frames))
+
     def _read(self, frame: int) -> NDArray[np.uint8]:
         if frame not in self._block:
             at = int(np.searchsorted(self._needed, frame))
@@ -191,6 +200,7 @@ def _write_video(plan: PartPlan, video: Video, source: _Source, file: BinaryIO, 
         frames, problem = 0, verdict.reason
     facts.frames.append(frames)
     facts.problems.append(problem)
+    facts.notes.append(source.notes(video))
 
 
 def _copy(file: BinaryIO, place: int, size: int) -> int:
