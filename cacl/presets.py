@@ -17,6 +17,7 @@ PAPER: dict[str, Any] = {
     "preset": "paper",
     "data": {
         "frames": 16,
+        "frame_rate": None,
         "stride": 2,
         "resize": [128, 171],  # section 4.1
         "start_window": None,

@@ -53,7 +53,8 @@ class Data(Section):
     resize: Annotated[tuple[Positive, Positive], FromList]  # height, width in pixels
     start_window: Positive | None  # draw training starts as if the window were this long, leave out shorter videos
     moments: Annotated[int, Field(ge=1, le=2)]  # 2: view k shows another moment of the same video
-    # older runs had neither
+    # older runs had none of these
+    frame_rate: Rate | None = None  # frames a second at which every video is read; None: each at its own
     window: Literal["fitted", "padded"] = "fitted"  # of evaluation clips: released counts the gap after the last frame
     hold_out: Auto | Annotated[int, Field(ge=0)] = 0  # so many training videos, drawn at random, are not trained on
     store: str  # "auto", "none" or a folder: where decoded frames are kept

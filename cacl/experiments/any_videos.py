@@ -6,33 +6,42 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.errors import UserError
+from cacl.models.encoder import ClipSpec
 
 
 def open_unlabelled(
-    videos: Path, resize: tuple[int, int], *, progress: Callable[[str, int, int], None] | None = None
+    videos: Path,
+    clip: ClipSpec,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
-    """Find the videos and open their frames at ``resize``, height and width in pixels.
+    """Find the videos and open their frames as an encoder wants them.
 
     Args:
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        clip: says which size and which frame rate.
+        say: told what is unusual.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
         UserError: nothing there, no video that can be used, or a store of another size.
     """
-    height, width = resize
+    height, width = clip.resize
     if not videos.exists():
         raise UserError(f"{videos}: there is no such file or folder.")
     if is_store(videos):
         store = FrameStore(videos)
-        if (store.height, store.width) != resize:
+        if (store.height, store.width) != clip.resize:
             raise UserError(
                 f"{videos} holds frames of {store.height}x{store.width}, but this network knows {height}x{width}: "
                 "name the videos instead."
             )
-        return Dataset(store.catalog, store)
+        return resampled(Dataset(store.catalog, store), clip.frame_rate, say=say)
     watch = None if progress is None else lambda done, total: progress("files looked at", done, total)
-    return open_catalog(scan(videos, progress=watch), height=height, width=width)
+    data = open_catalog(scan(videos, progress=watch), height=height, width=width)
+    return resampled(data, clip.frame_rate, say=say)

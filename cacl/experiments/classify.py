@@ -106,7 +106,7 @@ def classify(
     if target is not None:
         check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
-    data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
+    data = open_unlabelled(Path(videos), classifier.encoder.clip, progress=progress)
     entries = data.catalog.videos
     told = predict_videos(
         classifier,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
 from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
@@ -99,11 +101,12 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
     data = open_dataset(
         Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
     )
-    return data, split
+    return resampled(data, settings.data.frame_rate, say=_say), split
 
 
 def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str]:
     """What makes a retrieval on these videos doubtful, in sentences; what makes it worthless is a UserError."""
+    data = as_files(data)
     train, test = (
         [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.label is not None]
         for part in ("train", data.test_part)
@@ -117,6 +120,11 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     for run in runs:
         notes += trained_on_notes(run.path, test, root)
     return notes
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:

@@ -11,6 +11,7 @@ from cacl.config import Optim, Settings
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.frames import SampledFrames
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError
 from cacl.files import read_object
@@ -66,7 +67,8 @@ def stage_steps(settings: Settings, catalog: Catalog) -> dict[str, int]:
         UserError: no video to train on.
     """
     height, width = settings.data.resize
-    data = Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+    data = resampled(Dataset(catalog, DecodedVideos(catalog, height=height, width=width)), settings.data.frame_rate)
+    catalog = data.catalog
     numbers = training_numbers(settings, data)
     totals = _steps(settings.optim, len(numbers), "train")
     if settings.wants_frame_encoder and settings.model.frame_weights is None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cacl.data.clips.augment import centre_crop
 from cacl.data.clips.normalise import Standardise, normalise_
+from cacl.data.clips.resample import file_spans, nearest_frames, resampled_count
 from cacl.data.clips.sampling import Window
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
@@ -30,6 +31,9 @@ from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.models.segments import Segments, segment_windows
 from cacl.run_folder import how_to_mend
+
+if TYPE_CHECKING:
+    from cacl.data.media.decode import VideoDecoder
 
 Layer = Literal["max", "mean"]
 
@@ -47,6 +51,8 @@ class ClipSpec:
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
+        frame_rate: video frames a second that ``stride`` counts in, whatever a file's rate is (the nearest frames by
+            its timestamps); ``None``: each file's own.
         window: how evaluation places clips in a video, see ``cacl.data.clips.sampling.evaluation_clips``.
     """
 
@@ -59,6 +65,7 @@ class ClipSpec:
     standardise: Standardise = "none"
     layer: Layer = "max"
     window: Window = "fitted"
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -68,6 +75,8 @@ class ClipSpec:
             raise ValueError(f"size {self.size} does not fit into frames of {self.resize[0]}x{self.resize[1]}")
         if self.layer not in get_args(Layer):
             raise ValueError(f"layer must be 'max' or 'mean', found {self.layer!r}")
+        if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
+            raise ValueError(f"frame_rate must be a number above 0, or None (found {self.frame_rate!r})")
         if self.window not in get_args(Window):
             raise ValueError(f"window must be 'fitted' or 'padded', found {self.window!r}")
         for values in (self.pixel_mean, self.pixel_std):
@@ -167,15 +176,23 @@ class Encoder(nn.Module):
         vectors = []
         try:
             with VideoDecoder(path) as decoder, torch.inference_mode():
-                windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
-                seconds = decoder.seconds
+                seconds, numbers = decoder.seconds, self._frames_of(decoder)
+                windows = segment_windows(len(numbers), frames=self.clip.frames, stride=self.clip.stride, step=step)
                 for first in range(0, len(windows.frames), batch_size):
-                    wanted_BT = windows.frames[first : first + batch_size]
+                    wanted_BT = numbers[windows.frames[first : first + batch_size]]
                     frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
-        return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
+        spans = file_spans(numbers, decoder.frames, np.stack([windows.starts, windows.stops], axis=1))
+        return Segments(str(path), seconds[spans[:, 0]], seconds[spans[:, 1]], np.concatenate(vectors))
+
+    def _frames_of(self, decoder: VideoDecoder) -> NDArray[np.int64]:
+        """The frames of a video that clips are made of, int64 ``[M]``: all, or those at ``clip.frame_rate``."""
+        rate, count = self.clip.frame_rate, decoder.frames
+        if rate is None:
+            return np.arange(count)
+        return nearest_frames(decoder.seconds, resampled_count(count, decoder.rate(0, count), rate), rate)
 
     def save(self, folder: str | Path, *, card: str | None = None, imported_from: str = "") -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.

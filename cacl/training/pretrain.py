@@ -214,6 +214,7 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
         stride=settings.data.stride,
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,
+        frame_rate=settings.data.frame_rate,
     )
 
 

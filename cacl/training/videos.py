@@ -11,6 +11,7 @@ from cacl.config import Settings
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
 from cacl.machine.auto import hold_out_auto
@@ -24,7 +25,7 @@ def open_run_data(
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
-    """The run's videos: found (and kept decoded) the first time, from the run's own ``videos.csv`` ever after.
+    """The run's videos at its frame rate: found (and kept decoded) once, from its own ``videos.csv`` ever after.
 
     Args:
         run: the run; ``videos.csv``, and in ``data.json`` the store that was made, are written the first time.
@@ -34,6 +35,13 @@ def open_run_data(
     Raises:
         UserError: no usable video, a store of another frame size, or one that has changed since the run began.
     """
+    return resampled(_open_files(run, say, progress), run.resolved.settings.data.frame_rate, say=say)
+
+
+def _open_files(
+    run: RunFolder, say: Callable[[str], None], progress: Callable[[str, int, int], None] | None
+) -> Dataset:
+    """The run's videos with every frame of their files."""
     settings, where = run.resolved.settings, run.data
     height, width = settings.data.resize
     root, kept = Path(where["videos"]), run.path / "videos.csv"
@@ -99,7 +107,8 @@ def training_count(run: Run) -> int:
     """How many videos a run is trained on, from its ``videos.csv``; nothing is opened."""
     height, width = run.settings.data.resize
     catalog = Catalog.read_csv(run.path / "videos.csv", root=RunFolder(run.path).data["videos"])
-    return len(training_numbers(run.settings, Dataset(catalog, DecodedVideos(catalog, height=height, width=width))))
+    data = Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+    return len(training_numbers(run.settings, resampled(data, run.settings.data.frame_rate)))
 
 
 def _own_store(

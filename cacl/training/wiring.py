@@ -34,6 +34,7 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
         window=settings.data.window,
+        frame_rate=settings.data.frame_rate,
     )
 
 

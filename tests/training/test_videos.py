@@ -136,6 +136,22 @@ def test_without_parts_all_are_trained_on(videos: Path, tmp_path: Path, tiny: di
     assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
 
 
+def test_videos_are_read_at_the_frame_rate_of_the_run(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """40 frames at 25 a second; the run's ``videos.csv`` says what the files hold."""
+    run, said = new_run(tmp_path / "run", tiny, videos, **{"data.frame_rate": 12.5, "data.start_window": 31}), []
+    data = open_run_data(run, say=said.append)
+    assert {(video.frames, video.fps) for video in data.catalog.videos} == {(20, 12.5)}
+    with (run.path / "videos.csv").open() as file:
+        assert {row["frames"] for row in csv.DictReader(file)} == {"40"}
+    files = open_run_data(new_run(tmp_path / "other", tiny, videos))
+    assert np.array_equal(data.source.read(2, np.arange(20)), files.source.read(2, ALL[::2]))
+    with pytest.raises(UserError, match=r"no video of data\.start_window 31 frames or more"):  # 20 at this rate
+        training_numbers(run.resolved.settings, data)
+    fast = new_run(tmp_path / "fast", tiny, videos, **{"data.frame_rate": 50.0})
+    assert {video.frames for video in open_run_data(fast, say=said.append).catalog.videos} == {80}
+    assert said[-1].startswith("12 videos of 12 have fewer than 50 frames a second (test/a/v08.mp4: 25)")
+
+
 def test_videos_are_held_out_at_random_by_the_seed(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     run = new_run(tmp_path / "run", tiny, videos)
     data, settings = open_run_data(run), run.resolved.settings
