@@ -25,7 +25,7 @@ from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import Stage
 from cacl.training.stages import build_step, prepare_method
 from cacl.training.views import augmented_views
-from cacl.training.wiring import build_frames_network, build_method, initial_network
+from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network
 
 VIDEOS, BATCH = 32, 8  # 4 steps an epoch
 TINY = {
@@ -92,12 +92,8 @@ def stage(folder: Path, settings: Settings, kind: str = "clips", *, epochs: int 
     method = changes.pop("method", None) or build(settings, kind)
     prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
     dtype = next(method.parameters()).dtype
-    augment = settings.augment
-    if kind == "frames":
-        augment = augment.model_copy(update={"crop": settings.frames.crop, "area": settings.frames.area})
-    make = augmented_views(
-        method, augment, seed=settings.run.seed, channels_last=False, purpose="frame" if kind == "frames" else "clip"
-    )
+    augment, purpose = (frame_augment(settings), "frame") if kind == "frames" else (settings.augment, "clip")
+    make = augmented_views(method, augment, seed=settings.run.seed, channels_last=False, purpose=purpose)
 
     def views(batch: ClipBatch) -> MethodBatch:
         made = make(batch)

@@ -186,7 +186,11 @@ class Two(Method):
     def parameter_groups(self):
         head, old = list(self.head.parameters()), list(self.old.parameters())
         return {
-            "main": [Group(list(self.encoder_.parameters())), Group(head, scale=2.0, decay=0.0), Group(old, constant=7.0)],
+            "main": [
+                Group(list(self.encoder_.parameters())),
+                Group(head, scale=2.0, decay=0.0),
+                Group(old, constant=7.0),
+            ],
             "generator": [Group(list(self.generator.parameters()))],
         }
 
