@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, normalise_
+from cacl.data.clips.normalise import Standardise, standardised
 from cacl.methods.permute import formatted, permute_frames
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import contrast_head
@@ -44,8 +44,7 @@ class VideoEncoder(nn.Module):
         difference of clips and twins is normalised away, in evaluation it is not. One pass shares the statistics.
         Running averages lean to the later pass: that of the twin, unless ``twin_first``.
         """
-        if self.standardise != "none":
-            x_BCTHW = normalise_(x_BCTHW.clone(), standardise=self.standardise)
+        x_BCTHW = standardised(x_BCTHW, self.standardise)
         if permutation_BT is None:
             return (self.network(x_BCTHW),)
         twin_BCTHW = permute_frames(x_BCTHW, permutation_BT)

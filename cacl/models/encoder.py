@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from cacl.data.clips.augment import centre_crop
 from cacl.data.clips.normalise import Standardise, normalise_
-from cacl.data.clips.resample import file_spans, nearest_frames, resampled_count
 from cacl.data.clips.sampling import Window
+from cacl.data.videos.resample import file_spans, nearest_frames, resampled_count
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card

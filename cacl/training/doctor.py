@@ -52,7 +52,7 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield check_disk(folder)
     yield check_codecs()
     yield check_decoding()
-    yield from _check_precisions(settings)
+    yield from check_precisions(settings)
 
 
 def check_versions() -> Check:
@@ -156,7 +156,7 @@ def check_decoding() -> Check:
 _REINSTALL = "Reinstall the decoder (pip install --force-reinstall av simplejpeg), then report this."
 
 
-def _check_precisions(settings: Settings) -> Iterator[Check]:
+def check_precisions(settings: Settings) -> Iterator[Check]:
     """The convolutions of the networks that these settings train, in each precision, and what ``auto`` would take."""
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     try:

@@ -28,7 +28,7 @@ from cacl.methods.classify import Classify
 from cacl.methods.contract import Method
 from cacl.training.stages import build_step, prepare_method
 from cacl.training.views import augmented_views
-from cacl.training.wiring import build_frames_network, build_method, initial_network
+from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network
 
 CPU_CLIPS = 2  # the fewest that BatchNorm can average over
 CPU_FRAMES = 16
@@ -55,10 +55,7 @@ def pretrain_step(settings: Settings, device: str) -> StepTime:
 def frames_step(settings: Settings, device: str) -> StepTime:
     """Of MoCo on frames."""
     method = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
-    crop = {"crop": settings.frames.crop, "area": settings.frames.area}
-    return _measured(
-        method, settings.augment.model_copy(update=crop), settings.frames.optim, settings, device, few=CPU_FRAMES
-    )
+    return _measured(method, frame_augment(settings), settings.frames.optim, settings, device, few=CPU_FRAMES)
 
 
 def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, classes: int = 101) -> StepTime:

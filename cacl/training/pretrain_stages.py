@@ -20,7 +20,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch
 from cacl.training.stages import build_stage, prepare_method, train_stage
 from cacl.training.stop import StopRequest
-from cacl.training.wiring import build_frames_network, build_method, clip_spec, initial_network
+from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
 
 
 def frame_encoder_stage(
@@ -57,14 +57,13 @@ def frame_encoder_stage(
     as_built = settings.run.model_copy(update={"channels_last": False})  # 2D convolutions keep their layout
     prepare_method(method, as_built, own_batchnorm=settings.method.own_batchnorm)
     names = [video.path for video in data.catalog.videos]
-    crop = {"crop": settings.frames.crop, "area": settings.frames.area}
     stage = build_stage(
         "frames",
         method,
         source,
         [1] * len(source),
         [names[i] for i in source.video.tolist()],
-        augment=settings.augment.model_copy(update=crop),
+        augment=frame_augment(settings),
         optim=optim,
         run=settings.run,
         workers=workers,

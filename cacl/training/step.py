@@ -122,10 +122,10 @@ class StepResult:
 
 
 def _of_the_batch(outputs: Sequence[StepOutput], videos: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """State and videos of all samples, ``[B, …]``: of every part the processes' rows, one part after the other."""
+    """State and videos of all samples, ``[B, …]`` in their order: a process has one piece of them, cut into parts."""
     names = outputs[0].state
-    state = {name: torch.cat([gathered(output.state[name]) for output in outputs]) for name in names}
-    return state, torch.cat([gathered(video) for video in videos])
+    state = {name: gathered(torch.cat([output.state[name] for output in outputs])) for name in names}
+    return state, gathered(torch.cat(list(videos)))
 
 
 def _scalars(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:

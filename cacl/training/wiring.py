@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cacl.config import Settings
+from cacl.config import Augment, Settings
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method
 from cacl.models.cnn3d import CNN3D, build_cnn3d, channels_last_
@@ -51,6 +51,11 @@ def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:
     if weights is not None:
         load_frame_weights(weights, model)
     return model
+
+
+def frame_augment(settings: Settings) -> Augment:
+    """The augmentation of the frame encoder's training: that of clips, with crops of its own."""
+    return settings.augment.model_copy(update={"crop": settings.frames.crop, "area": settings.frames.area})
 
 
 def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | None = None, videos: int) -> Method:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.clips.resample import file_spans, nearest_frames, resampled_count
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resample import file_spans, nearest_frames, resampled_count
 from cacl.data.videos.sources import TimedSource
 from cacl.errors import counted
 

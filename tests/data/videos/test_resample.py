@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.data.clips.resample import file_spans, nearest_frames, resampled_count
+from cacl.data.videos.resample import file_spans, nearest_frames, resampled_count
 
 
 def even(n_frames: int, fps: float) -> np.ndarray:
