@@ -24,6 +24,8 @@ class FineTuneData(Section):
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
     hold_out: Auto | Annotated[int, Field(ge=0)]  # of all labels, so many videos are held out at random, for validation
+    clips_per_video: Literal["one", "duration"] = "one"  # an epoch; older runs had neither this nor the next
+    balance: bool = False  # every class is read as often in an epoch
     window: Literal["fitted", "padded"] = "fitted"  # of training and test clips; older runs had "fitted"
 
 
@@ -88,7 +90,14 @@ class FineTune(Section):
 
 PAPER: dict[str, Any] = {
     "preset": "paper",
-    "data": {"store": "none", "workers": 4, "hold_out": 0, "window": "fitted"},  # validation: not given
+    "data": {
+        "store": "none",
+        "workers": 4,
+        "hold_out": 0,  # validation: not given
+        "clips_per_video": "one",
+        "balance": False,
+        "window": "fitted",
+    },
     "model": {"norm": "none", "dropout": 0.0},  # not given, and none in the released code
     "augment": {  # not given: the released code's
         "crop": "fixed",

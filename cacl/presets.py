@@ -22,6 +22,7 @@ PAPER: dict[str, Any] = {
         "resize": [128, 171],  # section 4.1
         "start_window": None,
         "moments": 1,
+        "clips_per_video": "one",
         "window": "fitted",
         "hold_out": 0,  # not mentioned
         "store": "none",

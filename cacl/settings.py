@@ -55,6 +55,7 @@ class Data(Section):
     moments: Annotated[int, Field(ge=1, le=2)]  # 2: view k shows another moment of the same video
     # older runs had none of these
     frame_rate: Rate | None = None  # frames a second at which every video is read; None: each at its own
+    clips_per_video: Literal["one", "duration"] = "one"  # an epoch; duration: more of those longer than the median
     window: Literal["fitted", "padded"] = "fitted"  # of evaluation clips: released counts the gap after the last frame
     hold_out: Auto | Annotated[int, Field(ge=0)] = 0  # so many training videos, drawn at random, are not trained on
     store: str  # "auto", "none" or a folder: where decoded frames are kept

@@ -20,6 +20,7 @@ from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import newest_checkpoint
 from cacl.training.videos import training_numbers
+from cacl.training.wiring import clip_counts
 
 _LEFT = {".lock", "data.json", "environment.json", "videos.csv", "log.txt"}  # of a run that never began
 
@@ -70,7 +71,8 @@ def stage_steps(settings: Settings, catalog: Catalog) -> dict[str, int]:
     data = resampled(Dataset(catalog, DecodedVideos(catalog, height=height, width=width)), settings.data.frame_rate)
     catalog = data.catalog
     numbers = training_numbers(settings, data)
-    totals = _steps(settings.optim, len(numbers), "train")
+    counts = clip_counts(settings.data.clips_per_video, data.videos(numbers))
+    totals = _steps(settings.optim, len(numbers) if counts is None else round(sum(counts)), "train")
     if settings.wants_frame_encoder and settings.model.frame_weights is None:
         frames = [catalog.videos[number].frames for number in numbers]
         sampled = SampledFrames(data.source, numbers, frames, every=settings.frames.every)

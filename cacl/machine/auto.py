@@ -69,13 +69,16 @@ def _take_gpu(device: str, number: int | None) -> None:
         raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
 
 
-def auto_values(settings: Settings, *, videos: int, held_out: int = 0) -> dict[str, tuple[Any, str]]:
+def auto_values(
+    settings: Settings, *, videos: int, held_out: int = 0, samples: int | None = None
+) -> dict[str, tuple[Any, str]]:
     """Every ``auto`` that can be told from the machine and the number of training videos.
 
     Args:
         settings: as given.
         videos: training videos, without those that are held out.
         held_out: these.
+        samples: clips an epoch, where these are not one of each video.
 
     Returns:
         Dotted key -> (value, reason).
@@ -98,8 +101,8 @@ def auto_values(settings: Settings, *, videos: int, held_out: int = 0) -> dict[s
         values["data.hold_out"] = hold_out_auto(videos + held_out)
     optim = settings.optim
     if optim.epochs == "auto":
-        passes = samples_per_video(videos, optim.batch_size)
-        steps = max(1, videos * passes // optim.batch_size)
+        samples = videos if samples is None else samples
+        steps = max(1, samples * samples_per_video(samples, optim.batch_size) // optim.batch_size)
         values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
     return values | settings.method.auto_values(videos=videos)
 

@@ -38,7 +38,7 @@ from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_parts
-from cacl.training.wiring import build_frames_network, checked_networks, initial_network
+from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
 
 
 def pretrain(
@@ -168,9 +168,12 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             wait_for_first()
         data, (train_numbers, held_out) = _find_videos(run, stop, new=new)
         if run.owner:
-            resolved = run.resolved.with_auto(
-                auto_values(run.resolved.settings, videos=len(train_numbers), held_out=len(held_out))
+            counts = clip_counts(run.resolved.settings.data.clips_per_video, data.videos(train_numbers))
+            samples = None if counts is None else round(sum(counts))
+            values = auto_values(
+                run.resolved.settings, videos=len(train_numbers), held_out=len(held_out), samples=samples
             )
+            resolved = run.resolved.with_auto(values)
             run.write("config.yaml", _with_precision(resolved).to_yaml())
             wait_for_first()
         resolved = run.resolved
@@ -215,6 +218,7 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,
         frame_rate=settings.data.frame_rate,
+        clips_per_video=settings.data.clips_per_video,
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from cacl.config import Augment, Settings
+from cacl.data.clips.counts import duration_counts
+from cacl.data.videos.catalog import Video
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method
 from cacl.models.cnn3d import CNN3D, build_cnn3d, channels_last_
@@ -36,6 +39,11 @@ def clip_spec(settings: Settings) -> ClipSpec:
         window=settings.data.window,
         frame_rate=settings.data.frame_rate,
     )
+
+
+def clip_counts(clips_per_video: Literal["one", "duration"], videos: Sequence[Video]) -> list[float] | None:
+    """How often each video is read in an epoch (``data.clips_per_video``); None for once each."""
+    return None if clips_per_video == "one" else duration_counts([video.frames for video in videos]).tolist()
 
 
 def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:

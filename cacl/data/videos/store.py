@@ -266,7 +266,8 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
     Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
     every = [times for f in facts for times in f.times]
     kept = [times for item, times in zip(results, every, strict=True) if isinstance(item, Video)]
-    write_json(partial / "times.json", {str(number): times for number, times in enumerate(kept) if times})
+    if uneven := {str(number): times for number, times in enumerate(kept) if times}:
+        write_json(partial / "times.json", uneven)
     write_json(partial / "manifest.json", request)
 
 

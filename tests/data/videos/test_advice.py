@@ -68,6 +68,21 @@ def test_rates_that_differ_are_said_with_one_that_few_do_not_reach() -> None:
     assert advise(at_rates(*[0.0] * 100)) == ""
 
 
+def lengths(*frames: int) -> Catalog:
+    return Catalog(
+        Path(), tuple(Video(f"{n}.mp4", str(n), None, None, f, 25.0, 320, 240) for n, f in enumerate(frames))
+    )
+
+
+def test_long_videos_that_an_epoch_hardly_sees_are_said() -> None:
+    mostly = lengths(*[100] * 40, 180_000)
+    assert settings(advise(mostly)) == ["data.clips_per_video=duration"]
+    assert "in 1 video of 41" in advise(mostly)
+    assert advise(mostly, clips_per_video="duration") == ""
+    assert advise(lengths(*[100] * 40, 3000)) == ""  # long, but less than the others together
+    assert advise(lengths(*[90_000] * 40)) == ""  # all alike
+
+
 def test_the_spread_of_rates_and_of_what_a_clip_lasts() -> None:
     assert time_spread(at_rates(25.0, 25.0, 0.0), frames=16, stride=2) == (
         "25 frames a second: a clip of 31 frames lasts 1.24 s."
