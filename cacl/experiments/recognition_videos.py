@@ -106,6 +106,7 @@ def open_study(
         features=features,
         row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
         linear=request["linear"],
+        several=any(split.several for split in splits),
         stop=stop,
         say=run.log,
     )

@@ -25,7 +25,7 @@ LATE = ("conv4", "conv5", "linear")  # released code: these names keep the small
 
 
 class Classify(Method):
-    """Cross entropy of a linear layer on G(x), all of G trained.
+    """Cross entropy of a linear layer on G(x), all of G trained; where videos have several classes, of each by itself.
 
     Attributes:
         network: G; the authors' fine-tuning has the layer ``linear`` beside its stages, and so has this.
@@ -34,14 +34,14 @@ class Classify(Method):
     """
 
     curves = (Curve("Accuracy", {"accuracy": "training clips"}, percent=True, shown={"accuracy": "right"}),)
-    labels: Tensor
+    labels: Tensor  # int64 [V], or where videos have several classes float32 [V, K] of zeros and ones
 
     def __init__(
         self,
         network: CNN3D,
         *,
         classes: int,
-        labels: Sequence[int],
+        labels: Sequence[Sequence[int]],
         frames: int = 16,
         stride: int = 2,
         window: Window = "fitted",
@@ -55,7 +55,7 @@ class Classify(Method):
         Args:
             network: G, pretrained or not.
             classes: K.
-            labels: class of each training video, 0 … K-1, by the number that ``batch.video`` names.
+            labels: classes of each training video, 0 … K-1, one or more, by the number that ``batch.video`` names.
             frames: T, frames a clip.
             stride: video frames from one clip frame to the next.
             window: how clips are placed, see ``training_clip``.
@@ -72,7 +72,14 @@ class Classify(Method):
         self.frames, self.stride, self.window = frames, stride, window
         self.standardise, self.dropout = standardise, dropout
         self.late_lr, self.uniforms = late_lr, network.num_features  # a number a feature, for the dropout
-        self.register_buffer("labels", torch.tensor(list(labels), dtype=torch.int64), persistent=False)
+        self.several = any(len(own) > 1 for own in labels)
+        if self.several:
+            targets = torch.zeros(len(labels), classes)
+            for row, own in enumerate(labels):
+                targets[row, list(own)] = 1
+        else:
+            targets = torch.tensor([own[0] for own in labels], dtype=torch.int64)
+        self.register_buffer("labels", targets, persistent=False)
 
     @property
     def encoder(self) -> CNN3D:
@@ -84,16 +91,21 @@ class Classify(Method):
         return ClipPlan(tuple(training_clip(n_frames, rng, frames=self.frames, stride=self.stride, window=self.window)))
 
     def forward(self, batch: MethodBatch) -> StepOutput:
-        """Cross entropy, and the share of the batch that is right."""
+        """Cross entropy, and the share of the batch whose most probable class is right."""
         features_BD = self.network(standardised(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BD.device.type, enabled=False):
             x_BD = features_BD if self.norm is None else self.norm(features_BD)
             if self.training and self.dropout > 0:
                 x_BD = x_BD * (batch.uniforms >= self.dropout) / (1 - self.dropout)
             logits_BK = self.linear(x_BD)
-            target_B = self.labels[batch.video]
-            loss = F.cross_entropy(logits_BK, target_B)
-        right = (logits_BK.detach().argmax(dim=1) == target_B).float().mean()
+            target = self.labels[batch.video]
+            best_B = logits_BK.detach().argmax(dim=1)
+            if self.several:
+                loss = F.binary_cross_entropy_with_logits(logits_BK, target)
+                right = target.gather(1, best_B[:, None]).mean()
+            else:
+                loss = F.cross_entropy(logits_BK, target)
+                right = (best_B == target).float().mean()
         return StepOutput({MAIN: loss}, {}, {"accuracy": right}, features_BD)
 
     def parameter_groups(self) -> Mapping[str, Sequence[Group]]:

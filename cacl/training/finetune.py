@@ -14,9 +14,11 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cacl.config import Augment
+from cacl.data.clips.counts import balanced_counts
 from cacl.data.videos.dataset import Dataset
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
@@ -29,6 +31,7 @@ from cacl.models.encoder import ClipSpec, Encoder
 from cacl.training.loop import Stage
 from cacl.training.stages import build_stage, prepare_method, train_stage
 from cacl.training.stop import StopRequest
+from cacl.training.wiring import clip_counts
 
 STEPS = 400  # of a fine-tuning with epochs: auto
 
@@ -40,13 +43,13 @@ class Part:
     Attributes:
         folder: of its checkpoints and metrics.
         numbers: its videos in the data set.
-        labels: class of each, 0 … K-1.
+        labels: classes of each, 0 … K-1, one or more.
         seed: of everything random.
     """
 
     folder: Path
     numbers: tuple[int, ...]
-    labels: tuple[int, ...]
+    labels: tuple[tuple[int, ...], ...]
     seed: int
 
 
@@ -109,6 +112,7 @@ def train_classifier(
         linear=method.folded(),
         clips=settings.test.clips,
         average=settings.test.average,
+        several=method.several,
     )
     return classifier.eval(), failed
 
@@ -126,6 +130,9 @@ def finetune_stage(
     optim, run, workers = settings.optim, settings.run, settings.data.workers
     assert workers != "auto"
     videos = data.videos(list(part.numbers))
+    counts = clip_counts(settings.data.clips_per_video, videos)
+    if settings.data.balance:
+        counts = balanced_counts(part.labels, np.array(counts or [1.0] * len(videos))).tolist()
     return build_stage(
         "finetune",
         method,
@@ -142,6 +149,7 @@ def finetune_stage(
         checkpoints=part.folder / "checkpoints",
         metrics=part.folder / "metrics.jsonl",
         say=say,
+        counts=counts,
     )
 
 

@@ -32,7 +32,7 @@ from cacl.training.stop import Stopped, StopRequest
 
 SPEC = ClipSpec(frames=8, stride=1, resize=(20, 24), size=16, standardise="motion")
 QUICK = {**FINETUNING, "run.log_every": 2}
-LABELS = (0, 1, 2, 0, 1, 2, 0, 1)
+LABELS = ((0,), (1,), (2,), (0,), (1,), (2,), (0,), (1,))
 
 
 class Noise:
