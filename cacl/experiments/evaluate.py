@@ -13,7 +13,7 @@ from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
-from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
+from cacl.experiments.labelled import check_leakage, copied_videos, near_copies_said, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
@@ -108,13 +108,15 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     """What makes a retrieval on these videos doubtful, in sentences; what makes it worthless is a UserError."""
     data = as_files(data)
     train, test = (
-        [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.label is not None]
+        [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.labels]
         for part in ("train", data.test_part)
     )
     root = data.catalog.root
     check_leakage(root, train, test, split)
     notes = [f"{data.catalog.missing} of the videos that the lists name are not there."] if data.catalog.missing else []
     notes += [*shared_groups(train, test), *copied_videos(root, train, test)]
+    if train and test:
+        notes += near_copies_said(data, data.numbers("train"), data.numbers(data.test_part))
     if train and (unknown := untrained_labels(train, test)):
         notes.append(f"No training video has the label of {unknown} among the test videos: these can never be right.")
     for run in runs:
