@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cacl.data.clips.loader import ClipBatch
+from cacl.data.clips.batch import ClipBatch
 from cacl.methods.batch import StepOutput, ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.methods.losses import contrastive_loss, degree_loss

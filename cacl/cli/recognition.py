@@ -157,21 +157,20 @@ def show_recognition(results: dict[str, Any]) -> None:
     """The table of a recognition run on stdout: a row a number of labels, a column a way of telling."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     means, spread = results["recognition"], results.get("standard deviation", {})
-    names, top = list(means), "top-5" if len(results["classes"]) > 5 else None
-    table = Table("labels a class, %", *[f"{n} {k}" for n in names for k in ("top-1", top) if k])
+    names, several = list(means), "chance" not in results  # of several labels a video
+    keys = [*(["mAP"] if several else []), "top-1", *(["top-5"] if len(results["classes"]) > 5 else [])]
+    table = Table("labels a class, %", *[f"{n} {k}" for n in names for k in keys])
     for labels in means[names[0]]:
         cells = []
         for name in names:
-            for key in ("top-1", top):
-                if key:
-                    deviation = spread.get(name, {}).get(labels)
-                    text = f"{means[name][labels][key]:.1f}"
-                    cells.append(text + (f" ± {deviation[key]:.1f}" if deviation else ""))
+            for key in keys:
+                deviation = spread.get(name, {}).get(labels)
+                text = f"{means[name][labels][key]:.1f}"
+                cells.append(text + (f" ± {deviation[key]:.1f}" if deviation else ""))
         table.add_row(labels, *cells)
     console.print(table)
-    print(
-        f"Chance: {results['chance']:.1f} %. {len(results['classes'])} classes, mean over splits and draws ± deviation."
-    )
+    chance = "" if several else f"Chance: {results['chance']:.1f} %. "
+    print(f"{chance}{len(results['classes'])} classes, mean over splits and draws ± deviation.")
     for note in results["notes"]:
         print(f"Note: {note}")
 

@@ -26,7 +26,7 @@ def check(
 
     Example: cacl check videos/ --deep
     """
-    from cacl.data.videos.advice import suggestions
+    from cacl.data.videos.advice import suggestions, time_spread
     from cacl.data.videos.catalog import Catalog
     from cacl.data.videos.scan import scan
     from cacl.data.videos.store import FrameStore, is_store
@@ -55,6 +55,8 @@ def check(
         catalog.write_csv(csv)
         say_replaced(csv, there_before)
     small = resolve_settings().settings  # the preset of a training that says nothing else
+    if spread := time_spread(catalog, frames=small.data.frames, stride=small.data.stride):
+        print(spread)
     resize = None if stored else small.data.resize
     if advice := suggestions(
         catalog,

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.clips.augment import Standardise, centre_crop
-from cacl.data.clips.sampling import evaluation_clips
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.normalise import Standardise
+from cacl.data.clips.sampling import Window, evaluation_clips
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.store import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
@@ -75,6 +76,7 @@ def video_features(
     stride: int = 2,
     size: int,
     clips: int = 10,
+    window: Window = "fitted",
     layer: Literal["max", "mean"] = "max",
     batch_size: int = 40,
     device: torch.device | str = "cpu",
@@ -94,6 +96,7 @@ def video_features(
         frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
         size: side of the centre crop in pixels, at most the source's height and width.
         clips: clips a video, evenly spaced.
+        window: how they are placed, see ``evaluation_clips``.
         layer: see :func:`pool_map`.
         batch_size: clips in one forward pass.
         mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
@@ -123,6 +126,7 @@ def video_features(
             frames=frames,
             stride=stride,
             clips=clips,
+            window=window,
             batch_size=batch_size,
             numbers=numbers,
             threads=threads,
@@ -155,6 +159,7 @@ def encoder_features(
         stride=spec.stride,
         size=spec.size,
         clips=clips,
+        window=spec.window,
         layer=spec.layer,
         device=device,
         mean=spec.pixel_mean,
@@ -175,6 +180,7 @@ def clips_through(
     stride: int,
     clips: int,
     skipped: list[Skipped],
+    window: Window = "fitted",
     batch_size: int = 40,
     numbers: Sequence[int] | None = None,
     threads: int = 2,
@@ -192,7 +198,7 @@ def clips_through(
     """
 
     def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
-        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips)
+        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips, window=window)
         return read_clips(own, number, plan_NT)
 
     def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:

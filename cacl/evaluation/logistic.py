@@ -46,7 +46,7 @@ class LogisticModel:
 
 def fit_logistic(
     x_ND: NDArray[np.float32] | NDArray[np.float64],
-    y_N: NDArray[np.int64],
+    y_N: NDArray[np.int64] | NDArray[np.bool_],
     *,
     classes: int,
     penalty: float,
@@ -57,13 +57,14 @@ def fit_logistic(
 
     Args:
         x_ND: features of the training samples.
-        y_N: classes 0 … M - 1; some may be missing.
+        y_N: classes 0 … M - 1; some may be missing. Or bool ``[N, M]``, where a sample has several classes: then the
+            sum over the classes of each one's own cross entropy is minimised, a model a class.
         penalty: above 0, so that the optimum is unique (up to a constant in the bias).
         start: another penalty's fit of the same samples, to begin there; the optimum is the same.
         tolerance: largest entry of the gradient at the end.
     """
     x = torch.from_numpy(np.asarray(x_ND, np.float64))
-    y = torch.from_numpy(y_N)
+    several, y = y_N.ndim == 2, torch.from_numpy(y_N)
     centre, scale = x.mean(dim=0), x.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-9, scale, torch.ones_like(scale))
     x = (x - centre) / scale
@@ -82,7 +83,12 @@ def fit_logistic(
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(x @ weight + bias, y) + 0.5 * penalty * weight.square().sum()
+        scores = x @ weight + bias
+        if several:
+            fit = F.binary_cross_entropy_with_logits(scores, y.double(), reduction="sum") / len(y)
+        else:
+            fit = F.cross_entropy(scores, y)
+        loss = fit + 0.5 * penalty * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

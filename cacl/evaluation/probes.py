@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cacl.evaluation.logistic import fit_logistic
+from cacl.evaluation.multilabel import truth_matrix
 from cacl.evaluation.retrieval import nearest
 
 NEIGHBOURS = 10  # Wu et al. 2018 take 200 of a million; 5 to 10 were best with 9 to 843 labelled videos
@@ -25,7 +26,7 @@ TEMPERATURE = 0.07  # Wu et al. 2018
 def neighbour_scores(
     query_QD: NDArray[np.float32],
     gallery_GD: NDArray[np.float32],
-    gallery_labels: Sequence[int],
+    gallery_labels: Sequence[Sequence[int]],
     *,
     classes: int,
     neighbours: int = NEIGHBOURS,
@@ -34,17 +35,20 @@ def neighbour_scores(
     """Votes of the nearest neighbours by cosine, each weighing ``exp((similarity - 1) / temperature)``: ``[Q, K]``.
 
     Weighted k-NN as Wu et al. 2018. Neighbours of equal similarity: the lower gallery index first. A gallery of fewer
-    than ``neighbours`` votes as a whole.
+    than ``neighbours`` votes as a whole. A neighbour of several classes votes for each of them.
     """
     indices_QM, similarities_QM = nearest(query_QD, gallery_GD, neighbours)
-    labels_QM = np.asarray(gallery_labels, np.int64)[indices_QM]
+    weight_QM = np.exp((similarities_QM.astype(np.float64) - 1) / temperature)
     scores_QK = np.zeros((len(query_QD), classes), np.float64)
-    rows_QM = np.broadcast_to(np.arange(len(query_QD))[:, None], labels_QM.shape)
-    np.add.at(scores_QK, (rows_QM, labels_QM), np.exp((similarities_QM.astype(np.float64) - 1) / temperature))
+    truth_GK = truth_matrix(gallery_labels, classes)
+    for place in range(indices_QM.shape[1]):  # one neighbour after the other: some classes, many queries
+        scores_QK += weight_QM[:, place, None] * truth_GK[indices_QM[:, place]]
     return scores_QK
 
 
-def fit_linear(features_ND: NDArray[np.float32], labels: Sequence[int], *, classes: int, strength: float) -> nn.Linear:
+def fit_linear(
+    features_ND: NDArray[np.float32], labels: Sequence[Sequence[int]], *, classes: int, strength: float
+) -> nn.Linear:
     """Multinomial logistic regression on standardised features as a layer that takes features as they are.
 
     Minimises ``mean cross entropy + |W|^2 / (2 * strength * N)``, the biases not counted: scikit-learn's
@@ -52,15 +56,17 @@ def fit_linear(features_ND: NDArray[np.float32], labels: Sequence[int], *, class
 
     Args:
         features_ND: one row a sample.
-        labels: class of each, 0 … K-1; classes without a sample are allowed.
+        labels: classes of each, 0 … K-1, one or more; classes without a sample are allowed. Where one has several, a
+            logistic regression a class, as scikit-learn's ``OneVsRestClassifier`` makes them.
         classes: K.
         strength: C, above 0; the greater, the less is held back.
 
     Returns:
         float32 ``nn.Linear(D, K)``.
     """
-    targets_N = np.asarray(labels, np.int64)
-    model = fit_logistic(features_ND, targets_N, classes=classes, penalty=1 / (strength * len(targets_N)))
+    several = any(len(own) > 1 for own in labels)
+    targets = truth_matrix(labels, classes) if several else np.array([own[0] for own in labels], np.int64)
+    model = fit_logistic(features_ND, targets, classes=classes, penalty=1 / (strength * len(labels)))
     linear = nn.Linear(features_ND.shape[1], classes)
     with torch.no_grad():
         weight_KD = (model.weight / model.scale[:, None]).T

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.resampled import as_files, resampled
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
@@ -86,7 +87,7 @@ def analyse(
         folder.mkdir(parents=True, exist_ok=True)
     subject = Subject(main, method, data, train, test, folder, device, seed, projection)
     about = {"steps": steps, "videos": str(data.catalog.root), "tested on": how, "test videos": len(test), "seed": seed}
-    if known := trained_on(main.path, data.videos(test), data.catalog.root):
+    if known := trained_on(main.path, as_files(data).videos(test), data.catalog.root):
         about["trained on"] = known
         say(f"The run was trained on {known} of these {len(test)} videos: the results are better than on unseen ones.")
     results = _earlier(folder / "results.json", about)
@@ -123,7 +124,7 @@ def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: 
             )
         return open_run_data(folder, say=say)
     height, width = run.settings.data.resize
-    return open_dataset(
+    data = open_dataset(
         Path(videos),
         height=height,
         width=width,
@@ -133,6 +134,7 @@ def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: 
         blank=run.settings.data.blank,
         rate=run.settings.data.picture_rate or 0.0,
     )
+    return resampled(data, run.settings.data.frame_rate)
 
 
 def _sides(data: Dataset) -> tuple[list[int], list[int], str]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.errors import UserError, counted
-from cacl.evaluation.recognition import predict_videos, ranking, recognition
+from cacl.evaluation.multilabel import MultiLabel, multilabel, truth_matrix
+from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import check_replaceable, write_whole
@@ -121,8 +122,8 @@ def classify(
         Told(video, tuple((names[k], float(p[k])) for k in best))
         for video, best, p in zip(kept, ranked_VK.tolist(), told.probabilities, strict=True)
     )
-    notes = [_counted(kept, told.probabilities, names)]
-    if known := [video for video in kept if video.label in names]:
+    notes = [_counted(kept, told.probabilities, names, several=classifier.several)]
+    if known := [video for video in kept if not set(video.labels).isdisjoint(names)]:
         notes += trained_on_notes(Path(run), known, data.catalog.root, what="videos with a label", head=True)
     found = Classified(rows, (*data.catalog.skipped, *told.skipped), "\n".join(note for note in notes if note))
     if target is not None:
@@ -137,18 +138,24 @@ def _is_table(file: Path) -> bool:
     return head.startswith((f"{','.join(_COLUMNS)},class_1,probability_1", '{\n  "videos": [\n    {\n      "path": '))
 
 
-def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...]) -> str:
+def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...], *, several: bool) -> str:
     """Where the videos have labels that the classifier knows: how many it told right."""
-    labels = [video.label for video in videos]
-    known = [i for i, label in enumerate(labels) if label in classes]
-    strange = sorted({label for label in labels if label is not None and label not in classes})
+    labels = [[classes.index(name) for name in video.labels if name in classes] for video in videos]
+    known = [i for i, own in enumerate(labels) if own]
+    strange = sorted({name for video in videos for name in video.labels if name not in classes})
     if not known:
         if not strange:
             return ""
         shown = ", ".join(strange[:3])
         return f"The folders or lists name {shown}, none of the classifier's classes ({', '.join(classes[:3])} …)."
-    result = recognition(probabilities_VK[known], [classes.index(str(labels[i])) for i in known], classes)
+    truth = [labels[i] for i in known]
+    several = several or any(len(own) > 1 for own in truth)
+    result: Recognition | MultiLabel
+    if several:
+        result = multilabel(probabilities_VK[known], truth_matrix(truth, len(classes)), classes)
+    else:
+        result = recognition(probabilities_VK[known], [own[0] for own in truth], classes)
+    first = f"mAP {result.map:.1f} %, " if isinstance(result, MultiLabel) else ""
     other = f" Left out: {', '.join(strange[:5])}, no class of the classifier." if strange else ""
-    return (
-        f"Of {counted(len(known), 'video')} with a label: top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %.{other}"
-    )
+    top = f"{first}top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %"
+    return f"Of {counted(len(known), 'video')} with a label: {top}.{other}"

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resampled import as_files
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
@@ -90,13 +91,13 @@ def embed(
             say(f"{out} is finished already.")
             return Embedding(out)
         say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_unlabelled(videos, clip, rate=rate, progress=progress)
+        data = open_unlabelled(videos, clip, rate=rate, say=say, progress=progress)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
-        keep_catalog(out, data.catalog)
+        keep_catalog(out, as_files(data).catalog)
         computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
         if computed.videos:
             say(str(computed))
-        finish(out, data.catalog, about)
+        finish(out, as_files(data).catalog, about)
     return Embedding(out)
 
 
@@ -156,7 +157,7 @@ def _compute_parts(
                 autocast_dtype=dtype,
                 progress=watch,
             )
-            write_part(path, list(found), skipped, data.catalog, first, timed=timed)
+            write_part(path, list(found), skipped, data, first, timed=timed)
             computed.videos += len(videos)
             computed.hours += sum(video.frames / video.fps for video in videos if video.fps > 0) / 3600
         progress("videos embedded", stop, total)

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.catalog import Catalog, Skipped, Video
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resampled import ResampledFrames, as_files
+from cacl.data.videos.sources import FrameStore
 from cacl.errors import UserError, VideoError
 from cacl.evaluation.embedding import ABOUT, ROWS, SEGMENTS, VECTORS
 from cacl.evaluation.video_vectors import VideoVectors
@@ -59,7 +62,7 @@ def keep_catalog(out: Path, catalog: Catalog) -> None:
 
 
 def write_part(
-    path: Path, found: Sequence[VideoVectors], skipped: dict[int, str], catalog: Catalog, first: int, *, timed: bool
+    path: Path, found: Sequence[VideoVectors], skipped: dict[int, str], data: Dataset, first: int, *, timed: bool
 ) -> None:
     """Write the vectors of some videos, whole or not at all.
 
@@ -71,10 +74,14 @@ def write_part(
         UserError: it cannot be written.
     """
     columns: dict[str, list[NDArray[Any]]] = {}
+    files = as_files(data)
     for one in found:
-        video = catalog.videos[first + one.position]
-        seconds = _seconds(catalog, video, timed=timed)
-        frames_S2 = video.first_frame + np.stack([one.starts, one.stops], axis=1)
+        video = files.catalog.videos[first + one.position]
+        seconds = _seconds(files, first + one.position, timed=timed)
+        bounds_S2 = np.stack([one.starts, one.stops], axis=1)
+        if isinstance(data.source, ResampledFrames):
+            bounds_S2 = data.source.file_spans(first + one.position, bounds_S2)
+        frames_S2 = video.first_frame + bounds_S2
         rows = {"video": np.full(len(frames_S2), first + one.position), "frames": frames_S2}
         for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vectors}.items():
             columns.setdefault(name, []).append(values)
@@ -152,9 +159,10 @@ def _needed(path: Path) -> dict[str, Any]:
     return part
 
 
-def _seconds(catalog: Catalog, video: Video, *, timed: bool) -> NDArray[np.float64]:
-    """When each frame of the video's file appears: by its timestamps, or evenly where there is no file to ask."""
-    last, file = video.first_frame + video.frames, str(catalog.file(video))
+def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]:
+    """When each frame of the video's file appears: by its timestamps, or as a store knows; evenly up to its part."""
+    video = files.catalog.videos[number]
+    last, file = video.first_frame + video.frames, str(files.catalog.file(video))
     if timed:
         try:
             seconds = isolated(file, time_limit(file), frame_seconds, file)
@@ -163,4 +171,7 @@ def _seconds(catalog: Catalog, video: Video, *, timed: bool) -> NDArray[np.float
         else:
             if len(seconds) > last:
                 return seconds
-    return even_seconds(last, video.fps)
+    seconds = even_seconds(last, video.fps)
+    if isinstance(files.source, FrameStore):
+        seconds[video.first_frame :] = seconds[video.first_frame] + files.source.seconds(number)
+    return seconds

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, printable
-from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
+from cacl.experiments.labelled import check_leakage, copied_videos, near_copies_said, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
@@ -123,19 +124,22 @@ def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, sp
         blank=settings.data.blank,
         rate=settings.data.picture_rate or 0.0,
     )
-    return data, split
+    return resampled(data, settings.data.frame_rate, say=_say), split
 
 
 def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str]:
     """What makes a retrieval on these videos doubtful, in sentences; what makes it worthless is a UserError."""
+    data = as_files(data)
     train, test = (
-        [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.label is not None]
+        [video for video in data.videos(data.numbers(part) if data.has_test else []) if video.labels]
         for part in ("train", data.test_part)
     )
     root = data.catalog.root
     check_leakage(root, train, test, split)
     notes = [f"{data.catalog.missing} of the videos that the lists name are not there."] if data.catalog.missing else []
     notes += [*shared_groups(train, test), *copied_videos(root, train, test)]
+    if train and test:
+        notes += near_copies_said(data, data.numbers("train"), data.numbers(data.test_part))
     if train and (unknown := untrained_labels(train, test)):
         notes.append(f"No training video has the label of {unknown} among the test videos: these can never be right.")
     for run in runs:

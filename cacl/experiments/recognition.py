@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from cacl.data.media.colours import PixelRules
+from cacl.data.videos.resampled import as_files
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
 from cacl.errors import UserError
 from cacl.evaluation.results import write_results
-from cacl.experiments.labelled import LabelledSplit
+from cacl.experiments.labelled import LabelledSplit, near_copies_said
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
 from cacl.experiments.recognition_videos import find_splits, open_study
 from cacl.experiments.trained_on import trained_on_notes
@@ -184,6 +185,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)
+                found.clip = replace(found.clip, window=resolved.settings.data.window)
                 found.save(run.path / "start")
             encoder = first_alone(lambda: Encoder.load(run.path / "start"))
             splits, catalogs = first_alone(lambda: find_splits(run, stop))
@@ -240,12 +242,12 @@ def _finish(
     """Write ``predictions.csv``, ``confusion.png`` and ``results.json``, and say what is doubtful."""
     request, main = run.data, _main(cells)
     together = [r for c, r in zip(cells, found, strict=True) if (c.count, c.draw) == (main.count, main.draw)]
-    confusion_KK = np.sum([np.array(r["confusion"], np.int64) for r in together], axis=0)
     means, deviations = summarise(found)
-    top1 = means[study.main][main.labels]["top-1"]
-    labels = "all labels" if main.count is None else f"{main.count} labels a class"
-    title = f"{study.main}, {labels}: top-1 {top1:.1f} %"
-    draw_confusion(confusion_KK, study.classes, run.path / "confusion.png", title=title)
+    if not study.several:
+        confusion_KK = np.sum([np.array(r["confusion"], np.int64) for r in together], axis=0)
+        labels = "all labels" if main.count is None else f"{main.count} labels a class"
+        title = f"{study.main}, {labels}: top-1 {means[study.main][main.labels]['top-1']:.1f} %"
+        draw_confusion(confusion_KK, study.classes, run.path / "confusion.png", title=title)
     texts = [(run.path / "parts" / cell.name / "predictions.csv").read_text(encoding="utf-8") for cell in cells]
     rows = [line for text in texts for line in text.splitlines(keepends=True)[1:]]
     write_whole(run.path / "predictions.csv", texts[0].splitlines(keepends=True)[0] + "".join(rows))
@@ -253,6 +255,10 @@ def _finish(
     lost = [item for item in (*study.data.catalog.skipped, *study.features.skipped) if item.path in used]
     skipped = sorted({f"{item.path}: {item.reason}" for item in lost})
     notes = [f"Split {s.number}: {note}" if len(splits) > 1 else note for s in splits for note in s.notes]
+    files = as_files(study.data)
+    for s in splits:
+        train, test = (list(study.targets(part)) for part in (s.train, s.test))
+        notes += near_copies_said(files, train, test)
     if request["model"] != UNTRAINED:
         for s in splits:
             what = f"test videos of split {s.number}"
@@ -263,7 +269,7 @@ def _finish(
     results = {
         "recognition": means,
         **({"standard deviation": deviations} if deviations else {}),
-        "chance": 100 / len(study.classes),
+        **({} if study.several else {"chance": 100 / len(study.classes)}),
         "per class": _mean_by_class([r["per class"] for r in together]),
         "classes": list(study.classes),
         "model": request["model"],

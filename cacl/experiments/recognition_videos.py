@@ -15,6 +15,7 @@ from cacl.config import ResolvedOf
 from cacl.data.videos.catalog import Catalog, Skipped, check_there, root_of
 from cacl.data.videos.dataset import Dataset, check_blank, open_catalog
 from cacl.data.videos.labels import label_order
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
@@ -99,6 +100,7 @@ def open_study(
             run.log(note)
         with VideoProgress(stop) as progress:
             data = first_alone(lambda: _open_videos(run, union, settings.data.store, encoder.clip, progress))
+    data = resampled(data, encoder.clip.frame_rate, say=run.log)
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
     numbers = sorted(number_of[key] for key in used if key in number_of)
@@ -113,6 +115,7 @@ def open_study(
         features=features,
         row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
         linear=request["linear"],
+        several=any(split.several for split in splits),
         stop=stop,
         say=run.log,
     )

@@ -12,11 +12,11 @@ from cacl.config import Run, Settings
 from cacl.distributed.processes import world
 from cacl.errors import UserError
 from cacl.machine.device_errors import explained
+from cacl.methods.queue_size import queue_size
 
 STEPS = 900  # of CACL: see docs/recipes.md
 FRAME_STEPS = 350  # of MoCo on frames
 FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
-SMALLEST_QUEUE = 64
 
 
 def device_auto() -> tuple[str, str]:
@@ -69,12 +69,16 @@ def _take_gpu(device: str, number: int | None) -> None:
         raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
 
 
-def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:
+def auto_values(
+    settings: Settings, *, videos: int, held_out: int = 0, samples: int | None = None
+) -> dict[str, tuple[Any, str]]:
     """Every ``auto`` that can be told from the machine and the number of training videos.
 
     Args:
         settings: as given.
-        videos: training videos.
+        videos: training videos, without those that are held out.
+        held_out: these.
+        samples: clips an epoch, where these are not one of each video.
 
     Returns:
         Dotted key -> (value, reason).
@@ -93,16 +97,14 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
     if settings.data.workers == "auto":
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
+    if settings.data.hold_out == "auto":
+        values["data.hold_out"] = hold_out_auto(videos + held_out)
     optim = settings.optim
     if optim.epochs == "auto":
-        passes = samples_per_video(videos, optim.batch_size)
-        steps = max(1, videos * passes // optim.batch_size)
+        samples = videos if samples is None else samples
+        steps = max(1, samples * samples_per_video(samples, optim.batch_size) // optim.batch_size)
         values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
-    if settings.method.queue_size == "auto":
-        keys = 2 if any("tk" in pair for pair in settings.method.pairs) else 1
-        size, bound = _queue(keys * videos // 2, most=6400)
-        values["method.queue_size"] = (size, f"{bound}half an epoch of keys, {keys} a clip of {videos} videos")
-    return values
+    return values | settings.method.auto_values(videos=videos)
 
 
 def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any, str]]:
@@ -116,16 +118,15 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
             f"about {FRAME_STEPS} steps of {steps} an epoch",
         )
     if settings.frames.queue_size == "auto":
-        size, bound = _queue(frames // 2, most=FRAME_QUEUE)
+        size, bound = queue_size(frames // 2, most=FRAME_QUEUE)
         values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
 
 
-def _queue(half: int, *, most: int) -> tuple[int, str]:
-    """Half of the keys within the bounds, and words for which of the three it is."""
-    if half < SMALLEST_QUEUE:
-        return SMALLEST_QUEUE, "the smallest queue, more than "
-    return (most, "the largest queue, less than ") if half > most else (half, "")
+def hold_out_auto(videos: int) -> tuple[int, str]:
+    """How many training videos the authors' code would hold out for validation, and why."""
+    count = 800 if videos >= 8000 else 400 if videos >= 3000 else videos // 10
+    return count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)"
 
 
 def fetch_every(device: str, log_every: int) -> int:
@@ -164,7 +165,7 @@ def tf32_auto(device: str) -> tuple[bool, str]:
     major, minor = torch.cuda.get_device_capability(None if device == "cuda" else device)
     if major < 8:
         return False, f"this GPU has none (compute capability {major}.{minor})"
-    return True, "this GPU has it, as the released code's PyTorch took it"
+    return True, "this GPU has it"
 
 
 def set_tf32(allowed: bool) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -21,15 +21,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.normalise import Standardise, normalise_
+from cacl.data.clips.sampling import Window
 from cacl.data.media.colours import Colours, PixelRules
 from cacl.data.media.cut import Box, Cut
+from cacl.data.videos.resample import file_spans, nearest_frames, resampled_count
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.models.segments import Segments, segment_windows
 from cacl.run_folder import how_to_mend
+
+if TYPE_CHECKING:
+    from cacl.data.media.any_video import AnyVideo
 
 Layer = Literal["max", "mean"]
 
@@ -49,6 +55,9 @@ class ClipSpec:
             retrieval feature), or ``"mean"``, its global average (what the losses see).
         colours, levels: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
         blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video as shown.
+        frame_rate: video frames a second that ``stride`` counts in, whatever a file's rate is (the nearest frames by
+            its timestamps); ``None``: each file's own.
+        window: how evaluation places clips in a video, see ``cacl.data.clips.sampling.evaluation_clips``.
     """
 
     frames: int = 16
@@ -62,6 +71,8 @@ class ClipSpec:
     colours: Colours = "coded"
     levels: tuple[float, float] = (0.0, 1.0)
     blank: tuple[Box, ...] = ()
+    window: Window = "fitted"
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.frames, self.stride, *self.resize, self.size)
@@ -71,6 +82,10 @@ class ClipSpec:
             raise ValueError(f"size {self.size} does not fit into frames of {self.resize[0]}x{self.resize[1]}")
         if self.layer not in get_args(Layer):
             raise ValueError(f"layer must be 'max' or 'mean', found {self.layer!r}")
+        if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
+            raise ValueError(f"frame_rate must be a number above 0, or None (found {self.frame_rate!r})")
+        if self.window not in get_args(Window):
+            raise ValueError(f"window must be 'fitted' or 'padded', found {self.window!r}")
         for values in (self.pixel_mean, self.pixel_std):
             if values is not None and (len(values) != 3 or not all(math.isfinite(v) for v in values)):
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")
@@ -179,17 +194,25 @@ class Encoder(nn.Module):
         vectors = []
         try:
             with open_video(path, rules=self.clip.rules) as decoder, torch.inference_mode():
-                windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
-                seconds = decoder.seconds
+                seconds, numbers = decoder.seconds, self._frames_of(decoder)
+                windows = segment_windows(len(numbers), frames=self.clip.frames, stride=self.clip.stride, step=step)
                 for first in range(0, len(windows.frames), batch_size):
-                    wanted_BT = windows.frames[first : first + batch_size]
+                    wanted_BT = numbers[windows.frames[first : first + batch_size]]
                     frames = decoder.read(
                         wanted_BT.reshape(-1), height=height, width=width, cut=Cut(None, self.clip.blank)
                     )
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
-        return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
+        spans = file_spans(numbers, decoder.frames, np.stack([windows.starts, windows.stops], axis=1))
+        return Segments(str(path), seconds[spans[:, 0]], seconds[spans[:, 1]], np.concatenate(vectors))
+
+    def _frames_of(self, decoder: AnyVideo) -> NDArray[np.int64]:
+        """The frames of a video that clips are made of, int64 ``[M]``: all, or those at ``clip.frame_rate``."""
+        rate, count = self.clip.frame_rate, decoder.frames
+        if rate is None:
+            return np.arange(count)
+        return nearest_frames(decoder.seconds, resampled_count(count, decoder.rate(0, count), rate), rate)
 
     def save(self, folder: str | Path, *, card: str | None = None, imported_from: str = "") -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cacl.methods.curves import Curve
 from cacl.report.chart import Drawn, draw_panel
 from cacl.report.curves import overlaid
 from cacl.report.page import KINDS, RunPage, Setting
@@ -220,13 +221,14 @@ def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, l
     found = []
     for kind, title in KINDS.items():
         runs: dict[str, Any] = {}
+        curves: dict[str, Sequence[Curve]] = {}
         for page, name in zip(pages, names, strict=True):
             if page.kind == kind and page.metrics:
-                runs[name] = next(iter(page.metrics.values()))
+                series, runs[name] = next(iter(page.metrics.items()))
+                curves[name] = page.curves.get(series, ())
         if len(runs) < 2:
             continue
-        sizes = {page.degrees for page in pages if page.kind == kind}
-        panels = overlaid(runs, degrees=sizes.pop() if len(sizes) == 1 else None)
+        panels = overlaid(runs, curves)
         drawn = {p.title: draw_panel(p, numbers=[names.index(line.name) for line in p.lines]) for p in panels}
         first = [name for name in _MOST_WANTED if name in drawn][:FIRST_CHARTS]
         others = [chart for name, chart in drawn.items() if name not in first]

@@ -80,14 +80,14 @@ def neighbour_rows(
         Rows; a video whose frame cannot be read is left out.
     """
     rows = []
-    for q in pick_queries([video.label for video in queries]) if show is None else show:
+    for q in pick_queries([next(iter(video.labels), None) for video in queries]) if show is None else show:
         query = queries[q]
         number = q if query_numbers is None else query_numbers[q]
         lead = _tile(query_source, number, query, height, note="query")
         tiles = []
         for g, similarity in zip(indices_QK[q, :neighbours], similarities_QK[q, :neighbours], strict=True):
             number = int(g) if gallery_numbers is None else gallery_numbers[g]
-            right = None if query.label is None else gallery[g].label == query.label
+            right = None if not query.labels else not set(query.labels).isdisjoint(gallery[g].labels)
             tiles.append(_tile(gallery_source, number, gallery[g], height, note=f"{similarity:.2f}", right=right))
         if lead is not None:
             rows.append(TileRow(tuple(tile for tile in tiles if tile is not None), lead=lead))

@@ -21,7 +21,6 @@ from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
 from cacl.machine.auto import (
     auto_values,
-    channels_last,
     check_device,
     device_auto,
     machine_choices,
@@ -30,17 +29,16 @@ from cacl.machine.auto import (
 )
 from cacl.machine.device_errors import device_errors
 from cacl.machine.precision import PrecisionChoice, choose_precision
-from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import finish
+from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
-from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
-from cacl.training.videos import move_videos, open_run_data, training_numbers
-from cacl.training.wiring import build_frames_network, initial_network
+from cacl.training.videos import move_videos, open_run_data, training_parts
+from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
 
 
 def pretrain(
@@ -97,7 +95,7 @@ def pretrain(
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     _check_device(resolved.settings)
     _check_processes(resolved.settings)
-    if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
+    if resolved.settings.model.frame_weights is not None and resolved.settings.wants_frame_encoder:
         _check_frame_weights(resolved)
     if is_first():
         _check_precision(resolved)
@@ -173,20 +171,26 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             return Run(run.path)
         if not run.owner:
             wait_for_first()
-        data, train_numbers = _find_videos(run, stop, new=new)
+        data, (train_numbers, held_out) = _find_videos(run, stop, new=new)
         if run.owner:
-            resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
+            counts = clip_counts(run.resolved.settings.data.clips_per_video, data.videos(train_numbers))
+            samples = None if counts is None else round(sum(counts))
+            values = auto_values(
+                run.resolved.settings, videos=len(train_numbers), held_out=len(held_out), samples=samples
+            )
+            resolved = run.resolved.with_auto(values)
             run.write("config.yaml", _with_precision(resolved).to_yaml())
             wait_for_first()
         resolved = run.resolved
         torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
         set_tf32(resolved.settings.run.tf32 is True)
-        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        aside = f", {len(held_out)} held out" if held_out else ""
+        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on{aside}.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
         frame_encoder = None
-        if resolved.settings.uses_transformer:
+        if resolved.settings.wants_frame_encoder:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
         method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop, profile=profile)
         if run.owner:
@@ -195,12 +199,12 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
     return Run(run.path)
 
 
-def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, list[int]]:
-    """The videos, and the numbers of those to train on; where there are none, a new run is taken away again."""
+def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, tuple[list[int], list[int]]]:
+    """The videos; numbers of those to train on, and of those held out. Where there are none, a new run goes again."""
     try:
         with VideoProgress(stop) as progress:
             data = open_run_data(run, say=run.log, progress=progress)
-        return data, training_numbers(run.resolved.settings, data)
+        return data, training_parts(run.resolved.settings, data)
     except UserError as error:
         if not new:
             raise
@@ -218,6 +222,8 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
         stride=settings.data.stride,
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,
+        frame_rate=settings.data.frame_rate,
+        clips_per_video=settings.data.clips_per_video,
     )
 
 
@@ -236,14 +242,14 @@ def _check_device(settings: Settings) -> None:
 def _check_processes(settings: Settings) -> None:
     optim, frames = settings.optim, settings.frames.optim
     sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
-    if settings.uses_transformer and settings.model.frame_weights is None:
+    if settings.wants_frame_encoder and settings.model.frame_weights is None:
         sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     check_processes(
         device=device,
         batch_sizes=sizes,
         compiled=settings.run.compile,
-        own_batchnorm=settings.method.batchnorm == "process",
+        own_batchnorm=settings.method.own_batchnorm,
     )
 
 
@@ -264,14 +270,4 @@ def _check_precision(resolved: Resolved) -> None:
 
 
 def _precision(settings: Settings, device: str) -> PrecisionChoice:
-    size, frames = settings.augment.size, settings.data.frames
-    network = initial_network(settings).to(device)
-    if channels_last(settings.run, device):
-        channels_last_(network)
-    models: list[tuple[torch.nn.Module, Sequence[int]]] = [
-        (network, (settings.optim.batch_size, 3, frames, size, size))
-    ]
-    if settings.uses_transformer:
-        frame_network = build_frames_network(settings, weights=None).to(device)
-        models.append((frame_network, (settings.frames.optim.batch_size, 3, size, size)))
-    return choose_precision(settings.run.precision, models, device=device)
+    return choose_precision(settings.run.precision, checked_networks(settings, device), device=device)

@@ -9,11 +9,15 @@ from pathlib import Path
 
 from cacl.config import Settings
 from cacl.data.media.colours import PixelRules
+from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog, check_there, root_of
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.pixel_rules import choose_rules, rules_from_json, rules_to_json
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
+from cacl.machine.auto import hold_out_auto
+from cacl.run import Run
 from cacl.run_folder import RunFolder
 
 
@@ -23,7 +27,7 @@ def open_run_data(
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
-    """The run's videos: found (and kept decoded) the first time, from the run's own ``videos.csv`` ever after.
+    """The run's videos at its frame rate: found (and kept decoded) once, from its own ``videos.csv`` ever after.
 
     Args:
         run: the run; ``videos.csv``, and in ``data.json`` the store that was made, are written the first time.
@@ -33,6 +37,13 @@ def open_run_data(
     Raises:
         UserError: no usable video, a store of another frame size, or one that has changed since the run began.
     """
+    return resampled(_open_files(run, say, progress), run.resolved.settings.data.frame_rate, say=say)
+
+
+def _open_files(
+    run: RunFolder, say: Callable[[str], None], progress: Callable[[str, int, int], None] | None
+) -> Dataset:
+    """The run's videos with every frame of their files."""
     settings, where = run.resolved.settings, run.data
     height, width = settings.data.resize
     root, kept = Path(where["videos"]), run.path / "videos.csv"
@@ -102,15 +113,40 @@ def move_videos(run: RunFolder, videos: str | Path) -> None:
 
 
 def training_numbers(settings: Settings, data: Dataset) -> list[int]:
-    """Numbers of the videos to train on: the training part where there is one, long enough for ``start_window``."""
-    window = settings.data.start_window
+    """Numbers of the videos to train on: the training part where there is one, without those that are held out."""
+    return training_parts(settings, data)[0]
+
+
+def training_parts(settings: Settings, data: Dataset) -> tuple[list[int], list[int]]:
+    """Numbers of the videos to train on, and of those of them that ``data.hold_out`` takes away, at random by the seed.
+
+    Both are long enough for ``data.start_window``.
+
+    Raises:
+        UserError: no video is left to train on.
+    """
+    window, hold_out = settings.data.start_window, settings.data.hold_out
     numbers = data.numbers("train" if data.has_train else None)
     if window is not None:
         numbers = [i for i in numbers if data.catalog.videos[i].frames >= window]
     if not numbers:
         long = "" if window is None else f" of data.start_window {window} frames or more"
         raise UserError(f"{data.catalog.root}: no video{long} is left to train on ({data.catalog.summary()}).")
-    return numbers
+    count = hold_out_auto(len(numbers))[0] if hold_out == "auto" else hold_out
+    if count >= len(numbers):
+        raise UserError(f"data.hold_out {count} leaves none of {len(numbers)} videos to train on; set fewer.")
+    order = generator(settings.run.seed, "hold out").permutation(len(numbers))
+    aside = set(order[:count].tolist())
+    kept = [number for place, number in enumerate(numbers) if place not in aside]
+    return kept, [number for place, number in enumerate(numbers) if place in aside]
+
+
+def training_count(run: Run) -> int:
+    """How many videos a run is trained on, from its ``videos.csv``; nothing is opened."""
+    height, width = run.settings.data.resize
+    catalog = Catalog.read_csv(run.path / "videos.csv", root=RunFolder(run.path).data["videos"])
+    data = Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+    return len(training_numbers(run.settings, resampled(data, run.settings.data.frame_rate)))
 
 
 def _own_store(

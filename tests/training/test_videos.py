@@ -18,7 +18,7 @@ from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import resolve_settings
-from cacl.training.videos import open_run_data, training_numbers
+from cacl.training.videos import open_run_data, training_numbers, training_parts
 
 ALL = np.arange(40)
 
@@ -137,6 +137,46 @@ def test_a_validation_part_is_never_trained_on(videos: Path, tmp_path: Path, tin
 def test_without_parts_all_are_trained_on(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     run = new_run(tmp_path / "run", tiny, videos / "train")
     assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
+
+
+def test_videos_are_read_at_the_frame_rate_of_the_run(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """40 frames at 25 a second; the run's ``videos.csv`` says what the files hold."""
+    run, said = new_run(tmp_path / "run", tiny, videos, **{"data.frame_rate": 12.5, "data.start_window": 31}), []
+    data = open_run_data(run, say=said.append)
+    assert {(video.frames, video.fps) for video in data.catalog.videos} == {(20, 12.5)}
+    with (run.path / "videos.csv").open() as file:
+        assert {row["frames"] for row in csv.DictReader(file)} == {"40"}
+    files = open_run_data(new_run(tmp_path / "other", tiny, videos))
+    assert np.array_equal(data.source.read(2, np.arange(20)), files.source.read(2, ALL[::2]))
+    with pytest.raises(UserError, match=r"no video of data\.start_window 31 frames or more"):  # 20 at this rate
+        training_numbers(run.resolved.settings, data)
+    fast = new_run(tmp_path / "fast", tiny, videos, **{"data.frame_rate": 50.0})
+    assert {video.frames for video in open_run_data(fast, say=said.append).catalog.videos} == {80}
+    assert said[-1].startswith("12 videos of 12 have fewer than 50 frames a second (test/a/v08.mp4: 25)")
+
+
+def test_videos_are_held_out_at_random_by_the_seed(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    data, settings = open_run_data(run), run.resolved.settings
+    whole = training_numbers(settings, data)
+
+    def parts(hold_out: int | str, seed: int = 0) -> tuple[list[int], list[int]]:
+        own = {"data": settings.data.model_copy(update={"hold_out": hold_out}),
+               "run": settings.run.model_copy(update={"seed": seed})}  # fmt: skip
+        return training_parts(settings.model_copy(update=own), data)
+
+    asides = set()
+    for seed in range(12):
+        kept, aside = parts(3, seed)
+        assert sorted(kept + aside) == whole
+        assert (len(aside), kept, aside) == (3, sorted(kept), sorted(aside))
+        assert parts(3, seed) == (kept, aside)
+        asides.add(tuple(aside))
+    assert len(asides) > 6
+    assert {number for aside in asides for number in aside} == set(whole)
+    assert parts(0) == parts("auto") == (whole, [])  # a tenth of eight is none
+    with pytest.raises(UserError, match=r"data\.hold_out 8 leaves none of 8 videos"):
+        parts(8)
 
 
 def test_videos_below_the_start_window_are_left_out(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:

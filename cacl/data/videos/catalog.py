@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -207,17 +206,6 @@ def check_there(catalog: Catalog, *, mend: str) -> str:
     if len(gone) > len(files) / 2:
         raise UserError(f"{found}. {mend}")
     return f"{found}: they are left out."
-
-
-def check_one_label(root: Path, videos: Iterable[Video]) -> None:
-    """Raise UserError, with the first of them, where a video has several labels: for whatever can use but one."""
-    more = [video for video in videos if video.several]
-    if more:
-        others = f" (and {counted(len(more) - 1, 'more video')})" if len(more) > 1 else ""
-        raise UserError(
-            f"{root}: {more[0].path}{others} has several labels ({', '.join(more[0].several)}), where exactly one is "
-            "needed; leave one for each video in the list."
-        )
 
 
 def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:

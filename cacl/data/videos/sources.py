@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import Box, Cut, box_of
 from cacl.data.media.isolated import LostVideo, isolated, time_limit
-from cacl.data.media.open_files import Stamp, read_frames
+from cacl.data.media.open_files import Stamp, frame_seconds, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
 from cacl.data.media.timeline import Timeline
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.pixel_rules import rules_from_json
 from cacl.errors import UserError, VideoError
+from cacl.files import read_object
 
 FORMAT = 1
 _KEPT_TIMELINES = 4096  # some kilobytes each
@@ -47,6 +48,21 @@ class FrameSource(Protocol):
         Args:
             video: its number in the catalog.
             indices: frame numbers from 0, int64 ``[T]``, any order, repeats allowed.
+
+        Raises:
+            VideoError: this video cannot be decoded.
+        """
+
+
+@runtime_checkable
+class TimedSource(FrameSource, Protocol):
+    """A source that knows when its frames are shown."""
+
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each of the N frames of a video is shown, and when the last one ends.
+
+        Returns:
+            float64 ``[N + 1]``, seconds, 0 first, increasing; all NaN where nothing tells the time.
 
         Raises:
             VideoError: this video cannot be decoded.
@@ -107,6 +123,19 @@ class DecodedVideos:
                     self._learnt.popitem(last=False)
         return frames
 
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each frame is shown, by the file's own timestamps: see ``TimedSource.seconds``."""
+        entry = self.catalog.videos[video]
+        file, last = str(self.catalog.root / entry.path), entry.first_frame + entry.frames
+        try:
+            found = isolated(file, time_limit(file), frame_seconds, file)
+        except VideoError as error:
+            raise VideoError(entry.path, error.reason) from None
+        if len(found) <= last:
+            raise VideoError(entry.path, f"has {len(found) - 1} frames, {last} when it was looked at first")
+        seconds: NDArray[np.float64] = found[entry.first_frame : last + 1] - found[entry.first_frame]
+        return seconds
+
     def __deepcopy__(self, memo: object) -> DecodedVideos:
         return self  # for several threads at once; a catalog of a million videos would take ten seconds to copy
 
@@ -156,6 +185,18 @@ class FrameStore:
             due = int(self._offsets[-1])
             raise UserError(f"{self.path}/frames.bin is damaged: {size} bytes, {due} expected. Make it again.")
         self._bytes: NDArray[np.uint8] | None = None
+        self._times: dict[str, Any] | None = None
+
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each frame is shown: see ``TimedSource.seconds``. Stores made before there were times know the rate."""
+        if self._times is None:
+            self._times = read_object(self.path / "times.json")
+        entry = self.catalog.videos[video]
+        with suppress(ValueError, TypeError):  # of a damaged file the rate is left
+            found = np.array(self._times.get(str(video)), np.float64)
+            if found.shape == (entry.frames + 1,) and (np.diff(found) > 0).all():
+                return found
+        return np.arange(entry.frames + 1) / entry.fps if entry.fps > 0 else np.full(entry.frames + 1, np.nan)
 
     def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Frames of one video, uint8 RGB ``[T, height, width, 3]``; numbers as in ``FrameSource.read``."""

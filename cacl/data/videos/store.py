@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -254,7 +254,8 @@ def _make(plan: PartPlan) -> None:
         for piece in pieces:
             file.write(piece.data.read_bytes())
     shutil.rmtree(folder)
-    joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes", "notes")}
+    names = [field.name for field in fields(PartFacts)]
+    joined = {name: [x for f in facts for x in getattr(f, name)] for name in names}
     write_json(plan.facts, joined)
 
 
@@ -284,6 +285,10 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
     sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
     _write_offsets(partial / "offsets.npy", np.cumsum(sizes))
     Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
+    every = [times for f in facts for times in f.times]
+    kept = [times for item, times in zip(results, every, strict=True) if isinstance(item, Video)]
+    if uneven := {str(number): times for number, times in enumerate(kept) if times}:
+        write_json(partial / "times.json", uneven)
     write_json(partial / "manifest.json", request)
 
 

@@ -26,6 +26,7 @@ from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
 Kind = Literal["jpeg", "raw"]
+_EVENLY = 0.002  # seconds; timestamps in milliseconds are not more uneven
 _BLOCK = 64  # frames read at once from the middle of a file
 
 
@@ -64,18 +65,22 @@ class PartFacts:
         problems: why each video ended early, or an empty string.
         sizes: bytes of each frame, those of the first video first.
         notes: what is unusual about each video's file.
+        times: when each frame of a video is shown and when the last one ends, seconds; empty where they are evenly
+            spaced.
     """
 
     frames: list[int]
     problems: list[str]
     sizes: list[int]
     notes: list[str]
+    times: list[list[float]]
 
     @classmethod
     def read(cls, path: Path) -> PartFacts:
         """Read what ``make_part`` wrote."""
         found = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{"notes": [""] * len(found["frames"]), **found})
+        count = len(found["frames"])
+        return cls(**{"notes": [""] * count, "times": [[]] * count, **found})
 
 
 def make_part(plan: PartPlan) -> None:
@@ -86,7 +91,7 @@ def make_part(plan: PartPlan) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    facts = PartFacts([], [], [], [])
+    facts = PartFacts([], [], [], [], [])
     unfinished = _unfinished(plan.data)
     with unfinished.open("w+b") as file:
         for path, videos in groupby(plan.videos, key=lambda video: video.path):
@@ -111,13 +116,14 @@ def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: Binary
             facts.frames.append(0)
             facts.problems.append(error.reason)
             facts.notes.append("")
+            facts.times.append([])
 
 
 def fail_part(plan: PartPlan, problem: str) -> None:
     """Write a part whose videos could not be read at all."""
     plan.data.write_bytes(b"")
     count = len(plan.videos)
-    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [], [""] * count)))
+    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [], [""] * count, [[]] * count)))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -171,11 +177,18 @@ class _Source:
         for i in range(video.first_frame, min(video.first_frame + video.frames, self.frames)):
             yield i, None if i in self.written else self._read(i)
 
-    def notes(self, video: Video) -> list[str]:
-        """What is unusual about the frames of a video, as far as it is known by now."""
+    def notes(self, video: Video) -> str:
+        """What is unusual about the frames of a video; of a file that was read whole, as it turned out."""
         if isinstance(self._decoder, PictureVideo):
-            return []
-        return notes(self._decoder.timeline, video.first_frame, min(video.frames, self._decoder.frames))
+            return ""
+        return "; ".join(notes(self._decoder.timeline, video.first_frame, min(video.frames, self._decoder.frames)))
+
+    def times(self, video: Video, frames: int) -> list[float]:
+        """When the first ``frames`` frames of a video are shown, and when the last one ends; empty where evenly."""
+        seconds = self._decoder.seconds[video.first_frame : video.first_frame + frames + 1]
+        seconds = seconds - seconds[0]
+        even = np.isnan(seconds).any() or np.abs(seconds - np.linspace(0, seconds[-1], len(seconds))).max() < _EVENLY
+        return [] if even else [round(second, 6) for second in seconds.tolist()]
 
     def _read(self, frame: int) -> NDArray[np.uint8]:
         if frame not in self._block:
@@ -218,7 +231,8 @@ def _write_video(plan: PartPlan, video: Video, source: _Source, file: BinaryIO, 
         frames, problem = 0, verdict.reason
     facts.frames.append(frames)
     facts.problems.append(problem)
-    facts.notes.append("; ".join(source.notes(video)))
+    facts.notes.append(source.notes(video))
+    facts.times.append(source.times(video, frames) if frames else [])
 
 
 def _copy(file: BinaryIO, place: int, size: int) -> int:

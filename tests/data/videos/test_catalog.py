@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video, check_one_label
+from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video
 from cacl.data.videos.scan import scan
 from cacl.errors import UserError
 
@@ -94,9 +94,6 @@ def test_several_labels_come_back_from_the_table(media: Path, tmp_path: Path) ->
     catalog.write_csv(tmp_path / "kept.csv")
     assert Catalog.is_csv(tmp_path / "kept.csv")
     assert Catalog.read_csv(tmp_path / "kept.csv", root=tmp_path) == catalog
-    with pytest.raises(UserError, match=r"a\.mp4 \(and 1 more video\) has several labels \(run, jump\), where exact"):
-        check_one_label(tmp_path, catalog.videos)
-    check_one_label(tmp_path, catalog.videos[1:2])
 
 
 def test_same_names_with_other_suffixes_keep_apart(media: Path, tmp_path: Path) -> None:
