@@ -21,8 +21,8 @@ from cacl.evaluation.method_views import tokens
 from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
+from cacl.reports.curves import COLOURS
+from cacl.reports.figures import FAINT, INK, new_figure, plain, save_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,8 +24,8 @@ from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
-from cacl.report.neighbours import neighbour_rows, pick_queries
-from cacl.report.tiles import TileRow
+from cacl.reports.neighbours import neighbour_rows, pick_queries
+from cacl.reports.tiles import TileRow
 
 STATISTICS_CLIPS = 256  # training clips for the untrained network's BatchNorm statistics
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import UserError
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
+from cacl.reports.curves import COLOURS
+from cacl.reports.figures import FAINT, INK, new_figure, plain, save_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,8 +21,8 @@ from torch import Tensor
 from cacl.evaluation.method_views import embeddings
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure
+from cacl.reports.curves import COLOURS
+from cacl.reports.figures import FAINT, INK, new_figure, plain, save_figure
 
 PAIRS = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
 NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}

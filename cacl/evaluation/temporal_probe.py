@@ -18,8 +18,8 @@ from cacl.data.clips.shuffle import possible_degrees
 from cacl.errors import UserError
 from cacl.evaluation.logistic import fit_probe
 from cacl.evaluation.temporal_clips import DIFFERENCES, Task, TaskSamples
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
+from cacl.reports.curves import COLOURS
+from cacl.reports.figures import FAINT, INK, new_figure, plain, save_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -30,7 +30,7 @@ from cacl.files import write_whole
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
 from cacl.models.cnn3d import CNN3D
-from cacl.report.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.reports.degree_confusion import degree_confusion, draw_degree_confusion
 from cacl.run import Run
 from cacl.training.wiring import views_maker
 

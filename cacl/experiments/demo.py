@@ -13,7 +13,7 @@ from cacl.data.synthetic.generate import make_videos
 from cacl.errors import UserError
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
-from cacl.report.write import write_report
+from cacl.reports.write import write_report
 from cacl.run import Run
 from cacl.training.pretrain import pretrain
 from cacl.training.resolve import resolve_settings

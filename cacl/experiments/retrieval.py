@@ -15,8 +15,8 @@ from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
-from cacl.report.neighbours import draw_neighbours
-from cacl.report.run import keep_retrieval, write_run_report
+from cacl.reports.neighbours import draw_neighbours
+from cacl.reports.run import keep_retrieval, write_run_report
 from cacl.run import Run
 
 

@@ -21,9 +21,9 @@ from cacl.methods.cacl import CACL
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
 from cacl.presets import ALL_PAIRS
-from cacl.report.curves import draw_curves
-from cacl.report.run import write_run_report
-from cacl.report.samples import draw_samples, samples_from
+from cacl.reports.curves import draw_curves
+from cacl.reports.run import write_run_report
+from cacl.reports.samples import draw_samples, samples_from
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
 from cacl.training.wiring import clip_spec

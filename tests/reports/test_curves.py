@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cacl.reports.chart import HEIGHT, WIDTH, draw_panel, thin, ticks
+from cacl.reports.curves import Line, Panel, draw_curves, panels
+from cacl.run_folder import read_metrics
+
+
+def rows(count=50, **extra):
+    return [
+        {"kind": "train", "step": 10 * s, "loss": 3 - s / 50, "nce": 1.0, "degree_loss": 2 - s / 50, "lr": 0.1, **extra}
+        for s in range(count)
+    ]
+
+
+def test_metrics_are_read_and_a_torn_last_line_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 1}) + "\n" + json.dumps({"step": 2}) + '\n{"step": 3, "lo')
+    assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("text", ['{"step": \n{"step": 2}\n', "[1]\n{}\n"])
+def test_a_damaged_line_in_the_middle_is_named(tmp_path, text):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="line 1"):
+        read_metrics(path)
+
+
+def test_panels_hold_what_the_rows_have():
+    found = panels([*rows(), {"kind": "evaluation", "step": 5, "loss": 100.0}])
+    assert [panel.title for panel in found] == ["Loss", "Learning rate"]
+    assert [line.name for line in found[0].lines] == ["total", "contrastive", "degree"]
+    assert found[0].lines[0].x.tolist() == list(range(0, 500, 10))
+    assert found[0].references == (("ln 16", math.log(16)),)
+    assert panels([]) == []
+
+
+def test_values_that_are_not_finite_are_left_out():
+    data = rows(5, grad_nce=0.0, degree_accuracy=None)
+    data[2]["loss"] = math.nan
+    data[3]["loss"] = math.inf
+    found = panels(data)
+    assert found[0].lines[0].x.tolist() == [0, 10, 40]
+    assert [panel.title for panel in found] == ["Loss", "Learning rate"]  # 0 has no logarithm
+
+
+@pytest.mark.parametrize("degrees", [2, 8, 32])
+def test_guessing_stands_where_the_number_of_degrees_puts_it(degrees):
+    found = {panel.title: panel.references for panel in panels(rows(degree_accuracy=0.2), degrees=degrees)}
+    assert found["Loss"] == ((f"ln {degrees}", math.log(degrees)),)
+    assert found["Degree accuracy"] == (("chance", 1 / degrees),)
+
+
+def test_a_method_without_degree_loss_has_no_line_at_ln_16():
+    data = [{"step": s, "loss": 1.0, "nce": 1.0} for s in range(3)]
+    assert panels(data)[0].references == ()
+
+
+@pytest.mark.parametrize("count", [1, 5, 39, 200])
+def test_smoothing_is_the_moving_average(count):
+    y = np.random.default_rng(0).normal(size=count)
+    half = count // 40
+    expected = [y[max(0, i - half) : i + half + 1].mean() for i in range(count)]
+    np.testing.assert_allclose(Line("a", "#000000", np.arange(count), y).smooth(), expected, atol=1e-12)
+
+
+def test_curves_are_drawn(tmp_path):
+    path = tmp_path / "curves.png"
+    assert draw_curves(rows(similarity_gq_gk=0.5, grad_nce=0.1, feature_rank=3.0, degree_accuracy=0.1), path)
+    image = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(image, axis=0)) > 20
+    assert not draw_curves([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_chart_paths_lie_in_the_box(log, count):
+    rng = np.random.default_rng(0)
+    line = Line("a", "#000000", np.arange(count) * 7.0, np.exp(rng.normal(size=count) * 3))
+    drawn = draw_panel(Panel("t", (line,), (("r", 1.0),), log=log))
+    numbers = drawn.paths[0][2].removesuffix("h.01").replace("M", "").replace("L", " ").split()
+    points = np.array(numbers, float).reshape(-1, 2)
+    assert len(points) == min(count, 240)
+    assert (points >= 0).all()
+    assert (points <= [WIDTH, HEIGHT]).all()
+    assert all(0 <= y <= HEIGHT for y, _ in drawn.y_ticks)
+    assert 1 <= len(drawn.x_ticks) <= 6
+
+
+def test_chart_of_constant_values_has_ticks():
+    for value in (0.0, 0.5, -3.0):
+        line = Line("a", "#000000", np.arange(4.0), np.full(4, value))
+        assert draw_panel(Panel("t", (line,))).y_ticks
+
+
+def test_heights_are_in_proportion():
+    line = Line("a", "#000000", np.arange(3.0), np.array([0.0, 50.0, 100.0]))
+    points = [float(p.split()[1]) for p in draw_panel(Panel("t", (line,))).paths[0][2][1:].split("L")]
+    assert points[0] - points[1] == pytest.approx(points[1] - points[2], abs=0.11)
+    assert draw_panel(Panel("t", (line,), percent=True)).last["a"].endswith("%")
+
+
+def test_ticks_are_round():
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert ticks(0.013, 0.05) == [0.02, 0.03, 0.04, 0.05]
+    assert ticks(-1, 1, 4) == [-1, -0.5, 0, 0.5, 1]
+
+
+def test_thinning_keeps_the_mean():
+    values = np.random.default_rng(0).normal(size=2400)
+    assert len(thin(values)) == 240
+    assert thin(values).mean() == pytest.approx(values.mean())
