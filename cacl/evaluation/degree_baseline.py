@@ -10,7 +10,7 @@ Shapes: P pairs, B batch, C channels, T frames, H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -20,13 +20,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, centre_crop
+from cacl.data.clips.augment import centre_crop
 from cacl.data.clips.sampling import training_clip
 from cacl.data.clips.shuffle import DegreeSampler, degree_class
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.store import FrameSource
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.reading import read_clips, read_videos
+from cacl.models.encoder import ClipSpec
 
 LAGS = (1, 2, 3, 4)
 HIDDEN = 64
@@ -107,61 +109,54 @@ class _Drawn(NamedTuple):
 
 
 def draw_pairs(
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
     purpose: Literal["train", "test"],
     draws: int,
     seed: int,
-    frames: int = 16,
-    stride: int = 2,
-    size: int,
-    numbers: Sequence[int] | None = None,
     network: Callable[[Tensor, Tensor], Tensor] | None = None,
     device: torch.device | str = "cpu",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
     threads: int = 2,
 ) -> DegreePairs:
     """Draw clips at random places of every video with a twin of random degree, as evaluation sees them (centre crop).
 
-    Degree uniform, then permutation (paper section 3.3). Seed, purpose, position in ``videos`` and draw decide, so
+    Degree uniform, then permutation (paper section 3.3). Seed, purpose, number of the video and draw decide, so
     that two networks, and the baseline, meet the same pairs.
 
     Args:
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
+        data: the videos.
+        clip: what the network sees; the frame differences are those of its centre crop in [0, 1].
         purpose: training and test pairs are drawn apart.
         draws: pairs a video; 4 for training and 3 for testing are usual.
-        frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
-        size: side of the centre crop in pixels.
-        network: ``(clip_BCTHW, twin_BCTHW) -> logits [B, classes]`` of pixels in [0, 1], normalised with ``mean`` and
-            ``std`` and ``standardise`` where given; the caller puts it into eval mode.
+        network: ``(clip_BCTHW, twin_BCTHW) -> logits [B, classes]`` of ``clip.pixels``; the caller puts it into eval
+            mode.
 
     Raises:
         UserError: if no video could be read.
     """
-    sampler = DegreeSampler(frames)
+    sampler = DegreeSampler(clip.frames)
 
-    def read(own_source: FrameSource, number: int, position: int) -> _Drawn:
+    def read(own: FrameSource, number: int) -> _Drawn:
         clips, permutations, classes = [], [], []
         for draw in range(draws):
-            rng = generator(seed, f"degree pairs {purpose}", position, draw)
-            clips.append(training_clip(videos[position].frames, rng, frames=frames, stride=stride)[0])
+            rng = generator(seed, f"degree pairs {purpose}", number, draw)
+            count = data.catalog.videos[number].frames
+            clips.append(training_clip(count, rng, frames=clip.frames, stride=clip.stride)[0])
             permutation, degree = sampler.draw(rng)
             permutations.append(permutation)
             classes.append(degree_class(degree))
-        clips_BTHWC = torch.from_numpy(read_clips(own_source, number, np.stack(clips)))
-        pairs = zip(centre_crop(clips_BTHWC, size), permutations, strict=True)
+        clips_BTHWC = torch.from_numpy(read_clips(own, number, np.stack(clips)))
+        pairs = zip(centre_crop(clips_BTHWC, clip.size), permutations, strict=True)
         features = [difference_features(clip_CTHW, permutation) for clip_CTHW, permutation in pairs]
         return _Drawn(clips_BTHWC, np.stack(permutations), classes, features)
 
     features, classes, logits, skipped = [], [], [], list[Skipped]()
-    for _, drawn in read_videos(source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
+    for _, drawn in read_videos(data, read, skipped=skipped, threads=threads):
         features.extend(drawn.features)
         classes.extend(drawn.classes)
         if network is not None:
-            clip_BCTHW = centre_crop(drawn.clips.to(device), size, mean=mean, std=std, standardise=standardise)
+            clip_BCTHW = clip.pixels(drawn.clips.to(device))
             with torch.no_grad():
                 scores = network(clip_BCTHW, _twins(clip_BCTHW, drawn.permutations))
             logits.append(scores.float().cpu().numpy())

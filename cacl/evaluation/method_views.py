@@ -8,7 +8,7 @@ Shapes: B clips of a batch, N moments, T frames, H W pixels, L tokens, D their w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from cacl.data.clips.augment import standard_frames
 from cacl.data.clips.loader import ClipBatch
 from cacl.data.clips.sampling import ClipPlan
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.reading import read_clips, read_videos
@@ -32,10 +33,8 @@ from cacl.models.transformer import VideoTransformer
 def drawn_views(
     method: CACL,
     make_views: Callable[[ClipBatch], ViewBatch],
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int],
     draws: int,
     seed: int,
     skipped: list[Skipped],
@@ -45,37 +44,37 @@ def drawn_views(
 ) -> Iterator[ViewBatch]:
     """Clips of every video, planned and augmented as in training (paper section 3.2): batches for ``method``.
 
-    Seed, position in ``videos`` and draw decide each clip, shuffle and augmentation, so that another ``batch_size`` or
+    Seed, number of the video and draw decide each clip, shuffle and augmentation, so that another ``batch_size`` or
     number of threads gives the same.
 
     Args:
         method: says which frames and which shuffle (``plan``).
         make_views: augmentation, from ``cacl.training.wiring.views_maker``.
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it.
+        data: the videos.
         draws: clips a video.
         seed: 0 or more.
         skipped: takes the videos that cannot be read, or are shorter than the method's ``start_window``.
 
     Yields:
-        Batches whose ``video`` is the position in ``videos``.
+        Batches whose ``video`` is its number in ``data``.
 
     Raises:
         UserError: no video could be read.
     """
 
-    def read(own: FrameSource, number: int, position: int) -> list[tuple[ClipPlan, Tensor, int]]:
-        video = videos[position]
+    def read(own: FrameSource, number: int) -> list[tuple[ClipPlan, Tensor, int]]:
+        video = data.catalog.videos[number]
         if method.start_window is not None and video.frames < method.start_window:
             raise VideoError(video.path, f"{video.frames} frames, data.start_window is {method.start_window}")
         samples = []
         for draw in range(draws):
-            plan = method.plan(video.frames, generator(seed, "analysis", position, draw))
+            plan = method.plan(video.frames, generator(seed, "analysis", number, draw))
             frames_NTHWC = torch.from_numpy(read_clips(own, number, plan.frames))
-            samples.append((plan, frames_NTHWC, position * draws + draw))
+            samples.append((plan, frames_NTHWC, number * draws + draw))
         return samples
 
     waiting: list[tuple[ClipPlan, Tensor, int]] = []
-    for _, samples in read_videos(source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
+    for _, samples in read_videos(data, read, skipped=skipped, threads=threads):
         waiting.extend(samples)
         while len(waiting) >= batch_size:
             yield make_views(_batch(waiting[:batch_size], draws, seed).to(device))

@@ -13,8 +13,9 @@ from typing import Any
 from cacl.errors import UserError
 from cacl.files import check_replaceable
 from cacl.reports.finetune import finetune_page
+from cacl.reports.page import RunPage
 from cacl.reports.run import run_page
-from cacl.reports.write import RunPage, write_page
+from cacl.reports.write import write_page
 from cacl.run import Run
 
 _GENERATOR = '<meta name="generator" content="cacl">'  # in report/templates/open.html

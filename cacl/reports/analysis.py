@@ -13,45 +13,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from markupsafe import Markup
 
-from cacl.reports.heatmap import Heatmap, attention_map, confusion_map
+from cacl.evaluation.projection import Projection
+from cacl.reports.figures import svg
+from cacl.reports.heatmap import attention_svg, confusion_svg
+from cacl.reports.probes import UNTRAINED, probes_figure
 from cacl.reports.scatter import Scatter, scatter
-from cacl.reports.tables import Cell, Row, mark_best, number, top
+from cacl.reports.similarity import similarity_figure
+from cacl.reports.tables import Cell, Row, number
 
-_PAIRS = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}
-_UNTRAINED = ("chance", "frame differences", "untrained")
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Span:
-    """A mean with its standard deviation, and where both lie on the axis, in percent of its width."""
-
-    mean: float
-    deviation: float
-    left: float
-    width: float
-    at: float
-
-
-@dataclass(frozen=True)
-class PairRow:
-    """One pair of Table 3, and the same two embeddings of different videos."""
-
-    name: str
-    positive: Span
-    unrelated: Span | None
-
-
-@dataclass(frozen=True)
 class Probe:
-    """One temporal probe: bars in percent, chance first."""
+    """One temporal probe in percent, chance first."""
 
     name: str
-    classes: int
     rows: list[Row]
-    top: int
-    videos: int
 
 
 @dataclass(frozen=True)
@@ -61,25 +41,24 @@ class Analysis:
     Attributes:
         about: what it was made on, in a sentence.
         stale: a sentence where the run went on after it.
-        pairs: rows of Table 3, with the axis from ``low`` to 1.
+        similarity: Table 3.
         attention: the map; ``attention_words`` says what it shows.
         degree: the confusion of shuffle degrees; ``degree_words`` likewise.
         features: one picture a network.
-        probes: one a task.
+        probes: the numbers of each task; ``probes_picture`` shows them.
         left_out: part -> why.
     """
 
     about: str
     stale: str = ""
-    pairs: list[PairRow] = field(default_factory=list)
-    low: float = 0.0
-    clips: int = 0
-    attention: Heatmap | None = None
+    similarity: Markup | None = None
+    attention: Markup | None = None
     attention_words: str = ""
-    degree: Heatmap | None = None
+    degree: Markup | None = None
     degree_words: str = ""
     features: Scatter | None = None
     probes: list[Probe] = field(default_factory=list)
+    probes_picture: Markup | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,24 +86,23 @@ def read_analysis(folder: Path, *, steps: int | None = None) -> Analysis | None:
             left_out[name] = f"its files cannot be read ({error})"
             return None
 
-    low, pairs = part("similarity", _similarity) or (0.0, [])
     attention, attention_words = part("attention", lambda found: _attention(folder, found)) or (None, "")
     degree, degree_words = part("degree", _degree) or (None, "")
+    probes, probes_picture = part("probes", _probes) or ([], None)
     made = about.get("steps")
     return Analysis(
         about=_about(about),
         stale=f"Made at step {made}; the run went on to step {steps} since."
         if made and steps not in (None, made)
         else "",
-        pairs=pairs,
-        low=low,
-        clips=int(number(results.get("similarity"), "clips") or 0),
+        similarity=part("similarity", lambda found: svg(similarity_figure(found), "Similarity of positive pairs")),
         attention=attention,
         attention_words=attention_words,
         degree=degree,
         degree_words=degree_words,
         features=part("features", lambda found: _features(folder, found)),
-        probes=part("probes", _probes) or [],
+        probes=probes,
+        probes_picture=probes_picture,
         left_out=left_out,
     )
 
@@ -138,24 +116,7 @@ def _about(about: Mapping[str, Any]) -> str:
     return text + "."
 
 
-def _similarity(found: Mapping[str, Any]) -> tuple[float, list[PairRow]]:
-    rows = {name: row for name, row in found["pairs"].items() if name in _PAIRS}
-    ends = [row["mean"] - row["deviation"] for row in rows.values()]
-    ends += [row["unrelated mean"] - row["unrelated deviation"] for row in rows.values() if "unrelated mean" in row]
-    low = min(0.0, float(np.floor(10 * min(ends)) / 10))
-
-    def span(mean: float, deviation: float) -> Span:
-        left, right = ((max(low, min(1.0, v)) - low) / (1 - low) for v in (mean - deviation, mean + deviation))
-        return Span(mean, deviation, 100 * left, 100 * (right - left), 100 * (mean - low) / (1 - low))
-
-    pairs = []
-    for name, row in rows.items():
-        beside = span(row["unrelated mean"], row["unrelated deviation"]) if "unrelated mean" in row else None
-        pairs.append(PairRow(_PAIRS[name], span(row["mean"], row["deviation"]), beside))
-    return low, pairs
-
-
-def _attention(folder: Path, found: Mapping[str, Any]) -> tuple[Heatmap, str]:
+def _attention(folder: Path, found: Mapping[str, Any]) -> tuple[Markup, str]:
     with (folder / "attention.csv").open(encoding="utf-8", newline="") as file:
         head, *rows = list(csv.reader(file))
     weights_LL = np.array([[float(value) for value in row[1:]] for row in rows])
@@ -164,16 +125,16 @@ def _attention(folder: Path, found: Mapping[str, Any]) -> tuple[Heatmap, str]:
         f"their own sequence (everywhere alike: {found['distance, uniform']:.2f}), and {found['ends']:.2f} times as "
         "much at its first and last position as at a position in the mean."
     )
-    return attention_map(weights_LL, head[1:]), words
+    return attention_svg(weights_LL, head[1:]), words
 
 
-def _degree(found: Mapping[str, Any]) -> tuple[Heatmap, str]:
+def _degree(found: Mapping[str, Any]) -> tuple[Markup, str]:
     names = [str(degree) for degree in found["degrees"]]
     words = (
         f"{found['pairs']} pairs: {found['within one degree']:.1f} % are right or one degree off; the mean error is "
         f"{found['mean error']:.2f} degrees (always the same answer: {found['error of one answer']:.2f})."
     )
-    return confusion_map(np.array(found["counts"], np.int64), names, what="degree"), words
+    return confusion_svg(np.array(found["counts"], np.int64), names, what="degree"), words
 
 
 def _features(folder: Path, found: Mapping[str, Any]) -> Scatter:
@@ -181,18 +142,16 @@ def _features(folder: Path, found: Mapping[str, Any]) -> Scatter:
         rows = list(csv.DictReader(file))
     axes: Mapping[str, Sequence[str]] = found["axes"]
     points = {name: np.array([[float(row[f"{name} {i}"]) for i in (1, 2)] for row in rows]) for name in axes}
-    return scatter(points, axes, [row["label"] or None for row in rows], [row["path"] for row in rows])
+    projections = {name: Projection(points[name], (str(x), str(y))) for name, (x, y) in axes.items()}
+    return scatter(projections, [row["label"] or None for row in rows], [row["path"] for row in rows])
 
 
-def _probes(found: Mapping[str, Any]) -> list[Probe]:
-    probes = []
-    for task, content in found.items():
-        if task == "skipped":
-            continue
+def _probes(found: Mapping[str, Any]) -> tuple[list[Probe], Markup | None]:
+    probes, tasks = [], {task: content for task, content in found.items() if task != "skipped"}
+    for task, content in tasks.items():
         rows = [Row("chance", "", False, {"accuracy": Cell(content["chance"])})]
         for name, row in content["rows"].items():
             cell = Cell(float(row["accuracy"]), number(row, "standard error"))
-            rows.append(Row(name, "", name not in _UNTRAINED, {"accuracy": cell}))
-        rows = mark_best(rows, ["accuracy"])
-        probes.append(Probe(task, len(content["classes"]), rows, top(rows, "accuracy"), int(content["test videos"])))
-    return probes
+            rows.append(Row(name, "", name not in UNTRAINED, {"accuracy": cell}))
+        probes.append(Probe(task, rows))
+    return probes, svg(probes_figure(tasks), "Accuracy of temporal probes") if tasks else None

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cacl.reports.chart import Drawn, draw_panel
-from cacl.reports.curves import overlaid
+from cacl.reports.curves import Chart, chart, overlaid
 from cacl.reports.page import KINDS, RunPage, Setting
-from cacl.reports.recognition import told
+from cacl.reports.recognition import recognition_view
 from cacl.reports.tables import Cell, Row, degree_bars, mark_best, retrieval_table, top
 
 Cells = dict[str, Cell | None]
@@ -65,7 +64,7 @@ class Comparison:
     facts: tuple[str, ...]
     tables: list[Table]
     differing: list[Differing]
-    charts: list[tuple[str, list[Drawn], list[Drawn]]]
+    charts: list[tuple[str, list[Chart], list[Chart]]]
 
 
 def compare(pages: Sequence[RunPage]) -> Comparison:
@@ -127,7 +126,7 @@ def _recognition(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None
     runs: dict[int, tuple[Cells, dict[str, Cells]]] = {}
     sizes = set()
     for number, page in enumerate(pages):
-        found = told(page.results)
+        found = recognition_view(page.results)
         if found is None:
             continue
         sizes.add((found.labels, tuple(page.results.get("classes") or [])))
@@ -216,7 +215,7 @@ def _unmarked(row: Row) -> Row:
     return replace(row, cells={k: None if c is None else replace(c, best=False) for k, c in row.cells.items()})
 
 
-def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, list[Drawn], list[Drawn]]]:
+def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, list[Chart], list[Chart]]]:
     found = []
     for kind, title in KINDS.items():
         runs: dict[str, Any] = {}
@@ -226,9 +225,10 @@ def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, l
         if len(runs) < 2:
             continue
         sizes = {page.degrees for page in pages if page.kind == kind}
-        panels = overlaid(runs, degrees=sizes.pop() if len(sizes) == 1 else None)
-        drawn = {p.title: draw_panel(p, numbers=[names.index(line.name) for line in p.lines]) for p in panels}
+        numbers = {name: number for number, name in enumerate(names)}
+        panels = overlaid(runs, degrees=sizes.pop() if len(sizes) == 1 else None, numbers=numbers)
+        drawn = {panel.title: chart(panel) for panel in panels}
         first = [name for name in _MOST_WANTED if name in drawn][:FIRST_CHARTS]
-        others = [chart for name, chart in drawn.items() if name not in first]
+        others = [one for name, one in drawn.items() if name not in first]
         found.append((title, [drawn[name] for name in first], others))
     return found

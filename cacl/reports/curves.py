@@ -1,32 +1,37 @@
-"""Training curves from ``metrics.jsonl``: what is drawn (panels), and the picture ``curves.png``.
+"""Training curves from ``metrics.jsonl``, as ``curves.png`` and in the report.
 
 Each panel answers one question a user has about a training: does the loss fall, has the degree task started, do the
-pairs agree, does gradient reach the 3D CNN, do the features stay apart. The report draws the same panels.
+pairs agree, does gradient reach the 3D CNN, do the features stay apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.reports.figures import save_figure
+from cacl.reports.figures import COLOURS, INK, RULE, SOFT, new_figure, plain, save_figure, svg, title, words
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe & Ito's colours, told apart by colour-blind readers, in the order in which lines take them."""
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+
+_NARROW = "\N{NARROW NO-BREAK SPACE}"
+_DASHES = ("-", (0, (5, 2)), (0, (1.5, 2)))  # a seventh line has the first colour again
+_POINTS = 240  # more than a chart has pixels to show
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One curve: ``y`` at training steps ``x``, both float64 ``[N]``, all finite; ``colour`` is ``#rrggbb``."""
+    """One curve: ``y`` at training steps ``x``, both float64 ``[N]``, all finite; ``number`` chooses its colour."""
 
     name: str
-    colour: str
+    number: int
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 
@@ -38,6 +43,11 @@ class Line:
         first, end = np.maximum(at - half, 0), np.minimum(at + half + 1, len(self.y))
         average: NDArray[np.float64] = (total[end] - total[first]) / (end - first)
         return average
+
+    @property
+    def last(self) -> float:
+        """Mean over the last twentieth."""
+        return float(self.y[-1 - len(self.y) // 20 :].mean())
 
 
 @dataclass(frozen=True)
@@ -94,44 +104,51 @@ def panels(rows: Sequence[Mapping[str, Any]], *, degrees: int = 16) -> list[Pane
     """
     train = [row for row in rows if row.get("kind", "train") == "train"]
     filled = []
-    for title, keys, references, log, percent in _LAYOUT:
+    for heading, keys, references, log, percent in _LAYOUT:
         lines = []
-        for colour, (key, name) in zip(COLOURS, keys.items(), strict=False):
+        for number, (key, name) in enumerate(keys.items()):
             x, y = _points(train, key, positive=log)
             if len(x):
-                lines.append(Line(name, colour, x, y))
+                lines.append(Line(name, number, x, y))
         if lines:
-            if title == "Degree accuracy":
+            if heading == "Degree accuracy":
                 references = (("chance", 1 / degrees),)
-            elif title == "Loss" and any(line.name == "degree" for line in lines):
+            elif heading == "Loss" and any(line.name == "degree" for line in lines):
                 references = ((f"ln {degrees}", math.log(degrees)),)  # where the degree loss starts
-            filled.append(Panel(title, tuple(lines), references, log, percent))
+            filled.append(Panel(heading, tuple(lines), references, log, percent))
     return filled
 
 
-def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]], *, degrees: int | None = 16) -> list[Panel]:
+def overlaid(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    degrees: int | None = 16,
+    numbers: Mapping[str, int] | None = None,
+) -> list[Panel]:
     """A panel for each number that was written while training, with a line for each run that has it.
 
     Args:
         runs: name -> rows, as of :func:`panels`. A line is called as its run.
         degrees: how many shuffle degrees there are to choose from, None where the runs differ in it.
+        numbers: name -> number of its colour, by default in the order of ``runs``.
     """
+    numbers = {name: number for number, name in enumerate(runs)} if numbers is None else numbers
     found = {name: {panel.title: panel for panel in panels(rows, degrees=degrees or 1)} for name, rows in runs.items()}
     filled = []
-    for title, keys, _, log, percent in _LAYOUT:
+    for heading, keys, _, log, percent in _LAYOUT:
         for line_name in keys.values():
             lines: list[Line] = []
             references: tuple[tuple[str, float], ...] = ()
-            for colour, (name, own) in enumerate(found.items()):
-                for line in own[title].lines if title in own else ():
+            for name, own in found.items():
+                for line in own[heading].lines if heading in own else ():
                     if line.name == line_name:
-                        lines.append(Line(name, COLOURS[colour % len(COLOURS)], line.x, line.y))
-                        references = own[title].references
-            told = line_name == "degree" if title == "Loss" else title == "Degree accuracy"
-            if (title == "Loss" and not told) or (told and degrees is None):
+                        lines.append(Line(name, numbers[name], line.x, line.y))
+                        references = own[heading].references
+            told = line_name == "degree" if heading == "Loss" else heading == "Degree accuracy"
+            if (heading == "Loss" and not told) or (told and degrees is None):
                 references = ()
             if lines:
-                whole = f"{title}, {line_name}" if len(keys) > 1 else title
+                whole = f"{heading}, {line_name}" if len(keys) > 1 else heading
                 filled.append(Panel(whole, tuple(lines), references, log, percent))
     return filled
 
@@ -141,33 +158,94 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, degrees: int =
     shown = panels(rows, degrees=degrees)
     if not shown:
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
     columns = min(3, len(shown))
     height = -(-len(shown) // columns)
-    figure = Figure(figsize=(4.4 * columns, 3.0 * height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.4 * columns, 3.0 * height)
     for place, panel in enumerate(shown, 1):
         axes = figure.add_subplot(height, columns, place)
-        axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        for line in panel.lines:
-            axes.plot(line.x, line.y, color=line.colour, alpha=0.25, linewidth=0.8)
-            axes.plot(line.x, line.smooth(), color=line.colour, linewidth=1.6, label=line.name)
-        for name, value in panel.references:
-            axes.axhline(value, color="#777777", linestyle="--", linewidth=1.0, label=name)
-        if panel.log:
-            axes.set_yscale("log")
-        if panel.percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.legend(fontsize=7, frameon=False)
+        draw_panel(axes, panel)
+        title(axes, panel.title)
+        axes.set_xlabel("step", fontsize=8, color=SOFT)
+        axes.legend(fontsize=7, frameon=False, labelcolor=INK)
     save_figure(figure, path)
     return True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a page: ``svg``, its title, and of each line in it name, number of its colour, and last value."""
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[str, int, str], ...]
+
+
+def chart(panel: Panel) -> Chart:
+    """A panel for a page, which sets title and legend itself."""
+    drawn = page_chart(lambda axes: draw_panel(axes, panel), f"{panel.title} over training steps")
+    last = [_short(line.last, panel.percent) for line in panel.lines]
+    legend = tuple((line.name, line.number, text) for line, text in zip(panel.lines, last, strict=True))
+    return Chart(panel.title, drawn, legend)
+
+
+def page_chart(draw: Callable[[Axes], None], label: str) -> Markup:
+    """Axes of the size that all charts of a page have, drawn upon."""
+    figure = new_figure(340 / 72, 190 / 72)  # so that a point is a pixel of a phone
+    figure.set_layout_engine("none")
+    draw(figure.add_axes((46 / 340, 24 / 190, 284 / 340, 156 / 190)))
+    return svg(figure, label)
+
+
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw the lines faintly as measured, boldly as moving averages; and the references, dashed."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    plain(axes)
+    axes.grid(axis="y", color=RULE)
+    axes.set_axisbelow(True)
+    for line in panel.lines:
+        colour, dash = COLOURS[line.number % len(COLOURS)], _DASHES[line.number // len(COLOURS) % len(_DASHES)]
+        mark = "o" if len(line.x) == 1 else ""
+        x = thin(line.x)
+        axes.plot(x, thin(line.y), color=colour, alpha=0.28, linewidth=1.0)
+        (bold,) = axes.plot(x, thin(line.smooth()), color=colour, linewidth=2.0, marker=mark, label=words(line.name))
+        bold.set(linestyle=dash, markersize=3)
+    for name, value in panel.references:
+        reference(axes, name, value)
+    if panel.log:
+        axes.set_yscale("log")
+    elif 0 <= (low := axes.dataLim.y0) < 0.5 * axes.dataLim.y1:
+        axes.set_ylim(bottom=min(low, 0.0))  # a chart that starts at nought does not exaggerate
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: _short(value, panel.percent, 4)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.0f}".replace(",", _NARROW)))
+    axes.yaxis.set_minor_formatter("")
+    axes.margins(x=0)
+
+
+def reference(axes: Axes, name: str, value: float) -> None:
+    """A dashed line with its name at the right end."""
+    axes.axhline(value, color=SOFT, linestyle="--", linewidth=1.0)
+    at: Any = axes.get_yaxis_transform()
+    label = axes.annotate(name, (1, value), (0, 3), xycoords=at, textcoords="offset points")
+    label.set(ha="right", fontsize=8, color=SOFT)
+
+
+def thin(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 240 values: means of neighbours where there are more."""
+    if len(values) <= _POINTS:
+        return values
+    edges = np.linspace(0, len(values), _POINTS + 1).astype(int)
+    means: NDArray[np.float64] = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
+    return means
+
+
+def _short(value: float, percent: bool = False, digits: int = 3) -> str:
+    """As short as it can be said."""
+    text = f"{100 * value if percent else value:.{digits}g}"
+    return f"{text}{_NARROW}%" if percent else text.replace("e-0", "e-")
 
 
 def _points(

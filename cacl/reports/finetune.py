@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.finetune_settings import load_finetune
+from cacl.reports.page import RunPage, Setting
 from cacl.reports.run import setting_rows, video_counts
-from cacl.reports.write import RunPage, Setting
 from cacl.run_folder import RunFolder, read_metrics
 
 

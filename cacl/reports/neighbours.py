@@ -13,93 +13,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.videos.catalog import Video
-from cacl.data.videos.sources import FrameSource
-from cacl.errors import VideoError, printable
-from cacl.reports.figures import save_figure
+from cacl.data.videos.dataset import Dataset
+from cacl.errors import VideoError
+from cacl.evaluation.evaluate import Neighbours
+from cacl.reports.figures import COLOURS, INK, new_figure, save_figure, words
 from cacl.reports.tiles import Tile, TileRow, shrink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PREVIEW_FRAMES, _PREVIEW_SECONDS = 12, 2.0
-_MARKS = {True: ("\N{CHECK MARK} ", "#0072b2"), False: ("\N{BALLOT X} ", "#d55e00"), None: ("", "#333333")}
+_MARKS = {True: ("\N{CHECK MARK} ", COLOURS[0]), False: ("\N{BALLOT X} ", COLOURS[1]), None: ("", INK)}
 
 
-def pick_queries(labels: Sequence[str | None], count: int = 8) -> list[int]:
-    """Positions of ``count`` queries that show as many classes as can be, class by class in sorted order.
-
-    Within a class the queries are taken evenly from the first to the last, so that the choice is the same every time
-    and does not look at the result.
-    """
-    members: dict[str, list[int]] = {}
-    for position, label in enumerate(labels):
-        members.setdefault(label or "", []).append(position)
-    classes = sorted(members)
-    if len(classes) > count:
-        classes = [classes[i] for i in np.linspace(0, len(classes) - 1, count).round().astype(int)]
-    turns = -(-count // max(1, len(classes)))
-    queues = {name: _evenly(members[name], turns) for name in classes}
-    picked = [queues[name][turn] for turn in range(turns) for name in classes if turn < len(queues[name])]
-    return picked[:count]
-
-
-def _evenly(items: list[int], count: int) -> list[int]:
-    count = min(count, len(items))
-    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]  # the middle of each part
-
-
-def neighbour_rows(
-    queries: Sequence[Video],
-    gallery: Sequence[Video],
-    indices_QK: NDArray[np.int64],
-    similarities_QK: NDArray[np.float32],
-    *,
-    query_source: FrameSource,
-    gallery_source: FrameSource,
-    query_numbers: Sequence[int] | None = None,
-    gallery_numbers: Sequence[int] | None = None,
-    show: Sequence[int] | None = None,
-    neighbours: int = 5,
-    height: int = 96,
-) -> list[TileRow]:
+def neighbour_rows(data: Dataset, neighbours: Sequence[Neighbours], *, height: int = 96) -> list[TileRow]:
     """One row a query: its middle frame and some around it, then those of its nearest neighbours, best first.
 
     Args:
-        queries: the query videos, Q of them.
-        gallery: the gallery videos.
-        indices_QK: neighbours of each query as positions in ``gallery``, from :func:`retrieval.nearest`.
-        similarities_QK: their cosines.
-        query_source: frames: query i is number ``query_numbers[i]``, by default i.
-        gallery_source: frames of the gallery, likewise.
-        show: which queries, by default :func:`pick_queries`.
-        neighbours: how many a query.
+        data: where their numbers count.
+        neighbours: queries with what was found.
         height: of a picture in pixels.
 
     Returns:
         Rows; a video whose frame cannot be read is left out.
     """
     rows = []
-    for q in pick_queries([video.label for video in queries]) if show is None else show:
-        query = queries[q]
-        number = q if query_numbers is None else query_numbers[q]
-        lead = _tile(query_source, number, query, height, note="query")
+    for one in neighbours:
+        label = data.catalog.videos[one.query].label
+        lead = _tile(data, one.query, height, note="query")
         tiles = []
-        for g, similarity in zip(indices_QK[q, :neighbours], similarities_QK[q, :neighbours], strict=True):
-            number = int(g) if gallery_numbers is None else gallery_numbers[g]
-            right = None if query.label is None else gallery[g].label == query.label
-            tiles.append(_tile(gallery_source, number, gallery[g], height, note=f"{similarity:.2f}", right=right))
+        for number, similarity in zip(one.found, one.similarity, strict=True):
+            right = None if label is None else data.catalog.videos[number].label == label
+            tiles.append(_tile(data, number, height, note=f"{similarity:.2f}", right=right))
         if lead is not None:
             rows.append(TileRow(tuple(tile for tile in tiles if tile is not None), lead=lead))
     return rows
 
 
-def _tile(
-    source: FrameSource, number: int, video: Video, height: int, *, note: str, right: bool | None = None
-) -> Tile | None:
+def _tile(data: Dataset, number: int, height: int, *, note: str, right: bool | None = None) -> Tile | None:
+    video = data.catalog.videos[number]
     indices_T, milliseconds = preview_frames(video.frames, video.fps)
     try:
-        frames_THWC = shrink(source.read(number, indices_T), height)
+        frames_THWC = shrink(data.source.read(number, indices_T), height)
     except VideoError:
         return None
     middle = int(np.flatnonzero(indices_T == video.frames // 2)[0])
@@ -135,12 +90,8 @@ def draw_neighbours(rows: Sequence[TileRow], path: Path) -> bool:
     """Write the picture as PNG; returns False, and writes nothing, where there are no rows."""
     if not rows:
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = 1 + max(len(row.tiles) for row in rows)
-    figure = Figure(figsize=(1.75 * columns, 1.6 * len(rows) + 0.3), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.75 * columns, 1.6 * len(rows) + 0.3)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, row in zip(grid, rows, strict=True):
         for axes in axes_row:
@@ -158,8 +109,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.imshow(tile.image)
     mark, colour = _MARKS[tile.right]
     caption = tile.caption if len(tile.caption) <= 18 else tile.caption[:17] + "…"
-    text = f"{mark}{printable(caption)}\n{printable(tile.note)}"
-    text = text.replace("$", r"\$")  # a dollar sign would start mathematics
+    text = f"{mark}{words(caption)}\n{words(tile.note)}"
     axes.set_title(text, fontsize=7.5, color=colour, fontweight="bold" if tile.right is None else "normal", pad=3)
     if tile.right is not None:
         height, width = tile.image.shape[:2]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cacl.data.videos.catalog import Skipped
 from cacl.reports.analysis import Analysis
 from cacl.reports.previews import PreviewRow
-from cacl.reports.samples import Sample
 
 Kind = Literal["pretrain", "finetune"]
 KINDS: dict[Kind, str] = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
@@ -42,10 +41,9 @@ class RunPage:
         metrics: name -> rows of a ``metrics.jsonl``; the first is shown, the others can be opened.
         neighbours: rows of previews.
         measured: which videos queried which, in a sentence.
-        samples: from :func:`cacl.reports.samples.samples_from`.
-        first_batch: the same as one picture, uint8 ``[H, W, 3]``.
+        first_batch: what the network saw, as one picture, uint8 ``[H, W, 3]``.
         analysis: from :func:`cacl.reports.analysis.read_analysis`.
-        confusion: int64 ``[K, K]``, videos of the true class (row) told as the predicted one; classes as in
+        confusion: int64 ``[K, K]``, videos of the true class (row) predicted as the other; classes as in
             ``results["classes"]``.
         settings: resolved settings.
         data: which videos were used, in a sentence (``Catalog.summary``).
@@ -66,7 +64,6 @@ class RunPage:
     metrics: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     neighbours: Sequence[PreviewRow] = ()
     measured: str = ""
-    samples: Sequence[Sample] = ()
     first_batch: NDArray[np.uint8] | None = None
     analysis: Analysis | None = None
     confusion: NDArray[np.int64] | None = None

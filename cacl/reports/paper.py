@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cacl.files import write_whole
-from cacl.reports.heatmap import attention_map
+from cacl.reports.heatmap import attention_svg
 from cacl.reports.tables import Cell, Row, number, top
 from cacl.reports.write import template
 
@@ -54,7 +54,7 @@ def write_paper_page(path: Path, results: Mapping[str, Any], *, command: str = "
     """
     heat = None
     if "attention" in results:
-        heat = attention_map(np.array(results["attention"], np.float64), results["tokens"])
+        heat = attention_svg(np.array(results["attention"], np.float64), results["tokens"])
     views = [_set_view(results, name) for name in results["sets"]]
     write_whole(
         path,

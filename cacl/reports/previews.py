@@ -39,14 +39,12 @@ class PreviewRow:
 
     tiles: tuple[Preview, ...]
     lead: Preview | None = None
-    name: str = ""
 
 
 def preview_rows(rows: Sequence[TileRow]) -> list[PreviewRow]:
     """Encode the pictures of tiles."""
     return [
-        PreviewRow(tuple(map(_preview, row.tiles)), None if row.lead is None else _preview(row.lead), row.name)
-        for row in rows
+        PreviewRow(tuple(map(_preview, row.tiles)), None if row.lead is None else _preview(row.lead)) for row in rows
     ]
 
 
@@ -65,7 +63,6 @@ def rows_from_json(content: Sequence[Mapping[str, Any]]) -> list[PreviewRow]:
         PreviewRow(
             tuple(_from_json(tile) for tile in row["tiles"]),
             None if row["lead"] is None else _from_json(row["lead"]),
-            str(row["name"]),
         )
         for row in content
     ]

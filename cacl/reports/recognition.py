@@ -1,17 +1,22 @@
-"""Recognition on the page: the ways of telling a class side by side, few labels, classes and their confusion."""
+"""Recognition on the page: the ways of predicting a class side by side, few labels, classes and their confusion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Drawn, ticks
-from cacl.reports.heatmap import Heatmap, confusion_map
+from cacl.reports.curves import Chart, page_chart, reference
+from cacl.reports.figures import COLOURS, RULE, plain
+from cacl.reports.heatmap import confusion_svg
 from cacl.reports.tables import Cell, Row, mark_best, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
 
 _ORDER = ("k-NN", "linear probe", "fine-tuned")
 _MEANING = {
@@ -23,14 +28,14 @@ _MEANING = {
 
 
 @dataclass(frozen=True)
-class Told:
+class RecognitionView:
     """What the page says of recognition.
 
     Attributes:
         labels: so many labels a class, ``all`` or a number.
         columns: ``top-1`` and others.
-        rows: chance, then the ways of telling, the main one last.
-        few: a row for each number of labels, a column for each way of telling (top-1); empty for one number.
+        rows: chance, then the ways of predicting, the main one last.
+        few: a row for each number of labels, a column for each way of predicting (top-1); empty for one number.
         chart: the same as curves.
         classes: accuracy of each class, in percent, best first.
         confusion: of the main way, or None.
@@ -41,18 +46,20 @@ class Told:
     columns: tuple[str, ...]
     rows: list[Row]
     few: list[Row]
-    chart: Drawn | None
+    chart: Chart | None
     classes: list[tuple[str, float]]
-    confusion: Heatmap | None
+    confusion: Markup | None
     seen: str
 
 
-def told(results: Mapping[str, Any], confusion_KK: NDArray[np.int64] | None = None) -> Told | None:
+def recognition_view(
+    results: Mapping[str, Any], confusion_KK: NDArray[np.int64] | None = None
+) -> RecognitionView | None:
     """The recognition part of a run's results, or None where there is none.
 
     Args:
         results: as ``cacl finetune`` writes them.
-        confusion_KK: videos of the true class (row) told as the predicted one, in the order of ``classes``.
+        confusion_KK: videos of the true class (row) predicted as the other one, in the order of ``classes``.
     """
     found: Mapping[str, Mapping[str, Any]] = results.get("recognition") or {}
     names = [name for name in _ORDER if name in found] + [name for name in found if name not in _ORDER]
@@ -85,8 +92,8 @@ def told(results: Mapping[str, Any], confusion_KK: NDArray[np.int64] | None = No
     parts = results.get("parts") or []
     confusion = None
     if confusion_KK is not None and len(classes) == len(confusion_KK):
-        confusion = confusion_map(confusion_KK, classes, what="class")
-    return Told(
+        confusion = confusion_svg(confusion_KK, classes, what="class")
+    return RecognitionView(
         main,
         columns,
         rows,
@@ -114,34 +121,27 @@ def _best_across(row: Row) -> Row:
     return Row(row.name, row.meaning, row.trained, {each.name: each.cells[""] for each in turned})
 
 
-def _few_labels_chart(few: Sequence[Row], names: Sequence[str], chance: float | None) -> Drawn:
+def _few_labels_chart(few: Sequence[Row], names: Sequence[str], chance: float | None) -> Chart:
     """Top-1 over the number of labels, evenly spaced, with the spread as upright strokes."""
-    high = max((c.value + (c.spread or 0.0) for row in few for c in row.cells.values() if c is not None), default=1.0)
-    high = min(100.0, float(10 * np.ceil(high / 10))) or 100.0
+    legend: list[tuple[str, int, str]] = []
 
-    def px(place: int) -> float:
-        return LEFT + 12 + place / (len(few) - 1) * (WIDTH - LEFT - RIGHT - 24)
+    def draw(axes: Axes) -> None:
+        plain(axes)
+        axes.grid(axis="y", color=RULE)
+        for place, name in enumerate(names):
+            cells = [(i, cell) for i, row in enumerate(few) if (cell := row.cells[name]) is not None]
+            if not cells:
+                continue
+            number = len(names) - 1 - place
+            colour = COLOURS[number % len(COLOURS)]
+            x, y = [i for i, _ in cells], [cell.value for _, cell in cells]
+            axes.errorbar(x, y, yerr=[cell.spread or 0.0 for _, cell in cells], color=colour, linewidth=2, elinewidth=1)
+            legend.append((name, number, f"{y[-1]:.1f}\N{NARROW NO-BREAK SPACE}%"))
+        axes.set_xticks(range(len(few)), [row.name for row in few])
+        axes.yaxis.set_major_formatter("{x:g}\N{NARROW NO-BREAK SPACE}%")
+        axes.set_ylim(bottom=0)
+        if chance is not None:
+            reference(axes, "chance", chance)
 
-    def py(value: float) -> float:
-        return HEIGHT - BOTTOM - min(max(value, 0.0), high) / high * (HEIGHT - TOP - BOTTOM)
-
-    paths, last = [], {}
-    for place, name in enumerate(names):
-        cells = [(px(i), cell) for i, row in enumerate(few) if (cell := row.cells[name]) is not None]
-        bars = [
-            f"M{x:.1f} {py(c.value - c.spread):.1f}V{py(c.value + c.spread):.1f}"
-            for x, c in cells
-            if c.spread is not None
-        ]
-        line = "M" + "L".join(f"{x:.1f} {py(c.value):.1f}" for x, c in cells) if cells else ""
-        paths.append((name, len(names) - 1 - place, "".join(bars), line))
-        if cells:
-            last[name] = f"{cells[-1][1].value:.1f}\N{NARROW NO-BREAK SPACE}%"
-    return Drawn(
-        "Top-1 over labels a class",
-        tuple(path for path in paths if path[0] in last),
-        () if chance is None else (("chance", py(chance)),),
-        tuple((px(i), row.name) for i, row in enumerate(few)),
-        tuple((py(v), f"{v:g}\N{NARROW NO-BREAK SPACE}%") for v in ticks(0, high)),
-        last,
-    )
+    title = "Top-1 over labels a class"
+    return Chart(title, page_chart(draw, title), tuple(legend))

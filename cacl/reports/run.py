@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.results import write_results
 from cacl.files import read_object, write_whole
 from cacl.reports.analysis import read_analysis
+from cacl.reports.page import RunPage, Setting
 from cacl.reports.previews import PreviewRow, preview_rows, rows_from_json, rows_to_json
-from cacl.reports.write import RunPage, Setting, write_page
+from cacl.reports.tiles import TileRow
+from cacl.reports.write import write_page
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 
@@ -118,7 +120,9 @@ def run_page(
     )
 
 
-def keep_retrieval(place: Path, retrieval: Retrieval, *, videos: Path, beside: Mapping[str, Run]) -> None:
+def keep_retrieval(
+    place: Path, retrieval: Retrieval, rows: Sequence[TileRow], *, videos: Path, beside: Mapping[str, Run]
+) -> None:
     """Write ``retrieval.json``: what was measured on which videos, and the pictures of neighbours, for the page."""
     content = {
         "videos": str(videos),
@@ -126,7 +130,7 @@ def keep_retrieval(place: Path, retrieval: Retrieval, *, videos: Path, beside: M
         "queries": retrieval.queries,
         "gallery": retrieval.gallery,
         "beside": {name: str(other.path.resolve()) for name, other in beside.items()},
-        "neighbours": rows_to_json(preview_rows(retrieval.neighbours)),
+        "neighbours": rows_to_json(preview_rows(rows)),
     }
     write_whole(place / RETRIEVAL, json.dumps(content) + "\n")
 

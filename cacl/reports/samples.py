@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.errors import printable
-from cacl.reports.figures import save_figure
+from cacl.reports.figures import new_figure, save_figure, words
 from cacl.reports.tiles import film_strip, shrink
 
 
@@ -77,15 +76,13 @@ def draw_samples(samples: Sequence[Sample], path: Path) -> bool:
     """Write one PNG of all samples, one below the other; returns False, and writes nothing, where there are none."""
     if not samples:
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = sum(len(sample.strips) for sample in samples)
     heights = [strip.shape[0] / strip.shape[1] for sample in samples for _, strip in sample.strips]
     height = 12.3 * sum(heights) + 0.08 * rows + 0.26 * len(samples)
-    figure = Figure((13, height), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.02, hspace=0.0))
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, height)
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.02, hspace=0.0))
     grid = figure.subplots(rows, 1, squeeze=False, height_ratios=heights)[:, 0]
     place = 0
     for sample in samples:
@@ -99,6 +96,6 @@ def draw_samples(samples: Sequence[Sample], path: Path) -> bool:
             for spine in axes.spines.values():
                 spine.set_visible(False)
             if number == 0:
-                axes.set_title(printable(sample.title).replace("$", r"\$"), loc="left", fontsize=9, fontweight="bold")
+                axes.set_title(words(sample.title), loc="left", fontsize=9, fontweight="bold")
     save_figure(figure, path)
     return True

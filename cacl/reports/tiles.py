@@ -35,17 +35,15 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileRow:
-    """A row of the picture: a first tile set apart (a query) or a name, then the others.
+    """A row of the picture: a first tile set apart (a query), then the others.
 
     Attributes:
         tiles: what the row shows.
         lead: the tile set apart, if any.
-        name: the row's name, if any.
     """
 
     tiles: tuple[Tile, ...]
     lead: Tile | None = None
-    name: str = ""
 
 
 def jpeg_uri(image_HWC: NDArray[np.uint8], *, quality: int = 85) -> str:

@@ -11,73 +11,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cacl.data.videos.catalog import Skipped
-from cacl.evaluation.results import write_results
 from cacl.files import write_whole
-from cacl.reports.chart import draw_panel
 from cacl.reports.compare import compare
-from cacl.reports.curves import panels
-from cacl.reports.page import KINDS, RunPage, Setting
-from cacl.reports.previews import preview_rows
-from cacl.reports.recognition import told
-from cacl.reports.samples import Sample
+from cacl.reports.curves import chart, panels
+from cacl.reports.page import KINDS, RunPage
+from cacl.reports.recognition import recognition_view
 from cacl.reports.tables import degree_bars, highlights, retrieval_table, tested_on, top
-from cacl.reports.tiles import TileRow, jpeg_uri
+from cacl.reports.tiles import jpeg_uri
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-__all__ = ["RunPage", "Setting", "template", "write_page", "write_report"]
-
-
-def write_report(
-    path: Path,
-    results: Mapping[str, Any],
-    *,
-    title: str,
-    lead: str = "",
-    facts: Mapping[str, str] | None = None,
-    warnings: Sequence[str] = (),
-    metrics: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-    neighbours: Sequence[TileRow] = (),
-    samples: Sequence[Sample] = (),
-    first_batch: NDArray[np.uint8] | None = None,
-    settings: Sequence[Setting] = (),
-    data: str = "",
-    skipped: Sequence[Skipped] = (),
-    command: str = "",
-    main: str = "cacl",
-    degrees: int = 16,
-) -> None:
-    """Write a page of one run to ``path`` and the numbers to ``results.json`` in the same folder.
-
-    Args:
-        path: of the HTML file; its folder exists.
-        results: numbers in percent; these and the others as of :class:`cacl.reports.page.RunPage`.
-        neighbours: from :func:`cacl.reports.neighbours.neighbour_rows`.
-    """
-    page = RunPage(
-        title,
-        results,
-        lead=lead,
-        facts=facts or {},
-        warnings=warnings,
-        metrics=metrics or {},
-        neighbours=preview_rows(neighbours),
-        samples=samples,
-        first_batch=first_batch,
-        settings=settings,
-        data=data,
-        skipped=skipped,
-        command=command,
-        main=main,
-        degrees=degrees,
-    )
-    write_page(path, [page])
-    write_results(path.with_name("results.json"), results)
 
 
 def write_page(path: Path, pages: Sequence[RunPage], *, command: str = "") -> None:
@@ -115,7 +58,7 @@ def _view(page: RunPage) -> dict[str, Any]:
     spread = page.results.get("standard deviation") or {}
     table, ks = retrieval_table(page.results.get("retrieval") or {}, spread.get("retrieval") or {})
     degree = degree_bars(page.results.get("degree") or {}, spread.get("degree") or {}, page.degrees)
-    recognition = told(page.results, page.confusion)
+    recognition = recognition_view(page.results, page.confusion)
     drawn = {name: panels(rows, degrees=page.degrees) for name, rows in page.metrics.items()}
     view: dict[str, Any] = {
         "page": page,
@@ -130,10 +73,7 @@ def _view(page: RunPage) -> dict[str, Any]:
         "seeds": len(page.results.get("seeds") or {}),
         "recognition": recognition,
         "recognition_top": 100 if recognition is None else top(recognition.rows, "top-1"),
-        "charts": {name: [draw_panel(panel) for panel in found] for name, found in drawn.items() if found},
-        "samples": [
-            (sample.title, [(name, jpeg_uri(strip)) for name, strip in sample.strips]) for sample in page.samples
-        ],
+        "charts": {name: [chart(panel) for panel in found] for name, found in drawn.items() if found},
         "first_batch": None if page.first_batch is None else jpeg_uri(page.first_batch),
     }
     view["sections"] = _sections(view)
@@ -150,11 +90,11 @@ def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
         "recognition": ("Recognition", view["recognition"]),
         "degree": ("Shuffle degree", view["degree"] or (analysis is not None and analysis.degree)),
         "probes": ("Time", analysis is not None and analysis.probes),
-        "similarity": ("Pairs", analysis is not None and analysis.pairs),
+        "similarity": ("Pairs", analysis is not None and analysis.similarity),
         "attention": ("Attention", analysis is not None and analysis.attention),
         "features": ("Features", analysis is not None and analysis.features),
         "curves": ("Training", view["charts"]),
-        "samples": ("First batch", view["samples"] or view["first_batch"]),
+        "samples": ("First batch", view["first_batch"]),
         "data": ("Videos", page.data or page.skipped),
         "settings": ("Settings", page.settings),
     }

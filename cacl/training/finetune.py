@@ -107,7 +107,7 @@ def train_classifier(
     names = [video.path for video in videos]
     assert settings.data.workers != "auto"
     loader = training_loader(
-        data.part(part.numbers),
+        data.subset(part.numbers).source,
         [video.frames for video in videos],
         method,
         names,

@@ -131,12 +131,7 @@ def degree_test(
     test_numbers = data.numbers(data.test_part) if data.has_test else train_numbers
     train_numbers, test_numbers = _thinned(train_numbers), _thinned(test_numbers)
     device = next(method.parameters()).device
-    common: dict[str, Any] = {
-        "seed": settings.run.seed,
-        "frames": settings.data.frames,
-        "stride": settings.data.stride,
-        "size": settings.augment.size,
-    }
+    clip, seed = clip_spec(settings), settings.run.seed
 
     def scores(clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
         logits: Tensor = method.degree(method.encoder(clip_BCTHW), method.encoder(twin_BCTHW))
@@ -144,27 +139,10 @@ def degree_test(
 
     was_training = method.training
     method.eval()
-    train_pairs = draw_pairs(
-        data.source,
-        data.videos(train_numbers),
-        numbers=train_numbers,
-        purpose="train",
-        draws=TRAIN_DRAWS,
-        **common,
-    )
+    train_pairs = draw_pairs(data.subset(train_numbers), clip, purpose="train", draws=TRAIN_DRAWS, seed=seed)
     check()
     test_pairs = draw_pairs(
-        data.source,
-        data.videos(test_numbers),
-        numbers=test_numbers,
-        purpose="test",
-        draws=TEST_DRAWS,
-        network=scores,
-        device=device,
-        mean=settings.augment.mean,
-        std=settings.augment.std,
-        standardise=settings.model.standardise,
-        **common,
+        data.subset(test_numbers), clip, purpose="test", draws=TEST_DRAWS, seed=seed, network=scores, device=device
     )
     method.train(was_training)
     classes = len(possible_degrees(settings.data.frames))

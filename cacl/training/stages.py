@@ -111,7 +111,9 @@ def video_stage(
     method.encoder.checkpointed = settings.run.checkpoint_activations
     frames = [data.catalog.videos[i].frames for i in numbers]
     names = [data.catalog.videos[i].path for i in numbers]
-    loader = _loader(run, data.part(numbers), frames, method, batch_size=settings.optim.batch_size, names=names)
+    loader = _loader(
+        run, data.subset(numbers).source, frames, method, batch_size=settings.optim.batch_size, names=names
+    )
     make_views = views_maker(settings, method=method)
     if is_first():
         draw_first_batch(run, loader, make_views, names)

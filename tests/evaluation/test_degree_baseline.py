@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from array_videos import clip_of, data_of
 
 from cacl.data.clips.shuffle import DegreeSampler, possible_degrees
 from cacl.evaluation.degree_baseline import (
@@ -46,13 +47,13 @@ def test_still_frames_have_finite_features():
 
 def test_pairs_repeat_and_do_not_depend_on_threads(make_videos):
     source, videos = make_videos(count=4, broken=(2,))
-    one = draw_pairs(source, videos, purpose="train", draws=3, seed=1, size=12, threads=1)
-    two = draw_pairs(source, videos, purpose="train", draws=3, seed=1, size=12, threads=3)
+    one = draw_pairs(data_of(source, videos), clip_of(12), purpose="train", draws=3, seed=1, threads=1)
+    two = draw_pairs(data_of(source, videos), clip_of(12), purpose="train", draws=3, seed=1, threads=3)
     np.testing.assert_array_equal(one.features, two.features)
     np.testing.assert_array_equal(one.classes, two.classes)
     assert one.features.shape == (9, 14)
     assert [s.path for s in one.skipped] == ["v2.mp4"]
-    other = draw_pairs(source, videos, purpose="test", draws=3, seed=1, size=12)
+    other = draw_pairs(data_of(source, videos), clip_of(12), purpose="test", draws=3, seed=1)
     assert (other.classes != one.classes).any()
 
 
@@ -67,7 +68,7 @@ def test_a_network_meets_the_pairs_that_the_features_describe(make_videos):
             met.append(difference_features(x, np.array(permutation)))
         return torch.zeros(len(clip), 16)
 
-    pairs = draw_pairs(source, videos, purpose="test", draws=2, seed=0, size=12, network=network)
+    pairs = draw_pairs(data_of(source, videos), clip_of(12), purpose="test", draws=2, seed=0, network=network)
     np.testing.assert_allclose(np.stack(met), pairs.features, atol=1e-5)
     assert pairs.logits is not None
     assert pairs.network_result().cross_entropy == pytest.approx(math.log(16))
@@ -76,7 +77,7 @@ def test_a_network_meets_the_pairs_that_the_features_describe(make_videos):
 def test_asking_for_a_network_that_was_not_given_is_refused(make_videos):
     source, videos = make_videos(count=1)
     with pytest.raises(ValueError, match="without a network"):
-        draw_pairs(source, videos, purpose="test", draws=1, seed=0, size=12).network_result()
+        draw_pairs(data_of(source, videos), clip_of(12), purpose="test", draws=1, seed=0).network_result()
 
 
 def test_score_by_hand():
@@ -118,7 +119,7 @@ def test_clips_of_other_lengths_have_as_many_classes_as_degrees(make_videos, fra
     source, videos = make_videos(count=3)
     classes = len(possible_degrees(frames))
     train, test = (
-        draw_pairs(source, videos, purpose=purpose, draws=8, seed=0, size=12, frames=frames)
+        draw_pairs(data_of(source, videos), clip_of(12, frames=frames), purpose=purpose, draws=8, seed=0)
         for purpose in ("train", "test")
     )
     assert set(train.classes) <= set(range(classes))

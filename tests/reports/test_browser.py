@@ -19,10 +19,11 @@ import pytest
 from PIL import Image
 
 from cacl.reports.analysis import read_analysis
+from cacl.reports.page import RunPage, Setting
 from cacl.reports.paper import write_paper_page
 from cacl.reports.previews import preview_rows
 from cacl.reports.tiles import Tile, TileRow
-from cacl.reports.write import RunPage, Setting, write_page
+from cacl.reports.write import write_page
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking "

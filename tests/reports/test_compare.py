@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from cacl.reports.compare import compare, differing_settings, distinct_names
-from cacl.reports.write import RunPage, Setting, write_page
+from cacl.reports.page import RunPage, Setting
+from cacl.reports.write import write_page
 
 
 def page(title: str, *, r1: float = 50.0, untrained: float = 30.0, **more: object) -> RunPage:
@@ -126,22 +127,29 @@ def test_curves_of_one_number_lie_in_one_chart_a_colour_a_run():
     found = compare([page("a"), page("b", metrics={}), page("c", metrics={"v-moco": other})])
     ((kind, first, more),) = found.charts
     assert kind == "Pretraining"
-    lines = {drawn.title: [(name, number) for name, number, _, _ in drawn.paths] for drawn in [*first, *more]}
+    lines = {drawn.title: [(name, number) for name, number, _ in drawn.legend] for drawn in [*first, *more]}
     assert lines == {
         "Loss, total": [("a", 0), ("c", 2)],
         "Loss, contrastive": [("a", 0)],
         "Loss, degree": [("a", 0)],
     }
-    assert {d.title: [name for name, _ in d.references] for d in first}["Loss, degree"] == ["ln 16"]
-    assert first[0].last == {"a": "2", "c": "3"}
+    assert {drawn.title: "ln 16" in drawn.svg for drawn in first} == {
+        "Loss, total": False, "Loss, contrastive": False, "Loss, degree": True
+    }  # fmt: skip
+    assert [last for _, _, last in first[0].legend] == ["2", "3"]
 
 
 def test_a_seventh_run_has_a_colour_again_but_dashed(tmp_path: Path):
     pages = [page(f"run {i}") for i in range(8)]
     write_page(tmp_path / "r.html", pages)
     html = (tmp_path / "r.html").read_text()
-    drawn = re.findall(r'class="smooth (c\d d\d)"', html.split("Each run")[0])[:8]
-    assert drawn == ["c0 d0", "c1 d0", "c2 d0", "c3 d0", "c4 d0", "c5 d0", "c0 d1", "c1 d1"]
+    chart = html.split("Each run")[0].split('<figure class="chart">')[1]
+    bold = re.findall(r'style="(fill: none; stroke[^"]*stroke-width: 2[^"]*)"', chart)
+    colours = [re.findall(r"--l\d", style)[0] for style in bold]
+    dashes = [(re.findall(r"stroke-dasharray: [\d.,]+", style) or [""])[0] for style in bold]
+    assert colours == ["--l0", "--l1", "--l2", "--l3", "--l4", "--l5", "--l0", "--l1"]
+    assert dashes[:6] == [""] * 6
+    assert all(dashes[6:])
 
 
 def test_names_that_are_the_same_are_numbered():

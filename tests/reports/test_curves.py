@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cacl.reports.chart import HEIGHT, WIDTH, draw_panel, thin, ticks
-from cacl.reports.curves import Line, Panel, draw_curves, panels
+from cacl.reports.curves import Line, Panel, chart, draw_curves, draw_panel, panels, thin
+from cacl.reports.figures import new_figure
 from cacl.run_folder import read_metrics
 
 
@@ -68,7 +68,7 @@ def test_smoothing_is_the_moving_average(count):
     y = np.random.default_rng(0).normal(size=count)
     half = count // 40
     expected = [y[max(0, i - half) : i + half + 1].mean() for i in range(count)]
-    np.testing.assert_allclose(Line("a", "#000000", np.arange(count), y).smooth(), expected, atol=1e-12)
+    np.testing.assert_allclose(Line("a", 0, np.arange(count), y).smooth(), expected, atol=1e-12)
 
 
 def test_curves_are_drawn(tmp_path):
@@ -82,36 +82,41 @@ def test_curves_are_drawn(tmp_path):
 
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 1000])
-def test_chart_paths_lie_in_the_box(log, count):
+def test_lines_lie_in_the_chart(log, count):
     rng = np.random.default_rng(0)
-    line = Line("a", "#000000", np.arange(count) * 7.0, np.exp(rng.normal(size=count) * 3))
-    drawn = draw_panel(Panel("t", (line,), (("r", 1.0),), log=log))
-    numbers = drawn.paths[0][2].removesuffix("h.01").replace("M", "").replace("L", " ").split()
-    points = np.array(numbers, float).reshape(-1, 2)
-    assert len(points) == min(count, 240)
-    assert (points >= 0).all()
-    assert (points <= [WIDTH, HEIGHT]).all()
-    assert all(0 <= y <= HEIGHT for y, _ in drawn.y_ticks)
-    assert 1 <= len(drawn.x_ticks) <= 6
+    line = Line("a", 0, np.arange(count) * 7.0, np.exp(rng.normal(size=count) * 3))
+    axes = new_figure(4, 3).subplots()
+    draw_panel(axes, Panel("t", (line,), (("r", 1.0),), log=log))
+    axes.figure.draw_without_rendering()
+    raw, smooth, reference = axes.lines
+    assert len(raw.get_xdata()) == len(smooth.get_xdata()) == min(count, 240)
+    assert reference.get_ydata()[0] == 1.0
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert left <= min(raw.get_xdata()) <= max(raw.get_xdata()) <= right
+    assert bottom <= min(raw.get_ydata()) <= max(raw.get_ydata()) <= top
+    assert axes.get_yscale() == ("log" if log else "linear")
+    assert 1 <= sum(left <= tick <= right for tick in axes.get_xticks()) <= 7
 
 
-def test_chart_of_constant_values_has_ticks():
+def test_a_chart_of_constant_values_has_ticks():
     for value in (0.0, 0.5, -3.0):
-        line = Line("a", "#000000", np.arange(4.0), np.full(4, value))
-        assert draw_panel(Panel("t", (line,))).y_ticks
+        axes = new_figure(4, 3).subplots()
+        draw_panel(axes, Panel("t", (Line("a", 0, np.arange(4.0), np.full(4, value)),)))
+        low, high = axes.get_ylim()
+        assert any(low <= tick <= high for tick in axes.get_yticks())
 
 
-def test_heights_are_in_proportion():
-    line = Line("a", "#000000", np.arange(3.0), np.array([0.0, 50.0, 100.0]))
-    points = [float(p.split()[1]) for p in draw_panel(Panel("t", (line,))).paths[0][2][1:].split("L")]
-    assert points[0] - points[1] == pytest.approx(points[1] - points[2], abs=0.11)
-    assert draw_panel(Panel("t", (line,), percent=True)).last["a"].endswith("%")
+def test_a_chart_begins_at_nought_unless_the_values_are_far_from_it():
+    for low, zero in ((10.0, True), (90.0, False)):
+        axes = new_figure(4, 3).subplots()
+        draw_panel(axes, Panel("t", (Line("a", 0, np.arange(3.0), np.array([low, 95.0, 100.0])),)))
+        assert (axes.get_ylim()[0] == 0) == zero
 
 
-def test_ticks_are_round():
-    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
-    assert ticks(0.013, 0.05) == [0.02, 0.03, 0.04, 0.05]
-    assert ticks(-1, 1, 4) == [-1, -0.5, 0, 0.5, 1]
+def test_the_legend_says_the_last_values():
+    line = Line("a", 7, np.arange(3.0), np.array([0.0, 0.5, 1.0]))
+    assert chart(Panel("t", (line,))).legend == (("a", 7, "1"),)
+    assert chart(Panel("t", (line,), percent=True)).legend == (("a", 7, "100\N{NARROW NO-BREAK SPACE}%"),)
 
 
 def test_thinning_keeps_the_mean():

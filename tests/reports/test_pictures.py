@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from array_videos import data_of
 from PIL import Image
 
+from cacl.evaluation.evaluate import Neighbours, pick_queries
 from cacl.evaluation.retrieval import nearest
 from cacl.reports.curves import draw_curves
-from cacl.reports.neighbours import draw_neighbours, neighbour_rows, pick_queries
+from cacl.reports.neighbours import draw_neighbours, neighbour_rows
 from cacl.reports.samples import Sample, draw_samples, samples_from
 from cacl.reports.tiles import Tile, TileRow, film_strip, jpeg_uri, shrink
 
@@ -37,19 +39,10 @@ def test_videos_without_labels_are_spread_and_none_are_fine():
 
 def test_rows_hold_the_middle_frames_right_and_wrong(make_videos):
     source, videos = make_videos(count=6, broken=(4,))
-    queries, gallery = videos[:2], videos[2:]
     features = np.eye(6, dtype=np.float32)
     indices, similarity = nearest(features[:2], features[2:], 3)  # all equal: 0, 1, 2
-    rows = neighbour_rows(
-        queries,
-        gallery,
-        indices,
-        similarity,
-        query_source=source,
-        gallery_source=source,
-        gallery_numbers=[2, 3, 4, 5],
-        show=[0, 1],
-    )
+    found = [Neighbours(q, tuple(indices[q] + 2), tuple(similarity[q])) for q in range(2)]
+    rows = neighbour_rows(data_of(source, videos), found)
     assert [row.lead.caption for row in rows] == ["class 0", "class 1"]
     assert [[tile.right for tile in row.tiles] for row in rows] == [[True, False], [False, True]]  # 4 is broken
     np.testing.assert_array_equal(rows[0].tiles[0].image, source.videos[2][20])
@@ -60,14 +53,8 @@ def test_rows_hold_the_middle_frames_right_and_wrong(make_videos):
 def test_neighbours_are_drawn_whatever_the_names(make_videos, tmp_path, label):
     source, videos = make_videos(count=3)
     object.__setattr__(videos[1], "label", label)
-    rows = neighbour_rows(
-        videos,
-        videos,
-        np.array([[0, 1, 2]] * 3),
-        np.ones((3, 3), np.float32),
-        query_source=source,
-        gallery_source=source,
-    )
+    found = [Neighbours(q, (0, 1, 2), (1.0, 1.0, 1.0)) for q in range(3)]
+    rows = neighbour_rows(data_of(source, videos), found)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert draw_neighbours(rows, tmp_path / "n.png")

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from array_videos import data_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cacl.evaluation.evaluate import Neighbours
 from cacl.reports.neighbours import neighbour_rows, preview_frames
 from cacl.reports.previews import preview_rows, rows_from_json, rows_to_json
 from cacl.reports.tiles import Tile, TileRow, webp_uri
@@ -58,14 +60,7 @@ def test_an_animation_plays_its_frames_at_its_speed_without_end():
 
 def test_neighbours_move_around_the_frame_that_stands_for_the_video(make_videos):
     source, videos = make_videos(count=3, frames=40)
-    (row,) = neighbour_rows(
-        videos[:1],
-        videos,
-        np.array([[1, 2]]),
-        np.ones((1, 2), np.float32),
-        query_source=source,
-        gallery_source=source,
-    )
+    (row,) = neighbour_rows(data_of(source, videos), [Neighbours(0, (1, 2), (1.0, 1.0))])
     tile = row.tiles[0]
     indices, milliseconds = preview_frames(40, 25.0)
     np.testing.assert_array_equal(tile.frames, source.videos[1][indices])
@@ -77,7 +72,7 @@ def rows() -> list[TileRow]:
     frames = np.random.default_rng(0).integers(0, 255, (3, 10, 14, 3)).astype(np.uint8)
     return [
         TileRow((Tile(frames[0], "b", "0.9", False, "b.mp4", frames, 40),), lead=Tile(frames[1], "a")),
-        TileRow((), name="empty"),
+        TileRow(()),
     ]
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
-from cacl.reports.recognition import told
+from cacl.reports.recognition import recognition_view
 
 
 def results():
@@ -29,7 +32,7 @@ def results():
 
 
 def test_the_ways_of_telling_stand_in_order_with_chance_first_and_the_main_one_last():
-    found = told(results(), np.eye(10, dtype=np.int64))
+    found = recognition_view(results(), np.eye(10, dtype=np.int64))
     assert found is not None
     assert [row.name for row in found.rows] == ["chance", "k-NN", "linear probe", "fine-tuned"]
     assert [row.trained for row in found.rows] == [False, False, False, True]
@@ -44,7 +47,7 @@ def test_the_ways_of_telling_stand_in_order_with_chance_first_and_the_main_one_l
 
 
 def test_few_labels_are_a_table_and_a_chart():
-    found = told(results())
+    found = recognition_view(results())
     assert found is not None
     assert [row.name for row in found.few] == ["1", "all"]
     assert {name: cell.best for name, cell in found.few[0].cells.items()} == {
@@ -52,15 +55,26 @@ def test_few_labels_are_a_table_and_a_chart():
     }  # fmt: skip
     assert found.few[0].cells["linear probe"].spread == 4.0
     assert found.chart is not None
-    assert [text for _, text in found.chart.x_ticks] == ["1", "all"]
-    lines = {name: [float(v.split()[1]) for v in line[1:].split("L")] for name, _, _, line in found.chart.paths}
+    root = ElementTree.fromstring(found.chart.svg)
+    words = [text.text for text in root.iter("text")]
+    assert {"1", "all", "chance"} <= set(words)
+    assert [(name, last) for name, _, last in found.chart.legend] == [
+        (name, f"{value:.1f}\N{NARROW NO-BREAK SPACE}%")
+        for name, value in (("k-NN", 50.0), ("linear probe", 60.02), ("fine-tuned", 80.0))
+    ]
+    drawn = {}
+    for path in root.iter("path"):
+        for number, name in enumerate(("fine-tuned", "linear probe", "k-NN")):
+            if f"var(--l{number})" in path.get("style", ""):
+                drawn.setdefault(name, []).append([float(v) for v in re.findall(r"[\d.]+", path.get("d"))])
+    lines = {name: max(found, key=lambda points: points[2] - points[0])[1::2] for name, found in drawn.items()}
     heights = np.array([lines["k-NN"], lines["linear probe"], lines["fine-tuned"]])
     np.testing.assert_allclose(  # proportional to the numbers, downwards
         (heights[0, 0] - heights[0, 1]) / (heights[2, 0] - heights[2, 1]), (50.0 - 30.04) / (80.0 - 20.0), atol=0.01
     )
-    strokes = {name: raw for name, _, raw, _ in found.chart.paths}
-    assert strokes["k-NN"] == ""
-    assert strokes["linear probe"].count("M") == 1
+    strokes = [p for p in drawn["linear probe"] if p[0] == p[2] and p[1] != p[3]]  # upright, of the spread
+    assert len(strokes) == 1
+    assert not [p for p in drawn["k-NN"] if p[0] == p[2] and p[1] != p[3]]
 
 
 def test_a_linear_probe_alone_is_the_main_one_and_few_classes_have_no_top_5():
@@ -69,7 +83,7 @@ def test_a_linear_probe_alone_is_the_main_one_and_few_classes_have_no_top_5():
     data["classes"] = ["a", "b"]
     for row in data["recognition"].values():
         row.pop("1")
-    found = told(data, np.eye(10, dtype=np.int64))
+    found = recognition_view(data, np.eye(10, dtype=np.int64))
     assert found is not None
     assert [row.name for row in found.rows if row.trained] == ["linear probe"]
     assert found.columns == ("top-1", "mean class")
@@ -80,4 +94,4 @@ def test_a_linear_probe_alone_is_the_main_one_and_few_classes_have_no_top_5():
 
 @pytest.mark.parametrize("data", [{}, {"recognition": {}}, {"retrieval": {"cacl": {"R@1": 3.0}}}])
 def test_nothing_was_told(data):
-    assert told(data) is None
+    assert recognition_view(data) is None

@@ -10,9 +10,10 @@ import pytest
 
 from cacl.data.videos.catalog import Skipped
 from cacl.evaluation.results import merge_seeds, write_results
-from cacl.reports.samples import Sample
+from cacl.reports.page import RunPage, Setting
+from cacl.reports.previews import preview_rows
 from cacl.reports.tiles import Tile, TileRow
-from cacl.reports.write import Setting, write_report
+from cacl.reports.write import write_page
 
 
 def results(shift=0.0):
@@ -60,15 +61,16 @@ def full_report(path, data=None, **changed):
             "seed 0": [{"step": s, "loss": 1.0 + s, "degree_accuracy": 0.1} for s in range(4)],
             "seed 1": [{"step": s, "loss": 2.0} for s in range(4)],
         },
-        "neighbours": [TileRow(tiles, lead=Tile(image, evil))],
-        "samples": [Sample(evil, (("clip", image), ("twin", image)))],
+        "neighbours": preview_rows([TileRow(tiles, lead=Tile(image, evil))]),
+        "first_batch": image,
         "settings": [Setting("optim.lr", evil, "flag")],
         "data": "1 204 used, 3 skipped (of 1 207 files)",
         "skipped": [Skipped(evil, "no video stream found")],
         "command": "cacl evaluate " + evil,
         **changed,
     }
-    write_report(path, results() if data is None else data, **arguments)
+    title = arguments.pop("title")
+    write_page(path, [RunPage(title, results() if data is None else data, **arguments)])
     return path.read_text(encoding="utf-8")
 
 
@@ -85,7 +87,7 @@ def test_page_is_whole_escaped_and_needs_no_network(tmp_path):
     assert "<script" not in html
     assert not re.search(r"https?://|url\(|@import", html)
     text = " ".join(page.text)
-    assert text.count("<script>alert('x')</script> & \"q\"") >= 8
+    assert text.count("<script>alert('x')</script> & \"q\"") >= 7
     assert "✓" in text
     assert "✗" in text
     assert "1 204 used, 3 skipped (of 1 207 files)" in text
@@ -121,13 +123,14 @@ def test_degrees_are_counted_and_what_they_were_told_on_is_said(tmp_path):
 
 def test_the_first_batch_can_be_one_picture(tmp_path):
     image = np.full((20, 30, 3), 200, np.uint8)
-    html = full_report(tmp_path / "report.html", samples=(), first_batch=image)
+    html = full_report(tmp_path / "report.html", first_batch=image)
     assert html.count('alt="Clips of the first batch') == 1
     assert 'id="samples"' in html
 
 
 def test_the_same_numbers_are_in_results_json(tmp_path):
     full_report(tmp_path / "report.html")
+    write_results(tmp_path / "results.json", results())
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved["retrieval"]["cacl"]["R@1"] == 41.04
     assert saved == results()
@@ -154,22 +157,22 @@ def test_one_seed_has_no_spread_and_a_missing_number_is_averaged_over_the_others
 
 
 def test_a_report_with_nothing_but_a_title(tmp_path):
-    write_report(tmp_path / "report.html", {}, title="empty")
+    write_page(tmp_path / "report.html", [RunPage("empty")])
     page = Page((tmp_path / "report.html").read_text())
     assert page.open == []
     assert "<section" not in (tmp_path / "report.html").read_text()
-    assert json.loads((tmp_path / "results.json").read_text()) == {}
 
 
 def test_missing_and_not_finite_numbers_are_dashes(tmp_path):
     data = {"retrieval": {"cacl": {"R@1": math.nan, "R@5": 3.0}, "untrained": {"R@1": 5.0}}}
-    write_report(tmp_path / "report.html", data, title="gaps")
+    write_page(tmp_path / "report.html", [RunPage("gaps", data)])
+    write_results(tmp_path / "results.json", data)
     assert (tmp_path / "report.html").read_text().count(">–<") == 2
     assert json.loads((tmp_path / "results.json").read_text())["retrieval"]["cacl"]["R@1"] is None
 
 
 def test_file_names_that_are_no_text_do_not_stop_the_report(tmp_path):
-    write_report(tmp_path / "report.html", {}, title="x", skipped=[Skipped("a\udcff.mp4", "truncated")])
+    write_page(tmp_path / "report.html", [RunPage("x", skipped=[Skipped("a\udcff.mp4", "truncated")])])
     assert "a?.mp4" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

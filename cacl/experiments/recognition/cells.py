@@ -228,9 +228,7 @@ def _predicted(study: Study, classifier: Classifier, numbers: list[int]) -> tupl
     with VideoProgress(study.stop) as progress:
         told = predict_videos(
             classifier,
-            study.data.source,
-            study.data.videos(numbers),
-            numbers=numbers,
+            study.data.subset(numbers),
             device=study.settings.run.device,
             progress=lambda done: progress("videos told", done, len(numbers)),
         )

@@ -110,8 +110,7 @@ def classify(
     entries = data.catalog.videos
     told = predict_videos(
         classifier,
-        data.source,
-        entries,
+        data,
         device=usable_device()[0],
         progress=None if progress is None else lambda done: progress("videos told", done, len(entries)),
     )

@@ -31,7 +31,8 @@ from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
 from cacl.machine.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
-from cacl.reports.confusion import draw_confusion
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import confusion_figure
 from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
@@ -235,7 +236,8 @@ def _finish(
     top1 = means[study.main][main.labels]["top-1"]
     labels = "all labels" if main.count is None else f"{main.count} labels a class"
     title = f"{study.main}, {labels}: top-1 {top1:.1f} %"
-    draw_confusion(confusion_KK, study.classes, run.path / "confusion.png", title=title)
+    figure = confusion_figure(confusion_KK, study.classes, what="class", heading=title)
+    save_figure(figure, run.path / "confusion.png")
     texts = [(run.path / "parts" / cell.name / "predictions.csv").read_text(encoding="utf-8") for cell in cells]
     rows = [line for text in texts for line in text.splitlines(keepends=True)[1:]]
     write_whole(run.path / "predictions.csv", texts[0].splitlines(keepends=True)[0] + "".join(rows))

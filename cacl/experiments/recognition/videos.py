@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cacl.data.videos.layouts import label_order
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
-from cacl.evaluation.embed import VideoFeatures, encoder_features
+from cacl.evaluation.embed import VideoFeatures, video_features
 from cacl.experiments.recognition.cells import Study
 from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.files import whole, writing
@@ -145,14 +144,14 @@ def _features(
             skipped = tuple(Skipped(path, reason) for path, reason in json.loads(str(kept["skipped"])))
             return VideoFeatures(kept["features"], kept["kept"], skipped)
     with VideoProgress(stop) as progress:
-        found = encoder_features(
-            encoder,
-            data.source,
-            data.videos(numbers),
-            clips=settings.test.clips,
-            device=settings.run.device,
-            numbers=numbers,
-            progress=partial(_of, progress, len(numbers)),
+        device, clips, total = settings.run.device, settings.test.clips, len(numbers)
+        found = video_features(
+            encoder.network.to(device),
+            data.subset(numbers),
+            encoder.clip,
+            clips=clips,
+            device=device,
+            progress=lambda done: progress("videos embedded", done, total),
         )
     encoder.network.cpu()
     if not is_first():
@@ -161,7 +160,3 @@ def _features(
     with whole(file) as partial_file, partial_file.open("wb") as out:
         np.savez(out, features=found.features, kept=found.kept, skipped=skipped_text)
     return found
-
-
-def _of(progress: Callable[[str, int, int], None], total: int, done: int) -> None:
-    progress("videos embedded", done, total)

@@ -8,7 +8,9 @@ from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_erro
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.evaluation.degree_baseline import score
-from cacl.reports.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.evaluation.degree_confusion import degree_confusion
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import confusion_figure
 
 DEGREES = possible_degrees(16)
 
@@ -52,8 +54,8 @@ def test_degree_one_does_not_exist_so_nought_and_two_are_two_apart():
 @pytest.mark.parametrize("frames", [2, 16])
 def test_the_picture_is_drawn_when_degrees_are_missing(tmp_path, frames):
     found = degree_confusion(np.array([0, 0]), np.array([0, 1]), possible_degrees(frames))
-    draw_degree_confusion(found, tmp_path / "d.png")
-    assert min(Image.open(tmp_path / "d.png").size) > 500
+    save_figure(confusion_figure(found.counts, [str(d) for d in found.degrees], what="degree"), tmp_path / "d.png")
+    assert min(Image.open(tmp_path / "d.png").size) > 400
 
 
 @pytest.mark.parametrize(("true", "predicted"), [([], []), ([0], [0, 1]), ([16], [0]), ([0], [-1])])
