@@ -31,7 +31,7 @@ from cacl.distributed.processes import world
 from cacl.errors import UserError
 from cacl.evaluation.health import warnings_from
 from cacl.experiments.evaluate import evaluate
-from cacl.experiments.recognition import finetune
+from cacl.experiments.recognition.finetune import finetune
 from cacl.experiments.report import report
 from cacl.methods.contract import MAIN, Group, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
