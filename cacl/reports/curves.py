@@ -182,7 +182,9 @@ def page_chart(draw: Callable[[Axes], None], label: str) -> Markup:
     """Axes of the size that all charts of a page have, drawn upon."""
     figure = new_figure(340 / 72, 190 / 72)  # so that a point is a pixel of a phone
     figure.set_layout_engine("none")
-    draw(figure.add_axes((46 / 340, 24 / 190, 284 / 340, 156 / 190)))
+    axes = figure.add_axes((46 / 340, 24 / 190, 284 / 340, 156 / 190))
+    draw(axes)
+    axes.tick_params(labelsize=10)
     return svg(figure, label)
 
 
