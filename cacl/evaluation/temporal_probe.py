@@ -15,7 +15,7 @@ import numpy as np
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.errors import UserError
-from cacl.evaluation.logistic import fit_probe
+from cacl.evaluation.probes import fit_probe
 from cacl.evaluation.temporal_clips import Task, TaskSamples
 
 FEWEST_VIDEOS = 5

@@ -25,8 +25,9 @@ from cacl.distributed.batchnorm import global_batchnorm_
 from cacl.distributed.processes import world
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
+from cacl.machine.auto import channels_last, channels_last_auto, fetch_every, tf32_auto
 from cacl.machine.compiled import compiled, networks_of
+from cacl.machine.device import device_auto
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier

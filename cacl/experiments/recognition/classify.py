@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.dataset import open_videos
 from cacl.errors import UserError, counted
 from cacl.evaluation.recognition import predict_videos, ranking, recognition
-from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import check_replaceable, write_whole
-from cacl.machine.auto import usable_device
+from cacl.machine.device import choose_device
 from cacl.models.classifier import Classifier
 
 _COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
@@ -106,12 +106,12 @@ def classify(
     if target is not None:
         check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
-    data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
+    data = open_videos(Path(videos), resize=classifier.encoder.clip.resize, encoder=True, progress=progress)
     entries = data.catalog.videos
     told = predict_videos(
         classifier,
         data,
-        device=usable_device()[0],
+        device=choose_device(fallback=True)[0],
         progress=None if progress is None else lambda done: progress("videos told", done, len(entries)),
     )
     ranked_VK = ranking(told.probabilities)[:, :top]

@@ -28,7 +28,8 @@ from cacl.experiments.recognition.videos import find_splits, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
-from cacl.machine.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
+from cacl.machine.auto import machine_choices, set_deterministic, set_tf32
+from cacl.machine.device import choose_device, device_auto
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.reports.figures import save_figure
@@ -97,7 +98,7 @@ def finetune(
             raise UserError(f"{place}: there is no such {what}.")
     if is_store(labelled) and (lists is not None or tuple(splits) != (1,)):
         raise UserError(f"{labelled} is a store and has its parts already; leave out --lists and --splits.")
-    check_device(resolved.settings.run.device)
+    choose_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
     data = {
@@ -171,7 +172,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
             return _results(run)
         request, resolved = run.data, load_finetune(run.path)
         set_deterministic(resolved.settings.run.deterministic)
-        check_device(resolved.settings.run.device)
+        choose_device(resolved.settings.run.device)
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)

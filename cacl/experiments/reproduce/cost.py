@@ -17,7 +17,7 @@ from cacl.experiments.reproduce.paper_tables import PaperTable, Pretraining, Set
 from cacl.experiments.reproduce.parts import Study
 from cacl.experiments.reproduce.scale import Place, Scale
 from cacl.finetune_settings import resolve_finetune
-from cacl.machine.auto import device_auto
+from cacl.machine.device import device_auto
 from cacl.training.measured_step import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.training.resolve import resolve_settings
 
