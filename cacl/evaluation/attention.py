@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.evaluation.method_views import tokens
 from cacl.files import write_whole
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
+from cacl.methods.contract import Method, MethodBatch
 
 CLIPS = 50  # as in the figure
 
@@ -77,7 +75,7 @@ def mean_distance(weights_TT: NDArray[np.float64]) -> float:
 
 
 @torch.no_grad()
-def mean_attention(method: CACL, batches: Iterable[ViewBatch], *, clips: int = CLIPS) -> AttentionMap:
+def mean_attention(method: Method, batches: Iterable[MethodBatch], *, clips: int = CLIPS) -> AttentionMap:
     """Mean over heads and over the first ``clips`` clips of the batches (paper section 4.5).
 
     Args:
@@ -87,19 +85,18 @@ def mean_attention(method: CACL, batches: Iterable[ViewBatch], *, clips: int = C
     Raises:
         ValueError: the method has no T.
     """
-    if method.transformer is None:
-        raise ValueError("the method has no video transformer")
     method.eval()
-    total = torch.zeros(method.transformer.tokens + 1, method.transformer.tokens + 1, dtype=torch.float64)
-    count = 0
+    total, count, frames = torch.zeros((), dtype=torch.float64), 0, 0
     for batch in batches:
-        weights_BHLL = method.transformer.attention(tokens(method, method.transformer, batch, view=0))
-        taken = weights_BHLL[: clips - count].mean(dim=1).cpu().double()
-        total += taken.sum(dim=0)
+        weights_BLL = method.attention(batch)
+        if weights_BLL is None:
+            raise ValueError("the method has no video transformer")
+        taken, frames = weights_BLL[: clips - count], batch.views[0].shape[2]
+        total = total + taken.sum(dim=0)
         count += len(taken)
         if count == clips:
             break
-    return AttentionMap((total / count).numpy(), method.frames, count)
+    return AttentionMap((total / count).numpy(), frames, count)
 
 
 def choose_clips(videos: int, rng: np.random.Generator, *, clips: int = CLIPS) -> tuple[Sequence[int], int]:

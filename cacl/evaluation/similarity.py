@@ -17,9 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.evaluation.method_views import embeddings
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
+from cacl.methods.contract import Method, MethodBatch
 
 PAIRS = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
 NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}
@@ -68,11 +66,11 @@ class Similarity:
         return {"pairs": rows, "clips": self.clips, "videos": self.videos}
 
 
-def pair_similarity(method: CACL, batches: Iterable[ViewBatch]) -> Similarity:
+def pair_similarity(method: Method, batches: Iterable[MethodBatch]) -> Similarity:
     """Cosines of the four positive pairs (paper Table 3) and of unrelated clips, over batches of test clips.
 
     Args:
-        method: with pairs; put into evaluation mode here.
+        method: with embeddings that it draws together; put into evaluation mode here.
         batches: two views a clip, from :func:`cacl.evaluation.method_views.drawn_views`.
     """
     method.eval()
@@ -80,7 +78,7 @@ def pair_similarity(method: CACL, batches: Iterable[ViewBatch]) -> Similarity:
     videos = []
     for batch in batches:
         videos.append(batch.video.cpu())
-        for name, vectors_BE in embeddings(method, batch).items():
+        for name, vectors_BE in method.embeddings(batch).items():
             parts.setdefault(name, []).append(vectors_BE.float().cpu())
     found = {name: torch.cat(vectors) for name, vectors in parts.items()}
     video_N = torch.cat(videos)

@@ -23,8 +23,8 @@ from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
-from cacl.evaluation.degree_baseline import difference_features
 from cacl.evaluation.reading import read_clips, read_videos
+from cacl.methods.differences import pair_differences
 from cacl.models.encoder import ClipSpec
 
 Task = Literal["shuffle degree", "playback speed", "arrow of time"]
@@ -146,7 +146,7 @@ def _differences(
     """What frame differences say: fourteen numbers a pair, seven a clip (the same backwards)."""
     x_BCTHW = centre_crop(clips_BTHWC, size)
     x_KnCTHW = x_BCTHW.view(len(orders), -1, *x_BCTHW.shape[1:])
-    pairs = [difference_features(x_nCTHW[0], order) for x_nCTHW, order in zip(x_KnCTHW, orders, strict=True)]
+    pairs = [pair_differences(x_nCTHW[0], order) for x_nCTHW, order in zip(x_KnCTHW, orders, strict=True)]
     own = len(pairs[0]) // 2
     still = np.arange(clips_BTHWC.shape[1])
     found: dict[Task, list[NDArray[np.float64]]] = {
@@ -154,7 +154,7 @@ def _differences(
         "arrow of time": [pair[:own] for pair in pairs for _ in range(2)],
     }
     if speeds:
-        found["playback speed"] = [difference_features(x, still)[:own] for n in x_KnCTHW for x in n[3:]]
+        found["playback speed"] = [pair_differences(x, still)[:own] for n in x_KnCTHW for x in n[3:]]
     return found
 
 

@@ -13,23 +13,22 @@ from typing import Any, Literal
 import numpy as np
 
 from cacl.config import Settings
-from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
-from cacl.evaluation.degree_baseline import draw_pairs
 from cacl.evaluation.degree_confusion import degree_confusion
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, project
 from cacl.evaluation.similarity import pair_similarity
+from cacl.evaluation.task_test import draw_examples
 from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
 from cacl.evaluation.temporal_probe import probe_time
 from cacl.files import write_whole
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
+from cacl.machine.auto import channels_last
+from cacl.methods.contract import Method, MethodBatch
 from cacl.models.cnn3d import CNN3D
 from cacl.models.encoder import ClipSpec
 from cacl.reports.figures import save_figure
@@ -38,7 +37,8 @@ from cacl.reports.probes import probes_figure
 from cacl.reports.scatter import draw_scatter
 from cacl.reports.similarity import similarity_figure
 from cacl.run import Run
-from cacl.training.wiring import clip_spec, views_maker
+from cacl.training.views import augmented_views
+from cacl.training.wiring import clip_spec
 
 Part = Literal["similarity", "attention", "degree", "features", "probes"]
 MOST_VIDEOS = 2000  # of each side: more would change the last digit only
@@ -52,7 +52,7 @@ class Subject:
     """What every part looks at: a trained method and the numbers of the videos on both sides."""
 
     run: Run
-    method: CACL
+    method: Method
     data: Dataset
     train: list[int]
     test: list[int]
@@ -79,12 +79,12 @@ class Subject:
 
 def why_not(part: Part, subject: Subject) -> str | None:
     """What a part needs and the run or the videos lack."""
-    method = subject.settings.method
-    if part == "similarity" and not method.pairs:
+    pairs = any(key.startswith("similarity_") for curve in subject.method.curves for key in curve.lines)
+    if part == "similarity" and not pairs:
         return f"{subject.run.method} draws no pairs together"
-    if part == "attention" and not subject.settings.uses_transformer:
+    if part == "attention" and not subject.settings.wants_frame_encoder:
         return f"{subject.run.method} has no video transformer"
-    if part == "degree" and (not method.twin or method.degree_weight == 0):
+    if part == "degree" and not subject.method.tasks():
         return f"{subject.run.method} did not learn shuffle degrees"
     if part == "features" and len(subject.test) < 3:
         return f"a picture needs 3 videos, there are {len(subject.test)}"
@@ -116,24 +116,24 @@ def _attention(subject: Subject) -> dict[str, Any]:
 
 
 def _degree(subject: Subject) -> dict[str, Any]:
-    method, numbers = subject.method, _thinned(subject.test)
-    pairs = draw_pairs(
-        subject.data.subset(numbers),
+    (task,) = subject.method.tasks()
+    examples = draw_examples(
+        task,
+        subject.data.subset(_thinned(subject.test)),
         subject.clip,
         purpose="test",
         draws=DEGREE_DRAWS,
         seed=subject.seed,
-        network=lambda clip, twin: method.degree(method.encoder(clip), method.encoder(twin)),
+        encoder=subject.method.encoder,
         device=subject.device,
     )
-    assert pairs.logits is not None
-    degrees = possible_degrees(subject.settings.data.frames)
-    confusion = degree_confusion(pairs.classes, pairs.logits.argmax(axis=1), degrees)
+    assert examples.logits is not None
+    confusion = degree_confusion(examples.classes, examples.logits.argmax(axis=1), task.values)
     found = confusion.numbers()
-    heading = f"Shuffle degree of {found['pairs']} pairs: {found['accuracy']:.1f} % right"
-    figure = confusion_figure(confusion.counts, [str(degree) for degree in degrees], what="degree", heading=heading)
-    save_figure(figure, subject.folder / "degree.png")
-    return {**found, **_unread(pairs.skipped)}
+    heading = f"{task.title} of {found['pairs']} pairs: {found['accuracy']:.1f} % right"
+    figure = confusion_figure(confusion.counts, [str(value) for value in task.values], what=task.name, heading=heading)
+    save_figure(figure, subject.folder / f"{task.name}.png")
+    return {**found, **_unread(examples.skipped)}
 
 
 def _features(subject: Subject) -> dict[str, Any]:
@@ -183,10 +183,15 @@ def _probes(subject: Subject) -> dict[str, Any]:
     return {**results, **_unread(skipped)}
 
 
-def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[ViewBatch]:
+def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[MethodBatch]:
     return drawn_views(
         subject.method,
-        views_maker(subject.settings, method=subject.method),
+        augmented_views(
+            subject.method,
+            subject.settings.augment,
+            seed=subject.settings.run.seed,
+            channels_last=channels_last(subject.settings.run, subject.device),
+        ),
         subject.data.subset(numbers),
         draws=draws,
         seed=subject.seed,

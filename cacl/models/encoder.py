@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.normalise import Standardise, normalise_
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card

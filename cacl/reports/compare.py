@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cacl.methods.curves import Curve
 from cacl.reports.curves import Chart, chart, overlaid
 from cacl.reports.page import KINDS, RunPage, Setting
 from cacl.reports.recognition import recognition_view
@@ -219,14 +220,15 @@ def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, l
     found = []
     for kind, title in KINDS.items():
         runs: dict[str, Any] = {}
+        curves: dict[str, Sequence[Curve]] = {}
         for page, name in zip(pages, names, strict=True):
             if page.kind == kind and page.metrics:
-                runs[name] = next(iter(page.metrics.values()))
+                series, runs[name] = next(iter(page.metrics.items()))
+                curves[name] = page.curves.get(series, ())
         if len(runs) < 2:
             continue
-        sizes = {page.degrees for page in pages if page.kind == kind}
         numbers = {name: number for number, name in enumerate(names)}
-        panels = overlaid(runs, degrees=sizes.pop() if len(sizes) == 1 else None, numbers=numbers)
+        panels = overlaid(runs, curves, numbers=numbers)
         drawn = {panel.title: chart(panel) for panel in panels}
         first = [name for name in _MOST_WANTED if name in drawn][:FIRST_CHARTS]
         others = [one for name, one in drawn.items() if name not in first]

@@ -1,7 +1,7 @@
 """Training curves from ``metrics.jsonl``, as ``curves.png`` and in the report.
 
-Each panel answers one question a user has about a training: does the loss fall, has the degree task started, do the
-pairs agree, does gradient reach the 3D CNN, do the features stay apart.
+Each panel answers one question a user has about a training: does the loss fall, has its task started, do the features
+stay apart. What there is to show a method says itself (``cacl/methods/curves.py``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.methods.curves import Curve, Mark
 from cacl.reports.figures import COLOURS, INK, RULE, SOFT, new_figure, plain, save_figure, svg, title, words
 
 if TYPE_CHECKING:
@@ -69,93 +70,82 @@ class Panel:
     percent: bool = False
 
 
-# title, keys with names, references that are always the same, log, percent
-_LAYOUT: tuple[tuple[str, dict[str, str], tuple[tuple[str, float], ...], bool, bool], ...] = (
-    ("Loss", {"loss": "total", "nce": "contrastive", "degree_loss": "degree"}, (), False, False),
-    ("Degree accuracy", {"degree_accuracy": "training clips"}, (), False, True),
-    ("Accuracy", {"accuracy": "training clips"}, (), False, True),  # of a fine-tuning
-    (
-        "Similarity of pairs",
-        {
-            "similarity_gq_gk": "Gq, Gk",
-            "similarity_gq_tq": "Gq, Tq",
-            "similarity_gq_tk": "Gq, Tk",
-            "similarity_tq_tk": "Tq, Tk",
-            "similarity_negatives": "negatives",
-        },
-        (),
-        False,
-        False,
-    ),
-    ("Gradient norm at G", {"grad_nce": "contrastive", "grad_degree": "degree"}, (), True, False),
-    ("Standard deviation of features", {"feature_std": "features"}, (("collapsed", 0.1),), False, False),
-    ("Effective rank of features", {"feature_rank": "features"}, (("collapsed", 3.0),), False, False),
-    ("Learning rate", {"lr": "learning rate"}, (), False, False),
-    ("Clips a second", {"clips_per_second": "clips a second"}, (), False, False),
+LOSS = Curve("Loss", {"loss": "total"})
+EVERY = (
+    Curve("Standard deviation of features", {"feature_std": "features"}, references=(Mark("collapsed", 0.1),)),
+    Curve("Effective rank of features", {"feature_rank": "features"}, references=(Mark("collapsed", 3.0),)),
+    Curve("Learning rate", {"lr": "learning rate"}),
+    Curve("Clips a second", {"clips_per_second": "clips a second"}),
 )
+"""What every training logs, whatever its method."""
 
 
-def panels(rows: Sequence[Mapping[str, Any]], *, degrees: int = 16) -> list[Panel]:
+def with_every(curves: Sequence[Curve]) -> list[Curve]:
+    """A method's curves, and those of every training around them."""
+    own = list(curves)
+    return ([] if any("loss" in curve.lines for curve in own) else [LOSS]) + own + list(EVERY)
+
+
+def panels(rows: Sequence[Mapping[str, Any]], curves: Sequence[Curve] = ()) -> list[Panel]:
     """The panels that a run's rows can fill; a key that is missing or never finite is left out, so is an empty panel.
 
     Args:
         rows: rows of ``metrics.jsonl``; those of another kind than ``"train"`` are passed over.
-        degrees: how many shuffle degrees there are to choose from: where guessing stands in the charts.
+        curves: the method's.
     """
     train = [row for row in rows if row.get("kind", "train") == "train"]
     filled = []
-    for heading, keys, references, log, percent in _LAYOUT:
-        lines = []
-        for number, (key, name) in enumerate(keys.items()):
-            x, y = _points(train, key, positive=log)
+    for curve in with_every(curves):
+        lines, keys = [], []
+        for number, (key, name) in enumerate(curve.lines.items()):
+            x, y = _points(train, key, positive=curve.log)
             if len(x):
                 lines.append(Line(name, number, x, y))
+                keys.append(key)
         if lines:
-            if heading == "Degree accuracy":
-                references = (("chance", 1 / degrees),)
-            elif heading == "Loss" and any(line.name == "degree" for line in lines):
-                references = ((f"ln {degrees}", math.log(degrees)),)  # where the degree loss starts
-            filled.append(Panel(heading, tuple(lines), references, log, percent))
+            references = tuple((mark.name, mark.value) for mark in curve.references if mark.of in (None, *keys))
+            filled.append(Panel(curve.title, tuple(lines), references, curve.log, curve.percent))
     return filled
 
 
 def overlaid(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    curves: Mapping[str, Sequence[Curve]] | None = None,
     *,
-    degrees: int | None = 16,
     numbers: Mapping[str, int] | None = None,
 ) -> list[Panel]:
     """A panel for each number that was written while training, with a line for each run that has it.
 
     Args:
         runs: name -> rows, as of :func:`panels`. A line is called as its run.
-        degrees: how many shuffle degrees there are to choose from, None where the runs differ in it.
+        curves: name -> the curves of its method. What they mark is marked where all runs agree on it.
         numbers: name -> number of its colour, by default in the order of ``runs``.
     """
     numbers = {name: number for number, name in enumerate(runs)} if numbers is None else numbers
-    found = {name: {panel.title: panel for panel in panels(rows, degrees=degrees or 1)} for name, rows in runs.items()}
+    own = {name: with_every((curves or {}).get(name, ())) for name in runs}
     filled = []
-    for heading, keys, _, log, percent in _LAYOUT:
-        for line_name in keys.values():
-            lines: list[Line] = []
-            references: tuple[tuple[str, float], ...] = ()
-            for name, own in found.items():
-                for line in own[heading].lines if heading in own else ():
-                    if line.name == line_name:
-                        lines.append(Line(name, numbers[name], line.x, line.y))
-                        references = own[heading].references
-            told = line_name == "degree" if heading == "Loss" else heading == "Degree accuracy"
-            if (heading == "Loss" and not told) or (told and degrees is None):
-                references = ()
-            if lines:
-                whole = f"{heading}, {line_name}" if len(keys) > 1 else heading
-                filled.append(Panel(whole, tuple(lines), references, log, percent))
+    for heading, key in dict.fromkeys((c.title, key) for every in own.values() for c in every for key in c.lines):
+        having = {n: c for n, every in own.items() for c in every if c.title == heading and key in c.lines}
+        first = next(iter(having.values()))
+        lines: list[Line] = []
+        marks = set[tuple[tuple[str, float], ...]]()
+        for name, curve in having.items():
+            train = [row for row in runs[name] if row.get("kind", "train") == "train"]
+            x, y = _points(train, key, positive=first.log)
+            if len(x):
+                lines.append(Line(name, numbers[name], x, y))
+                alone = len(curve.lines) == 1
+                marks.add(tuple((m.name, m.value) for m in curve.references if m.of == key or (alone and not m.of)))
+        if lines:
+            whole = f"{heading}, {first.lines[key]}" if len(first.lines) > 1 else heading
+            references = next(iter(marks)) if len(marks) == 1 else ()
+            filled.append(Panel(whole, tuple(lines), references, first.log, first.percent))
     return filled
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, degrees: int = 16) -> bool:
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, curves: Sequence[Curve] = ()) -> bool:
     """Write ``curves.png``; returns False, and writes nothing, while there is nothing to draw. As :func:`panels`."""
-    shown = panels(rows, degrees=degrees)
+    shown = panels(rows, curves)
     if not shown:
         return False
     columns = min(3, len(shown))

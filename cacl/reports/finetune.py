@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.finetune_settings import load_finetune
+from cacl.methods.classify import Classify
 from cacl.reports.page import RunPage, Setting
 from cacl.reports.run import setting_rows, video_counts
 from cacl.run_folder import RunFolder, read_metrics
@@ -52,7 +53,8 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
         lead=f"{what} {_model(path, request)}, preset {settings.preset}.",
         facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
         warnings=warnings,
-        metrics=_curves(path / "parts"),
+        metrics=(metrics := _curves(path / "parts")),
+        curves=dict.fromkeys(metrics, Classify.curves),
         confusion=_confusion(own),
         settings=[*_asked(request), *setting_rows(resolved)],
         data=catalogs[0].summary() if catalogs else "",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.videos.catalog import Skipped
+from cacl.methods.curves import Curve
 from cacl.reports.analysis import Analysis
 from cacl.reports.previews import PreviewRow
 
@@ -53,6 +54,7 @@ class RunPage:
         missing: what could be here, and the command that makes it.
         main: the row of the retrieval table that the heading is about.
         degrees: how many shuffle degrees there are to choose from.
+        curves: name in ``metrics`` -> the curves of its method.
     """
 
     title: str
@@ -75,3 +77,4 @@ class RunPage:
     missing: Sequence[tuple[str, str]] = ()
     main: str = "cacl"
     degrees: int = 16
+    curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)

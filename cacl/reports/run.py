@@ -21,6 +21,8 @@ from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.results import write_results
 from cacl.files import read_object, write_whole
+from cacl.methods.curves import Curve
+from cacl.methods.moco import MOCO_CURVES
 from cacl.reports.analysis import read_analysis
 from cacl.reports.page import RunPage, Setting
 from cacl.reports.previews import PreviewRow, preview_rows, rows_from_json, rows_to_json
@@ -91,6 +93,7 @@ def run_page(
     if measured:
         facts["videos"] = f"{measured.get('gallery')} train, {measured.get('queries')} {measured.get('part')}"
     catalog = _catalog(path / "videos.csv", run.path)
+    drawn = {run.method: run, **_beside(measured)}
     broken = [Skipped(name, f"broke while training: {why}") for name, why in about.get("unreadable", {}).items()]
     missing = []
     if finished is not None and not measured:
@@ -104,7 +107,8 @@ def run_page(
         + ("" if place in (None, path) else f" Here: on the videos of {measured.get('videos')}, not its own."),
         facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
         warnings=warnings,
-        metrics={run.method: train, **_beside(measured), **({"frame stage": frames} if frames else {})},
+        metrics={name: _train_rows(own) for name, own in drawn.items()} | ({"frame stage": frames} if frames else {}),
+        curves={name: _curves(own) for name, own in drawn.items()} | {"frame stage": MOCO_CURVES},
         neighbours=_neighbours(measured),
         measured=_measured(measured),
         first_batch=_picture(path / "samples" / "first-batch.png"),
@@ -170,13 +174,20 @@ def _catalog(file: Path, root: Path) -> Catalog | None:
     return Catalog.read_csv(file, root=root) if file.exists() else None
 
 
-def _beside(measured: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Curves of the runs that the table was made with, where they are still there."""
-    found = {}
-    for name, place in measured.get("beside", {}).items():
-        if (Path(place) / "config.yaml").is_file():
-            found[str(name)] = [row for row in Run(place).metrics if row["kind"] == "train"]
-    return found
+def _beside(measured: Mapping[str, Any]) -> dict[str, Run]:
+    """The runs that the table was made with, where they are still there."""
+    places = measured.get("beside", {}).items()
+    return {str(name): Run(place) for name, place in places if (Path(place) / "config.yaml").is_file()}
+
+
+def _train_rows(run: Run) -> list[dict[str, Any]]:
+    rows = run.metrics if (run.path / "metrics.jsonl").exists() else []
+    return [row for row in rows if row["kind"] == "train"]
+
+
+def _curves(run: Run) -> Sequence[Curve]:
+    """What the run's method logs."""
+    return run.settings.method.curves(run.settings.data.frames)
 
 
 def _neighbours(measured: Mapping[str, Any]) -> list[PreviewRow]:

@@ -33,11 +33,11 @@ class Sample:
 
 
 def samples_from(
-    frames_BTHWC: NDArray[np.uint8] | Tensor,
+    clips: Mapping[str, NDArray[np.uint8] | Tensor],
     views: Mapping[str, Tensor],
     *,
     permutations_BT: NDArray[np.int64] | Tensor | None = None,
-    degrees: Sequence[int] | None = None,
+    notes: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     count: int = 4,
     height: int = 64,
@@ -45,26 +45,27 @@ def samples_from(
     """The first ``count`` clips of a batch as strips.
 
     Args:
-        frames_BTHWC: uint8, as read.
+        clips: name -> uint8 ``[B, T, H, W, 3]``, as read; the first is the one that is shuffled.
         views: name -> float32 ``[B, 3, T, S, S]`` in [0, 1], before mean and standard deviation, e.g. ``"view q"``.
         permutations_BT: the twins' frame orders; None for a method without twins.
-        degrees: their shuffle degrees (0, 2 … T).
+        notes: what is to be known of each sample, in words.
         names: the videos.
         count: how many clips.
         height: of a frame in the strip, pixels.
     """
-    frames = np.asarray(frames_BTHWC)
+    read = {name: np.asarray(clip) for name, clip in clips.items()}
+    first = next(iter(read.values()))
     permutations = None if permutations_BT is None else np.asarray(permutations_BT)
     samples = []
-    for b in range(min(count, len(frames))):
-        clip_THWC = shrink(frames[b], height)
-        strips = [("clip", film_strip(clip_THWC))]
+    for b in range(min(count, len(first))):
+        strips = [(name, film_strip(shrink(clip[b], height))) for name, clip in read.items()]
         title = names[b] if names is not None else f"clip {b}"
+        note = "" if notes is None else notes[b]
         if permutations is not None:
             order = permutations[b].tolist()
-            strips.append(("twin", film_strip(clip_THWC[order])))
-            degree = "" if degrees is None else f"twin of degree {int(degrees[b])}, "
-            title += f": {degree}frames in the order {' '.join(map(str, order))}"
+            strips.insert(1, ("twin", film_strip(shrink(first[b], height)[order])))
+            note = f"{note + ', ' if note else ''}twin's frames in the order {' '.join(map(str, order))}"
+        title += f": {note}" if note else ""
         for name, view_B3THW in views.items():
             pixels_THWC = view_B3THW[b].detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 3, 0)
             strips.append((name, film_strip(shrink(pixels_THWC.cpu().numpy(), height))))

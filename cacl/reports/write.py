@@ -59,7 +59,7 @@ def _view(page: RunPage) -> dict[str, Any]:
     table, ks = retrieval_table(page.results.get("retrieval") or {}, spread.get("retrieval") or {})
     degree = degree_bars(page.results.get("degree") or {}, spread.get("degree") or {}, page.degrees)
     recognition = recognition_view(page.results, page.confusion)
-    drawn = {name: panels(rows, degrees=page.degrees) for name, rows in page.metrics.items()}
+    drawn = {name: panels(rows, page.curves.get(name, ())) for name, rows in page.metrics.items()}
     view: dict[str, Any] = {
         "page": page,
         "kind": KINDS[page.kind],

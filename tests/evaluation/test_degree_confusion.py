@@ -7,8 +7,9 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error
 
 from cacl.data.clips.shuffle import possible_degrees
-from cacl.evaluation.degree_baseline import score
 from cacl.evaluation.degree_confusion import degree_confusion
+from cacl.evaluation.task_test import score
+from cacl.methods.degree import ShuffleDegree
 from cacl.reports.figures import save_figure
 from cacl.reports.heatmap import confusion_figure
 
@@ -40,7 +41,7 @@ def test_counts_and_numbers_are_those_of_scikit_learn():
 def test_the_numbers_are_those_of_the_training_s_end():
     true, predicted = drawn(50, seed=1)
     logits = torch.nn.functional.one_hot(torch.from_numpy(predicted), 16).float()
-    expected = score(logits, torch.from_numpy(true))
+    expected = score(ShuffleDegree(4), logits, torch.from_numpy(true))
     numbers = degree_confusion(true, predicted, DEGREES).numbers()
     assert (numbers["accuracy"], numbers["mean error"]) == pytest.approx((expected.accuracy, expected.mean_error))
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.evaluation import similarity as module
 from cacl.evaluation.similarity import pair_cosines, pair_similarity
-from cacl.methods.batch import ViewBatch
+from cacl.methods.contract import Method, MethodBatch
 
 
 def unit(rows, seed):
@@ -32,21 +31,21 @@ def test_cosines_are_those_of_a_literal_loop():
     assert numbers["unrelated deviation"] == pytest.approx(np.std(others), abs=1e-6)
 
 
-def test_batches_are_put_together(monkeypatch):
+def test_batches_are_put_together():
     """Two batches of unequal size give what one batch of all clips gives."""
     vectors = {name: unit(5, seed) for seed, name in enumerate(("gq", "gk", "tq"))}
     video = torch.tensor([0, 1, 1, 2, 3])
 
-    def fake(method, batch):
-        rows = batch.views[0][:, 0, 0, 0, 0].long()
-        return {name: values[rows] for name, values in vectors.items()}
+    class Fixed(Method):
+        def embeddings(self, batch):
+            rows = batch.views[0][:, 0, 0, 0, 0].long()
+            return {name: values[rows] for name, values in vectors.items()}
 
     def batch(rows):
         x = torch.tensor(rows).float().view(-1, 1, 1, 1, 1)
-        return ViewBatch((x,), {}, video[rows], torch.zeros(len(rows), 1))
+        return MethodBatch((x,), {}, video[rows], torch.zeros(len(rows), 1))
 
-    monkeypatch.setattr(module, "embeddings", fake)
-    found = pair_similarity(torch.nn.Module(), [batch([0, 1, 2]), batch([3, 4])])
+    found = pair_similarity(Fixed(), [batch([0, 1, 2]), batch([3, 4])])
     assert list(found.pairs) == ["gq_gk", "gq_tq"]  # no Tk: no pairs with it
     assert (found.clips, found.videos) == (5, 4)
     whole = pair_cosines(vectors["gq"], vectors["tq"], video)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cacl.config import resolve
+from cacl.presets import PRESETS
 from cacl.reports.compare import compare, differing_settings, distinct_names
 from cacl.reports.page import RunPage, Setting
 from cacl.reports.write import write_page
@@ -22,6 +24,7 @@ def page(title: str, *, r1: float = 50.0, untrained: float = 30.0, **more: objec
             "degree": {"accuracy": r1 / 2, "chance": 6.25, "frame-difference baseline": 26.0},
         },
         "settings": [Setting("optim.lr", "0.1", "preset small"), Setting("run.seed", "0")],
+        "curves": {"cacl": resolve(PRESETS["small"]).settings.method.curves(16)},
         "metrics": {"cacl": [{"step": s, "loss": 2.0, "nce": 1.0, "degree_loss": 1.0} for s in range(1, 5)]},
         **more,
     }

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cacl.reports.curves import Line, Panel, chart, draw_curves, draw_panel, panels, thin
+from cacl.config import resolve
+from cacl.methods.curves import Curve, Mark
+from cacl.presets import PRESETS
+from cacl.reports.curves import Line, Panel, chart, draw_curves, draw_panel, overlaid, panels, thin
 from cacl.reports.figures import new_figure
 from cacl.run_folder import read_metrics
+
+
+def curves(frames=16):
+    return resolve(PRESETS["paper"]).settings.method.curves(frames)
 
 
 def rows(count=50, **extra):
@@ -34,33 +41,52 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path, text):
 
 
 def test_panels_hold_what_the_rows_have():
-    found = panels([*rows(), {"kind": "evaluation", "step": 5, "loss": 100.0}])
+    found = panels([*rows(), {"kind": "evaluation", "step": 5, "loss": 100.0}], curves())
     assert [panel.title for panel in found] == ["Loss", "Learning rate"]
     assert [line.name for line in found[0].lines] == ["total", "contrastive", "degree"]
     assert found[0].lines[0].x.tolist() == list(range(0, 500, 10))
     assert found[0].references == (("ln 16", math.log(16)),)
-    assert panels([]) == []
+    assert panels([], curves()) == []
 
 
 def test_values_that_are_not_finite_are_left_out():
     data = rows(5, grad_nce=0.0, degree_accuracy=None)
     data[2]["loss"] = math.nan
     data[3]["loss"] = math.inf
-    found = panels(data)
+    found = panels(data, curves())
     assert found[0].lines[0].x.tolist() == [0, 10, 40]
     assert [panel.title for panel in found] == ["Loss", "Learning rate"]  # 0 has no logarithm
 
 
 @pytest.mark.parametrize("degrees", [2, 8, 32])
 def test_guessing_stands_where_the_number_of_degrees_puts_it(degrees):
-    found = {panel.title: panel.references for panel in panels(rows(degree_accuracy=0.2), degrees=degrees)}
+    found = {panel.title: panel.references for panel in panels(rows(degree_accuracy=0.2), curves(degrees))}
     assert found["Loss"] == ((f"ln {degrees}", math.log(degrees)),)
     assert found["Degree accuracy"] == (("chance", 1 / degrees),)
 
 
 def test_a_method_without_degree_loss_has_no_line_at_ln_16():
     data = [{"step": s, "loss": 1.0, "nce": 1.0} for s in range(3)]
-    assert panels(data)[0].references == ()
+    assert panels(data, curves())[0].references == ()
+
+
+def test_a_method_that_says_nothing_has_what_every_training_logs():
+    found = panels(rows(feature_std=0.5, whatever=1.0))
+    assert [panel.title for panel in found] == ["Loss", "Standard deviation of features", "Learning rate"]
+    assert [line.name for line in found[0].lines] == ["total"]
+
+
+def test_curves_of_two_methods_side_by_side():
+    own = [Curve("Order accuracy", {"order_accuracy": "clips"}, references=(Mark("chance", 1 / 6),), percent=True)]
+    runs = {"cacl": rows(degree_accuracy=0.2), "order": rows(order_accuracy=0.4)}
+    found = {panel.title: panel for panel in overlaid(runs, {"cacl": curves(), "order": own})}
+    names = {title: [line.name for line in panel.lines] for title, panel in found.items()}
+    assert names["Degree accuracy"] == ["cacl"]
+    assert names["Order accuracy"] == ["order"]
+    assert names["Learning rate"] == ["cacl", "order"]
+    assert found["Order accuracy"].references == (("chance", 1 / 6),)
+    colours = {line.name: line.number for panel in found.values() for line in panel.lines}
+    assert all(line.number == colours[line.name] for panel in found.values() for line in panel.lines)
 
 
 @pytest.mark.parametrize("count", [1, 5, 39, 200])
@@ -73,10 +99,11 @@ def test_smoothing_is_the_moving_average(count):
 
 def test_curves_are_drawn(tmp_path):
     path = tmp_path / "curves.png"
-    assert draw_curves(rows(similarity_gq_gk=0.5, grad_nce=0.1, feature_rank=3.0, degree_accuracy=0.1), path)
+    drawn = rows(similarity_gq_gk=0.5, grad_nce=0.1, feature_rank=3.0, degree_accuracy=0.1)
+    assert draw_curves(drawn, path, curves())
     image = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
     assert len(np.unique(image, axis=0)) > 20
-    assert not draw_curves([], tmp_path / "none.png")
+    assert not draw_curves([], tmp_path / "none.png", curves())
     assert not (tmp_path / "none.png").exists()
 
 

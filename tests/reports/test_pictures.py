@@ -68,8 +68,10 @@ def test_samples_show_clip_twin_and_views(tmp_path):
     frames = np.arange(2 * 4 * 6 * 8 * 3, dtype=np.int64).reshape(2, 4, 6, 8, 3).astype(np.uint8)
     view = torch.full((2, 3, 4, 5, 5), 0.5)
     order = np.array([[0, 2, 1, 3], [3, 2, 1, 0]])
-    samples = samples_from(frames, {"view q": view}, permutations_BT=order, degrees=[2, 4], names=["a$.mp4", "b"])
-    assert samples[0].title == "a$.mp4: twin of degree 2, frames in the order 0 2 1 3"
+    samples = samples_from(
+        {"clip": frames}, {"view q": view}, permutations_BT=order, notes=["degree 2", "degree 4"], names=["a$.mp4", "b"]
+    )
+    assert samples[0].title == "a$.mp4: degree 2, twin's frames in the order 0 2 1 3"
     strips = dict(samples[1].strips)
     assert list(strips) == ["clip", "twin", "view q"]
     np.testing.assert_array_equal(strips["twin"][:, :8], frames[1, 3])
@@ -81,7 +83,7 @@ def test_samples_show_clip_twin_and_views(tmp_path):
 
 
 def test_samples_without_twins():
-    (sample,) = samples_from(torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8), {})
+    (sample,) = samples_from({"clip": torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}, {})
     assert [name for name, _ in sample.strips] == ["clip"]
     assert sample.title == "clip 0"
 
@@ -111,7 +113,7 @@ def test_an_image_as_data_decodes_to_itself():
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 DRAWN = {
-    "curves": lambda path: draw_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path),
+    "curves": lambda path: draw_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path, ()),
     "neighbours": lambda path: draw_neighbours([TileRow((Tile(IMAGE, "b"),), lead=Tile(IMAGE, "a"))], path),
     "samples": lambda path: draw_samples([Sample("a", (("clip", IMAGE),))], path),
 }
