@@ -1,7 +1,7 @@
 """An embedding folder: vectors of stretches of videos, and which stretch each belongs to.
 
 ``vectors.npy`` (float32 ``[S, D]``), ``segments.csv`` (row i belongs to vector i), ``videos.csv`` (every file, used or
-skipped with the reason) and ``embedding.json`` (the encoder and what was asked for).
+skipped with the reason) and ``embedding.json`` (the encoder and the request).
 
 Shapes: S segments of all videos, D features.
 """

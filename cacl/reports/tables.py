@@ -110,19 +110,19 @@ def degree_bars(degree: Mapping[str, Any], spread: Mapping[str, Any], degrees: i
 
 
 def tested_on(degree: Mapping[str, Any]) -> str:
-    """What the degrees were told on."""
+    """What the degrees were tested on."""
     return str(degree.get("tested on", "unseen videos"))
 
 
 def highlights(
-    table: Sequence[Row], ks: Sequence[str], degree: Sequence[Row], told: Sequence[Row], main: str
+    table: Sequence[Row], ks: Sequence[str], degree: Sequence[Row], recognition: Sequence[Row], main: str
 ) -> list[tuple[str, str, str]]:
     """(name, number, comparison) of what a reader wants to know first.
 
     Args:
         table: of retrieval, with the columns ``ks``.
         degree: bars of the degree task.
-        told: rows of recognition, the main one last.
+        recognition: rows of it, the main one last.
         main: the row of ``table`` that the heading is about.
     """
     found = []
@@ -135,13 +135,13 @@ def highlights(
             sign = "+" if cell.value >= value else "\N{MINUS SIGN}"
             note = f"{sign}{abs(cell.value - value):.1f} points to the best without training ({name}, {value:.1f} %)"
         found.append((f"{ks[0]}, {_headline(trained, main).name}", f"{cell.value:.1f} %", note))
-    if told and (cell := told[-1].cells["top-1"]) is not None:
-        below = [f"{row.name} {c.value:.1f} %" for row in told[:-1] if (c := row.cells["top-1"])]
-        found.append((f"top-1, {told[-1].name}", f"{cell.value:.1f} %", ", ".join(below)))
+    if recognition and (cell := recognition[-1].cells["top-1"]) is not None:
+        below = [f"{row.name} {c.value:.1f} %" for row in recognition[:-1] if (c := row.cells["top-1"])]
+        found.append((f"top-1, {recognition[-1].name}", f"{cell.value:.1f} %", ", ".join(below)))
     networks = [row for row in degree if row.trained]
     if networks and (cell := networks[0].cells["accuracy"]) is not None:
         below = [f"{row.name} {c.value:.1f} %" for row in degree if not row.trained and (c := row.cells["accuracy"])]
-        found.append(("shuffle degree told", f"{cell.value:.1f} %", ", ".join(below)))
+        found.append(("shuffle degree", f"{cell.value:.1f} %", ", ".join(below)))
     return found
 
 

@@ -1,7 +1,7 @@
 """``cacl finetune``: recognition (paper section 4.4, Table 5) over splits and numbers of labels, in one run folder.
 
 Beside every fine-tuning stand the linear probe and k-NN on the same encoder, frozen. ``config.yaml`` has the settings,
-``data.json`` what was asked, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
+``data.json`` the request, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
 ``parts/`` one folder a training; ``results.json`` is written last.
 """
 
@@ -61,7 +61,7 @@ def finetune(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Fine-tune an encoder on labelled videos and tell the test videos' classes; or the linear probe alone.
+    """Fine-tune an encoder on labelled videos and predict the test videos' classes; or the linear probe alone.
 
     Args:
         labelled: videos with labels, a training and a test part (``val`` where nothing is called ``test``): class

@@ -88,7 +88,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the parts of an estimate are asked: arguments of ``estimate``, the videos of each set, and the device."""
+    """What the parts of an estimate need: arguments of ``estimate``, the videos of each set, and the device."""
 
     study: Study
     table: PaperTable
