@@ -13,6 +13,7 @@ from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
+from cacl.evaluation.results import tasks_of
 from cacl.experiments.recognition.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object, writing
@@ -48,7 +49,7 @@ def evaluate(
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, and ``"notes"``, where something is doubtful.
+        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, and ``"notes"``, where something is doubtful.
 
     Raises:
         UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both
@@ -92,7 +93,7 @@ def _retrieval(
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and ``degree``; and ``notes``, where there are any.
+        The numbers in percent, ``retrieval`` and the tasks; and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, no part for testing, or a file cannot be written.
@@ -110,8 +111,8 @@ def _retrieval(
         say=_say,
     )
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
-    if "degree" in finished and place == run.path:  # of the run's own videos
-        results["degree"] = finished["degree"]
+    if place == run.path:  # the run's own videos
+        results |= tasks_of(finished)
     if notes:
         results["notes"] = list(notes)
     if retrieval.skipped:
