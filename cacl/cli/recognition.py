@@ -1,4 +1,4 @@
-"""The verbs that tell classes: finetune, classify."""
+"""The verbs that recognise classes: finetune, classify."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def classify(
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}", file=sys.stderr)
-    print(f"{len(found.told)} used, {len(found.skipped)} skipped.", file=sys.stderr)
+    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
     if out is not None:
@@ -148,7 +148,7 @@ def classify(
 
 
 def show_recognition(results: dict[str, Any]) -> None:
-    """The table of a recognition run on stdout: a row a number of labels, a column a way of telling."""
+    """The table of a recognition run on stdout: a row a number of labels, a column a way of predicting."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     means, spread = results["recognition"], results.get("standard deviation", {})
     names, top = list(means), "top-5" if len(results["classes"]) > 5 else None

@@ -156,7 +156,7 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
             clips = []
             for number in numbers[start : start + 32]:
                 plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
-                with suppress(VideoError):  # told where features are made
+                with suppress(VideoError):  # reported where features are made
                     clips.append(data.source.read(number, plan[0]))
             if clips:
                 yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))

@@ -119,8 +119,7 @@ class Method(nn.Module):
         views: what ``batch.views`` is to hold.
         uniforms: U, random numbers a sample that ``forward`` wants.
         shared: S, random numbers a step.
-        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``); of a run's own method those of
-            its settings.
+        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``), from the settings.
     """
 
     views: tuple[View, ...] = (View(),)

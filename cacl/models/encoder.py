@@ -162,15 +162,17 @@ class Encoder(nn.Module):
         vectors = []
         try:
             with VideoDecoder(path) as decoder, torch.inference_mode():
-                windows = segment_windows(decoder.frames, frames=self.clip.frames, stride=self.clip.stride, step=step)
-                seconds = frame_seconds(decoder.frames, decoder.info.fps, decoder.timeline.times)
-                for first in range(0, len(windows.frames), batch_size):
-                    wanted_BT = windows.frames[first : first + batch_size]
+                count, clip = decoder.frames, self.clip
+                frames_ST, start_S, stop_S = segment_windows(count, frames=clip.frames, stride=clip.stride, step=step)
+                seconds = frame_seconds(count, decoder.info.fps, decoder.timeline.times)
+                for first in range(0, len(frames_ST), batch_size):
+                    wanted_BT = frames_ST[first : first + batch_size]
                     frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
-        return Segments(str(path), seconds[windows.starts], seconds[windows.stops], np.concatenate(vectors))
+        length_S, paths = stop_S - start_S, [str(path)] * len(start_S)
+        return Segments(paths, seconds[start_S], seconds[stop_S], start_S, length_S, np.concatenate(vectors))
 
     def save(self, folder: str | Path, *, card: str | None = None, imported_from: str = "") -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``; an encoder that is there stays until then.

@@ -56,7 +56,7 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
         metrics=(metrics := _curves(path / "parts")),
         curves=dict.fromkeys(metrics, Classify.curves),
         confusion=_confusion(own),
-        settings=[*_asked(request), *setting_rows(resolved)],
+        settings=[*_request(request), *setting_rows(resolved)],
         data=catalogs[0].summary() if catalogs else "",
         counts=video_counts(catalogs[0]) if catalogs else {},
         skipped=list(skipped.values()),
@@ -64,12 +64,12 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
     )
 
 
-def _asked(request: Mapping[str, Any]) -> list[Setting]:
-    """What was asked for beside the settings, so that runs that differ in it are told apart."""
+def _request(request: Mapping[str, Any]) -> list[Setting]:
+    """The request beside the settings, so that runs that differ in it can be told apart."""
     keys = ("videos", "lists", "model", "splits", "labels per class", "draws", "linear")
     values = {key: request.get(key) for key in keys}
     texts = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in values.items()}
-    return [Setting(key, text, "asked") for key, text in texts.items()]
+    return [Setting(key, text, "command") for key, text in texts.items()]
 
 
 def _model(path: Path, request: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ from cacl.config import Augment
 from cacl.data.videos.dataset import Dataset
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, tf32_auto
+from cacl.machine.auto import channels_last, channels_last_auto, tf32_auto
+from cacl.machine.device import device_auto
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier

@@ -76,7 +76,7 @@ class Study:
         number_of: (path, first frame) -> number in ``data``.
         features: of the frozen encoder; ``row_of`` gives the row of a video's number.
         linear: no fine-tuning, the linear probe is the result.
-        stop: asked for between steps.
+        stop: checked between steps.
         say: told what is done.
     """
 
@@ -148,8 +148,8 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
         found["fine-tuned"] = recognition(scores_VK, [test[n] for n in numbers], study.classes)
         if validation:
             seen, seen_VK = _predicted(study, classifier, list(validation))
-            told = recognition(seen_VK, [validation[n] for n in seen], study.classes)
-            result["validation"] = {"videos": len(seen), "top-1": told.top1, "top-5": told.top5}
+            held_out_result = recognition(seen_VK, [validation[n] for n in seen], study.classes)
+            result["validation"] = {"videos": len(seen), "top-1": held_out_result.top1, "top-5": held_out_result.top5}
     result["skipped"] = [study.data.catalog.videos[n].path for n in test if n not in set(numbers)]
     result["recognition"] = {
         name: {"top-1": r.top1, "top-5": r.top5, "mean class": r.mean_class} for name, r in found.items()
@@ -226,14 +226,14 @@ def _linear_scores(linear: nn.Linear, study: Study, numbers: Sequence[int]) -> t
 def _predicted(study: Study, classifier: Classifier, numbers: list[int]) -> tuple[list[int], NDArray[np.float64]]:
     """The numbers of the videos that could be read, and their probabilities."""
     with VideoProgress(study.stop) as progress:
-        told = predict_videos(
+        found = predict_videos(
             classifier,
             study.data.subset(numbers),
             device=study.settings.run.device,
-            progress=lambda done: progress("videos told", done, len(numbers)),
+            progress=lambda done: progress("videos classified", done, len(numbers)),
         )
     classifier.cpu()
-    return [numbers[i] for i in told.kept.tolist()], told.probabilities
+    return [numbers[i] for i in found.kept.tolist()], found.probabilities
 
 
 def _length(folder: Path) -> dict[str, int]:
@@ -254,6 +254,6 @@ def _predictions(
         video, best = study.data.catalog.videos[number], int(ranked_VK[row, 0])
         rank = int(np.flatnonzero(ranked_VK[row] == label)[0]) + 1
         chances = [f"{scores_VK[row, k]:.6f}" for k in (best, label)]
-        told = (study.classes[label], study.classes[best], int(best == label))
-        writer.writerow([cell.split, cell.labels, cell.draw, video.path, video.first_frame, *told, *chances, rank])
+        row_words = (study.classes[label], study.classes[best], int(best == label))
+        writer.writerow([cell.split, cell.labels, cell.draw, video.path, video.first_frame, *row_words, *chances, rank])
     return out.getvalue().encode("utf-8", "replace").decode()  # a file name may hold bytes that are no text

@@ -1,7 +1,7 @@
 """``cacl finetune``: recognition (paper section 4.4, Table 5) over splits and numbers of labels, in one run folder.
 
 Beside every fine-tuning stand the linear probe and k-NN on the same encoder, frozen. ``config.yaml`` has the settings,
-``data.json`` what was asked, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
+``data.json`` the request, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
 ``parts/`` one folder a training; ``results.json`` is written last.
 """
 
@@ -28,7 +28,8 @@ from cacl.experiments.recognition.videos import find_splits, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
-from cacl.machine.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
+from cacl.machine.auto import machine_choices, set_deterministic, set_tf32
+from cacl.machine.device import choose_device, device_auto
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.reports.figures import save_figure
@@ -60,7 +61,7 @@ def finetune(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Fine-tune an encoder on labelled videos and tell the test videos' classes; or the linear probe alone.
+    """Fine-tune an encoder on labelled videos and predict the test videos' classes; or the linear probe alone.
 
     Args:
         labelled: videos with labels, a training and a test part (``val`` where nothing is called ``test``): class
@@ -97,7 +98,7 @@ def finetune(
             raise UserError(f"{place}: there is no such {what}.")
     if is_store(labelled) and (lists is not None or tuple(splits) != (1,)):
         raise UserError(f"{labelled} is a store and has its parts already; leave out --lists and --splits.")
-    check_device(resolved.settings.run.device)
+    choose_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
     data = {
@@ -171,7 +172,7 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
             return _results(run)
         request, resolved = run.data, load_finetune(run.path)
         set_deterministic(resolved.settings.run.deterministic)
-        check_device(resolved.settings.run.device)
+        choose_device(resolved.settings.run.device)
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)

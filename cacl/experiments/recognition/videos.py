@@ -12,7 +12,7 @@ import numpy as np
 
 from cacl.config import ResolvedOf
 from cacl.data.videos.catalog import Catalog, Skipped, scan
-from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.layouts import label_order
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
@@ -74,20 +74,14 @@ def open_study(
 ) -> Study:
     """Open the videos of all splits as one data set, and embed them with the frozen encoder."""
     request, settings = run.data, resolved.settings
-    root, (height, width) = Path(request["videos"]), encoder.clip.resize
+    root, resize = Path(request["videos"]), encoder.clip.resize
     if is_store(root):
-        store = FrameStore(root)
-        if (store.height, store.width) != (height, width):
-            raise UserError(
-                f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
-                f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
-            )
-        data = Dataset(store.catalog, store)
+        data = open_videos(root, resize=resize, encoder=True)
     else:
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
         union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
         with VideoProgress(stop) as progress:
-            data = first_alone(lambda: _open_videos(run, union, settings.data.store, (height, width), progress))
+            data = first_alone(lambda: _open_kept(run, union, settings.data.store, resize, progress))
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
     numbers = sorted(number_of[key] for key in used if key in number_of)
@@ -107,8 +101,8 @@ def open_study(
     )
 
 
-def _open_videos(
-    run: RunFolder, catalog: Catalog, store: str, size: tuple[int, int], progress: Callable[[str, int, int], None]
+def _open_kept(
+    run: RunFolder, catalog: Catalog, store: str, resize: tuple[int, int], progress: Callable[[str, int, int], None]
 ) -> Dataset:
     """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
 
@@ -117,19 +111,11 @@ def _open_videos(
     request = run.data
     if "store" in request:
         store = "none" if request["store"] is None else str(run.path / request["store"])
-    height, width = size
-    data = open_catalog(
-        catalog,
-        height=height,
-        width=width,
-        store=store,
-        store_folder=run.path / "store",
-        say=run.log,
-        progress=progress,
-    )
+    store_folder = run.path / "store"
+    data = open_videos(catalog, resize=resize, store=store, store_folder=store_folder, say=run.log, progress=progress)
     if "store" not in request:
         kept = data.source.path if isinstance(data.source, FrameStore) else None
-        inside = kept == run.path / "store"  # so that the run folder can be moved
+        inside = kept == store_folder  # so that the run folder can be moved
         request["store"] = None if kept is None else "store" if inside else str(kept.resolve())
         run.write("data.json", json.dumps(request, indent=2) + "\n")
     return data

@@ -18,7 +18,6 @@ from cacl.errors import UserError
 from cacl.experiments.reproduce.paper_tables import SetName, folder_name
 
 ScaleName = Literal["tiny", "paper"]
-SCALES: tuple[ScaleName, ...] = ("tiny", "paper")
 
 
 @dataclass(frozen=True)
