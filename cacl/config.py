@@ -210,7 +210,8 @@ def differences(old: Section, new: Section) -> dict[str, tuple[Any, Any]]:
 
 def _validate(kind: type[Tree], tree: Mapping[str, Any]) -> Tree:
     if issubclass(kind, Settings):
-        name = tree.get("method", {}).get("name")
+        given = tree.get("method")
+        name = given.get("name", "cacl") if isinstance(given, Mapping) else "cacl"
         if name not in METHODS:
             raise UserError(f"method.name is {name}; there are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}")
         kind = settings_of(name)  # type: ignore[assignment]

@@ -123,6 +123,7 @@ class Model(Section):
 
 METHODS: dict[str, str] = {
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
+    "vcop": "cacl.methods.vcop:VCOPSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 

@@ -5,7 +5,7 @@ Shapes: P examples, C channels, T frames, S pixels, M classes, F numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,7 +81,6 @@ class _Drawn(NamedTuple):
 def draw_examples(
     task: Task,
     data: Dataset,
-    numbers: Sequence[int],
     clip: ClipSpec,
     *,
     purpose: str,
@@ -93,10 +92,10 @@ def draw_examples(
 ) -> TaskExamples:
     """Draw examples at random places of every video, as evaluation sees them (centre crop).
 
-    Seed, purpose, position of the video and draw decide, so that two networks, and the baseline, meet the same ones.
+    Seed, purpose, number of the video and draw decide, so that two networks, and the baseline, meet the same ones.
 
     Args:
-        numbers: of the videos in ``data``.
+        data: the videos.
         clip: what a clip is to the encoder.
         purpose: examples for training and for testing are drawn apart.
         draws: examples a video; 4 for training and 3 for testing are usual.
@@ -105,13 +104,12 @@ def draw_examples(
     Raises:
         UserError: if no video could be read.
     """
-    videos = data.videos(list(numbers))
 
-    def read(own_source: FrameSource, number: int, position: int) -> _Drawn:
-        video = videos[position]
+    def read(own_source: FrameSource, number: int) -> _Drawn:
+        video = data.catalog.videos[number]
         try:
             plans = [
-                task.draw(video.frames, generator(seed, f"{task.name} pairs {purpose}", position, draw))
+                task.draw(video.frames, generator(seed, f"{task.name} pairs {purpose}", number, draw))
                 for draw in range(draws)
             ]
         except TooShort as error:
@@ -126,7 +124,7 @@ def draw_examples(
         return _Drawn(clips, targets, differences)
 
     differences, classes, logits, skipped = [], [], [], list[Skipped]()
-    for _, drawn in read_videos(data.source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
+    for _, drawn in read_videos(data, read, skipped=skipped, threads=threads):
         differences.extend(drawn.differences)
         classes.append(drawn.targets[task.name])
         if encoder is not None:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
-from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
+from cacl.experiments.recognition.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
 from cacl.models.encoder import Encoder
-from cacl.report.run import RETRIEVAL
+from cacl.reports.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.videos import open_run_data

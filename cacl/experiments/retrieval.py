@@ -15,8 +15,8 @@ from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
-from cacl.report.neighbours import draw_neighbours
-from cacl.report.run import keep_retrieval, write_run_report
+from cacl.reports.neighbours import draw_neighbours, neighbour_rows
+from cacl.reports.run import keep_retrieval, write_run_report
 from cacl.run import Run
 
 
@@ -70,8 +70,9 @@ def run_retrieval(
         return results
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
-    draw_neighbours(retrieval.neighbours, place / "neighbours.png")
-    keep_retrieval(place, retrieval, videos=data.catalog.root if videos is None else videos, beside=others)
+    rows = neighbour_rows(data, retrieval.neighbours)
+    draw_neighbours(rows, place / "neighbours.png")
+    keep_retrieval(place, retrieval, rows, videos=data.catalog.root if videos is None else videos, beside=others)
     write_run_report(run, results, place=place, finished=finished, command=command)
     return results
 

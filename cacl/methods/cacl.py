@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, normalise_, standard_frames
+from cacl.data.clips.normalise import Standardise, standard_frames, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.distributed.processes import gathered
 from cacl.methods.cacl_settings import ALL_PAIRS
@@ -66,8 +66,7 @@ class VideoEncoder(nn.Module):
         Two separate passes, as the authors' code, give each its own BatchNorm statistics: in training the mean
         difference of clips and twins is normalised away, in evaluation it is not. One pass shares the statistics.
         """
-        if self.standardise != "none":
-            x_BCTHW = normalise_(x_BCTHW.clone(), standardise=self.standardise)
+        x_BCTHW = standardised(x_BCTHW, self.standardise)
         if permutation_BT is None:
             return (self.network(x_BCTHW),)
         twin_BCTHW = permute_frames(x_BCTHW, permutation_BT)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, normalise_
+from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.methods.contract import MAIN, Group, Method, MethodBatch, StepOutput
 from cacl.methods.curves import Curve
@@ -82,10 +82,7 @@ class Classify(Method):
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """Cross entropy, and the share of the batch that is right."""
-        x_BCTHW = batch.views[0]
-        if self.standardise != "none":
-            x_BCTHW = normalise_(x_BCTHW.clone(), standardise=self.standardise)
-        features_BD = self.network(x_BCTHW).float()
+        features_BD = self.network(standardised(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BD.device.type, enabled=False):
             x_BD = features_BD if self.norm is None else self.norm(features_BD)
             if self.training and self.dropout > 0:

@@ -124,13 +124,13 @@ def finetune_stage(
     """Everything that the loop needs, from the settings."""
     optim, run, workers = settings.optim, settings.run, settings.data.workers
     assert workers != "auto"
-    videos = data.videos(list(part.numbers))
+    own = data.subset(part.numbers)
     return build_stage(
         "finetune",
         method,
-        data.part(part.numbers),
-        [video.frames for video in videos],
-        [video.path for video in videos],
+        own.source,
+        [video.frames for video in own.catalog.videos],
+        [video.path for video in own.catalog.videos],
         augment=Augment(size=spec.size, mean=spec.pixel_mean, std=spec.pixel_std, **settings.augment.model_dump()),
         optim=optim,
         run=run,

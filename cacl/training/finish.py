@@ -14,8 +14,8 @@ from cacl.methods.contract import Method
 from cacl.methods.task import Task
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
-from cacl.report.curves import draw_curves
-from cacl.report.run import write_run_report
+from cacl.reports.curves import draw_curves
+from cacl.reports.run import write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
 from cacl.training.wiring import clip_spec
@@ -104,8 +104,7 @@ def task_result(
     for purpose, numbers, draws in (("train", train_numbers, TRAIN_DRAWS), ("test", test_numbers, TEST_DRAWS)):
         examples[purpose] = draw_examples(
             task,
-            data,
-            _thinned(numbers),
+            data.subset(_thinned(numbers)),
             clip,
             purpose=purpose,
             draws=draws,

@@ -107,13 +107,13 @@ def video_stage(
     method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))
     method = prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
     network.checkpointed = settings.run.checkpoint_activations
-    videos = data.videos(list(numbers))
+    part = data.subset(numbers)
     stage = build_stage(
         "train",
         method,
-        data.part(list(numbers)),
-        [video.frames for video in videos],
-        [video.path for video in videos],
+        part.source,
+        [video.frames for video in part.catalog.videos],
+        [video.path for video in part.catalog.videos],
         augment=settings.augment,
         optim=settings.optim,
         run=settings.run,

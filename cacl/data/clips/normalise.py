@@ -42,6 +42,11 @@ def normalise_(
     return x_B3THW
 
 
+def standardised(x_B3THW: Tensor, standardise: Standardise) -> Tensor:
+    """Clips as a network that was trained with ``standardise`` sees them; a copy where anything is to be done."""
+    return x_B3THW if standardise == "none" else normalise_(x_B3THW.clone(), standardise=standardise)
+
+
 def standard_frames(x_BCTHW: Tensor, standardise: bool) -> Tensor:
     """The frames of clips, ``[B * T, 3, H, W]``, each by itself to mean 0 and deviation near 1 where asked for."""
     frames_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)

@@ -135,6 +135,34 @@ def training_clip(
     return _indices(np.concatenate([[first], later]), window, n_frames, frames)
 
 
+def spaced_clips(
+    n_frames: int, rng: np.random.Generator, *, clips: int, frames: int = 16, stride: int = 1, gap: int = 8
+) -> NDArray[np.int64]:
+    """Consecutive clips of one video with ``gap`` frames between them, the start uniform over all that fit.
+
+    Where a video is too short the gap shrinks, then the stride; where even that does not fit, frames are taken modulo
+    the video's length. Nothing else changes, so that what was drawn for the sample stays.
+
+    Returns:
+        int64 ``[clips, frames]``, in the order of time.
+
+    Raises:
+        ValueError: a count is below 1, or the gap below 0.
+    """
+    if min(n_frames, clips, frames, stride) < 1 or gap < 0:
+        raise ValueError(f"counts must be 1 or more, found {n_frames}, {clips}, {frames}, {stride} and gap {gap}")
+
+    #   |<- frames · stride ->|<- gap ->|<- frames · stride ->|<- gap ->|<- (frames - 1) · stride + 1 ->|
+    def length(stride: int, gap: int) -> int:
+        return (clips - 1) * (frames * stride + gap) + (frames - 1) * stride + 1
+
+    while length(stride, gap) > n_frames and (gap, stride) != (0, 1):
+        gap, stride = (gap - 1, stride) if gap else (0, stride - 1)
+    start = int(rng.integers(max(1, n_frames - length(stride, gap) + 1)))
+    starts_N = start + (frames * stride + gap) * np.arange(clips, dtype=np.int64)
+    return (starts_N[:, None] + stride * np.arange(frames, dtype=np.int64)) % n_frames
+
+
 def evaluation_clips(n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10) -> NDArray[np.int64]:
     """Evenly spaced clips of a video: starts ``round(linspace(0, N - window, clips))``, half to even.
 
