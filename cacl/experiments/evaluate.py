@@ -45,7 +45,7 @@ def evaluate(
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, and ``"notes"``, where something is doubtful.
+        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, and ``"notes"``, where something is doubtful.
 
     Raises:
         UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both

@@ -13,6 +13,7 @@ from cacl.data.videos.dataset import Dataset
 from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
 from cacl.evaluation.evaluate import evaluate_retrieval
+from cacl.evaluation.results import tasks_of
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
 from cacl.reports.neighbours import draw_neighbours, neighbour_rows
@@ -42,7 +43,7 @@ def run_retrieval(
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and ``degree``; and ``notes``, where there are any.
+        The numbers in percent, ``retrieval`` and the tasks; and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, no part for testing, or a file cannot be written.
@@ -60,8 +61,8 @@ def run_retrieval(
         say=_say,
     )
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
-    if "degree" in finished and place == run.path:  # of the run's own videos
-        results["degree"] = finished["degree"]
+    if place == run.path:  # the run's own videos
+        results |= tasks_of(finished)
     if notes:
         results["notes"] = list(notes)
     if retrieval.skipped:
