@@ -28,7 +28,7 @@ from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.training.loop import Stage
-from cacl.training.stages import build_stage, prepare_method, train_stage
+from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
 
 STEPS = 400  # of a fine-tuning with epochs: auto
@@ -96,7 +96,8 @@ def train_classifier(
     method.network.checkpointed = run.checkpoint_activations
     with writing(part.folder):
         part.folder.mkdir(parents=True, exist_ok=True)
-    failed = train_stage(finetune_stage(part, method, data, spec, settings, say=say), stop, compile=run.compile)
+    stage = finetune_stage(part, method, data, spec, settings, say=say)
+    train_stage(stage, stop, compile=run.compile)
     tuned = Encoder(
         encoder.name,
         width=encoder.width,
@@ -110,7 +111,7 @@ def train_classifier(
         clips=settings.test.clips,
         average=settings.test.average,
     )
-    return classifier.eval(), failed
+    return classifier.eval(), unreadable_videos(stage)
 
 
 def finetune_stage(

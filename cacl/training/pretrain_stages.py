@@ -18,7 +18,7 @@ from cacl.models.frame_encoder import ResNet
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch
-from cacl.training.stages import build_stage, prepare_method, train_stage
+from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
 
@@ -127,4 +127,5 @@ def video_stage(
     )
     if is_first():
         draw_first_batch(run, stage)
-    return method, train_stage(stage, stop, compile=settings.run.compile)
+    train_stage(stage, stop, compile=settings.run.compile)
+    return method, unreadable_videos(stage)
