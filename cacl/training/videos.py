@@ -11,7 +11,7 @@ from cacl.config import Settings
 from cacl.data.media.colours import PixelRules
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog, check_there, root_of
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.pixel_rules import choose_rules, rules_from_json, rules_to_json
 from cacl.data.videos.resampled import resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
@@ -49,10 +49,9 @@ def _open_files(
     root, kept = Path(where["videos"]), run.path / "videos.csv"
     if not kept.exists():
         say(f"Looking through {root} …")
-        data = open_dataset(
+        data = open_videos(
             root,
-            height=height,
-            width=width,
+            resize=settings.data.resize,
             lists=None if where["lists"] is None else Path(where["lists"]),
             split=where["split"],
             rules=partial(choose_rules, colours=settings.data.colours, levels=settings.data.levels, say=say),

@@ -17,7 +17,7 @@ from cacl.data.media.clock import clock_of, fraction
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.data.media.open_files import frame_seconds
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.segments import segment_windows
 

@@ -15,7 +15,7 @@ from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.data.media.notes import notes
 from cacl.data.media.timeline import FrameFacts, PacketFacts
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import VideoError
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from cacl.data.media import pixels
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.errors import VideoError
 
 # ---- side data -------------------------------------------------------------------------------------------------------

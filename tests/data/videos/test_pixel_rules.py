@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, PixelRules
-from cacl.data.videos.catalog import scan
 from cacl.data.videos.pixel_rules import Levels, choose_rules, rules_from_json, rules_to_json
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos, FrameStore
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
