@@ -57,7 +57,7 @@ def data(folder: Path) -> Dataset:
 
 
 def found(data: Dataset) -> dict[str, str]:
-    pairs = near_copies(data.source, data.catalog.videos, data.numbers("train"), data.numbers("test"))
+    pairs = near_copies(data, data.numbers("train"), data.numbers("test"))
     names = {number: Path(video.path).name for number, video in enumerate(data.catalog.videos)}
     return {names[a]: names[b] for a, b in pairs}
 
@@ -84,7 +84,7 @@ def test_the_sentence_leaves_out_what_is_equal_byte_for_byte(data: Dataset) -> N
 def test_the_work_is_bounded(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 5)
     read: list[int] = []
-    near_copies(data.source, data.catalog.videos, data.numbers("train"), data.numbers("test"), progress=read.append)
+    near_copies(data, data.numbers("train"), data.numbers("test"), progress=read.append)
     assert len(read) <= 5
 
 
