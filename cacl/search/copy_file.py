@@ -13,7 +13,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +56,14 @@ def write_copy(file: Path, rows: Rows, space: Space, *, made_of: str) -> None:
 
 
 def read_copy(
-    file: Path, *, shape: tuple[int, int], made_of: str, take: Callable[[NDArray[np.int8]], object]
+    file: Path, *, shape: tuple[int, int], made_of: str, take: Callable[[NDArray[np.int8]], object] | None
 ) -> tuple[Sizes, NDArray[np.float64]] | None:
     """Read a copy that was made of these vectors.
 
     Args:
         shape: of the vectors, ``(n, d)``.
-        take: given block after block, int8 ``[c, d]``; all it was given is void where nothing is returned.
+        take: given block after block, int8 ``[c, d]``; all it was given is void where nothing is returned. Where
+            ``None``, the blocks are not read.
 
     Returns:
         Sizes of all rows and the centre, or ``None`` where the copy is missing, damaged, or made of something else.
@@ -73,18 +73,23 @@ def read_copy(
             head = json.loads(store.read("head.json"))
             if head != {"format": FORMAT, "made_of": made_of}:
                 return None
-            known = {f.name: _array(store, f.name, shape[:1]) for f in fields(Sizes)}
-            centre = _array(store, "centre", shape[1:])
-            _read_blocks(store, shape, take)
+            sizes = Sizes(
+                _array(store, "known", np.float32, 2, shape[0]),
+                _array(store, "gain", np.float64, shape[0]),
+                _array(store, "length", np.float32, shape[0]),
+            )
+            centre = _array(store, "centre", np.float64, shape[1])
+            if take is not None:
+                _read_blocks(store, shape, take)
     except _BROKEN:
         return None
-    return Sizes(**known), centre
+    return sizes, centre
 
 
-def _array(store: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _array(store: zipfile.ZipFile, name: str, kind: type, *shape: int) -> NDArray[Any]:
     content = io.BytesIO(store.read(f"{name}.npy"))
     array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
-    if array.shape != shape or array.dtype != (np.float64 if name in ("gain", "centre") else np.float32):
+    if array.shape != shape or array.dtype != kind:
         raise ValueError(f"{name} is of another shape")
     return array
 
@@ -96,12 +101,9 @@ def _read_blocks(store: zipfile.ZipFile, shape: tuple[int, int], take: Callable[
             raise ValueError("the copy is of another shape")
         for start in range(0, shape[0], BLOCK):
             block = np.empty((min(BLOCK, shape[0] - start), shape[1]), np.int8)
-            view = memoryview(block).cast("B")
-            at = 0
-            while at < len(view):
-                got = stream.readinto(view[at:])
-                if not got:
-                    raise EOFError("the copy ends early")
-                at += got
+            content = stream.read(block.size)
+            if len(content) < block.size:
+                raise EOFError("the copy ends early")
+            block.reshape(-1)[:] = np.frombuffer(content, np.int8)
             take(block)
         stream.read(1)  # the check sum is compared at the end

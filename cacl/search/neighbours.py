@@ -1,11 +1,11 @@
 """The exact k nearest of up to some million vectors, in milliseconds: 8 bits say who can be among them, floats who is.
 
-Every score is first known to lie between two ends (bounds.py proves them). With the k-th largest lower end T, whoever's
-upper end is below T is not among the k: k others are better. The rest, some tens usually, are scored exactly, in
-float64, the most promising first, until the k-th exact score is above the upper end of everyone left. So the result is
-that of a full scan, equal scores in order of their numbers included, whatever the vectors are; the bounds only decide
-how much work it is. Where 8 bits leave too many in question, float32 over all rows is next (``Found.way`` says so), and
-whom that leaves is scored exactly, everyone if need be.
+Every score is first known to within a bound (bounds.py proves it), so to lie between two ends. With the k-th largest
+lower end T, whoever's upper end is below T is not among the k: k others are better. The rest, some tens usually, are
+scored exactly, in float64, the most promising first, until the k-th exact score is above the upper end of everyone
+left. So the result is that of a full scan, equal scores in order of their numbers included, whatever the vectors are;
+the bounds only decide how much work it is. Where 8 bits leave too many in question, float32 over all rows is next
+(``Found.way`` says so), and whom that leaves is scored exactly, everyone if need be.
 
 Legend: n vectors, d numbers each, m queries.
 """
@@ -15,17 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from cacl.errors import UserError
-from cacl.search.bounds import Ends, from_8_bits, from_float32
+from cacl.search.bounds import Near, Rows8, from_float32
 from cacl.search.copy_file import read_copy, write_copy
-from cacl.search.int8 import BLOCK, usable
-from cacl.search.quantise import blocks, centre_of, joined
+from cacl.search.int8 import usable
+from cacl.search.quantise import Sizes, blocks, centre_of, joined
 from cacl.search.rows import Rows, as_queries, fingerprint, open_rows
 from cacl.search.shortlist import Shortlist
 from cacl.search.space import Space
@@ -33,7 +32,7 @@ from cacl.search.space import Space
 Way = Literal["8 bits", "float32"]
 Mask = NDArray[np.bool_]
 _QUERIES = 16  # at a time
-_IN_QUESTION = 32  # one in so many rows may be, or 4096; beyond, reading all in float32 costs less than scoring them
+_IN_QUESTION = 32  # one in so many rows may be, or 2048; beyond, reading all in float32 costs less than scoring them
 _FEW = 8  # where at most one in so many rows is asked for, these alone are read
 _FIRST, _NEXT = 64, 2048  # rows scored exactly at a time
 
@@ -46,7 +45,7 @@ class Found:
         rows: which vectors, int64 ``[≤ k]``.
         scores: of the space, float64 ``[≤ k]``.
         scored: how many vectors were scored exactly to know this.
-        way: what told the others apart; ``"float32"`` is a full scan (of those asked for).
+        way: what told the others apart; float32 is a full scan (of those asked for).
     """
 
     rows: NDArray[np.int64]
@@ -71,6 +70,7 @@ class Neighbours:
         space: Space | None = None,
         copy: Path | None = None,
         version: str | None = None,
+        few: bool = False,
     ) -> None:
         """Open the vectors; the first time, make their search copy.
 
@@ -80,6 +80,8 @@ class Neighbours:
             copy: where the search copy is kept; read if it fits, else written. Only in memory where ``None``, and
                 where the disk is full or read-only.
             version: a word that changes with the vectors; where ``None``, their fingerprint, which reads them all.
+            few: for some searches only: with a search copy that is there it opens at once, and every search is a full
+                scan in float32.
 
         Raises:
             UserError: the file is missing, damaged or of another kind, or a vector is not finite.
@@ -92,14 +94,14 @@ class Neighbours:
                 "they belong to different indexes; make the index anew."
             )
         self._kernel = usable(self.rows.shape[1])
-        self._packed: list[Any] = []
-        self.kept = copy is not None and self._open_copy(copy, version)
+        self._rows8: Rows8 | None = None
+        self.kept = copy is not None and self._open_copy(copy, version, few)
         if not self.kept:
-            self._quantise()
+            self._quantise(few)
 
-    def _open_copy(self, file: Path, version: str | None) -> bool:
+    def _open_copy(self, file: Path, version: str | None, few: bool) -> bool:
         made_of = f"{version or fingerprint(self.rows)} {self.space.fingerprint()}"
-        if self._read_copy(file, made_of):
+        if self._read_copy(file, made_of, few):
             return True
         try:
             write_copy(file, self.rows, self.space, made_of=made_of)
@@ -107,28 +109,35 @@ class Neighbours:
             if isinstance(error.__cause__, OSError):  # a full or read-only disk keeps nobody from searching
                 return False
             raise
-        return self._read_copy(file, made_of)
+        return self._read_copy(file, made_of, few)
 
-    def _read_copy(self, file: Path, made_of: str) -> bool:
-        self._packed.clear()
+    def _read_copy(self, file: Path, made_of: str, few: bool) -> bool:
+        self._rows8 = None
         shape = (self.rows.shape[0], self.rows.shape[1])
-        found = read_copy(file, shape=shape, made_of=made_of, take=self._pack)
+        found = read_copy(file, shape=shape, made_of=made_of, take=None if few else self._pack)
         if found is not None:
-            self._sizes, self._centre = found
+            self._close(*found)
         return found is not None
 
-    def _quantise(self) -> None:
-        self._packed.clear()
-        self._centre = centre_of(self.rows, self.space)
+    def _quantise(self, few: bool) -> None:
+        self._rows8 = None
+        centre = centre_of(self.rows, self.space)
         sizes = []
-        for whole, known in blocks(self.rows, self.space, self._centre):
-            self._pack(whole)
+        for whole, known in blocks(self.rows, self.space, centre):
             sizes.append(known)
-        self._sizes = joined(sizes)
+            if not few:
+                self._pack(whole)
+        self._close(joined(sizes), centre)
 
     def _pack(self, whole: NDArray[np.int8]) -> None:
         if self._kernel is not None:
-            self._packed.append(self._kernel.pack(whole))
+            self._rows8 = self._rows8 or Rows8(self._kernel)
+            self._rows8.append(whole)
+
+    def _close(self, sizes: Sizes, centre: NDArray[np.float64]) -> None:
+        self._sizes, self._centre = sizes, centre
+        if self._rows8 is not None:
+            self._rows8.close(sizes)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -176,13 +185,12 @@ class Neighbours:
 
     def _search(self, z: NDArray[np.float64], k: int, floor: float, within: Mask | None) -> list[Found]:
         asked = len(self.rows) if within is None else int(within.sum())
-        if self._kernel is None or asked * _FEW <= len(self.rows):
+        if self._rows8 is None or asked * _FEW <= len(self.rows):
             return self._scan(z, k, floor, within)
-        most = max(4096, asked // _IN_QUESTION, 2 * k)
         shifts = (z @ self._centre).tolist()
+        most = max(2048, asked // _IN_QUESTION, 2 * k)
         lists = [Shortlist(k, floor=floor - shift, most=most) for shift in shifts]
-        wanted = [i for i in range(len(self._packed)) if within is None or within[i * BLOCK : (i + 1) * BLOCK].any()]
-        _fill(lists, from_8_bits(z, self._kernel, self._packed, self._sizes, wanted), within)
+        _fill(lists, self._rows8.near(z, within))
         return [
             self._scan(z[i : i + 1], k, floor, within)[0]
             if one.overfull
@@ -193,7 +201,7 @@ class Neighbours:
     def _scan(self, z: NDArray[np.float64], k: int, floor: float, within: Mask | None) -> list[Found]:
         numbers = None if within is None else np.flatnonzero(within)
         lists = [Shortlist(k, floor=floor) for _ in z]
-        _fill(lists, from_float32(z, self.rows, self.space, self._sizes, numbers), None)
+        _fill(lists, from_float32(z, self.rows, self.space, self._sizes, numbers))
         return [self._exactly(z[i], one, k, floor, 0.0, "float32") for i, one in enumerate(lists)]
 
     def _exactly(
@@ -227,14 +235,12 @@ class Neighbours:
         return found
 
 
-def _fill(lists: Sequence[Shortlist], ends: Iterable[Ends], within: Mask | None) -> None:
-    for part in ends:
-        if within is not None and isinstance(part.rows, int):
-            out = torch.from_numpy(~within[part.rows : part.rows + part.low.shape[1]])
-            part.low.masked_fill_(out, -torch.inf)
-            part.high.masked_fill_(out, -torch.inf)
-        for number, one in enumerate(lists):
-            one.take(part.rows, part.low[number], part.high[number])
+def _fill(lists: Sequence[Shortlist], blocks_of_rows: Iterable[Near]) -> None:
+    for near in blocks_of_rows:
+        for query, one in enumerate(lists):
+            one.take(near, query)
+    for one in lists:
+        one.cut()
 
 
 def _mask(within: ArrayLike, count: int) -> Mask:

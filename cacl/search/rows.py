@@ -43,12 +43,14 @@ def _mapped(file: Path) -> NDArray[Any]:
     try:
         with file.open("rb") as stream:
             np.lib.format.read_magic(stream)
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        mapped: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return mapped
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror or error}); check the name.") from error
     except ValueError as error:
         if _is_empty_of_rows(file):
-            return np.load(file, allow_pickle=False)
+            empty: NDArray[Any] = np.load(file, allow_pickle=False)
+            return empty
         raise UserError(f"{file} is damaged or no file of vectors ({error}): make the index anew.") from error
 
 

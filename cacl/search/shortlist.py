@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_NOBODY = -torch.inf
+from cacl.search.bounds import Near
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 class Shortlist:
@@ -20,43 +22,56 @@ class Shortlist:
     def __init__(self, k: int, *, floor: float = -np.inf, most: int | None = None) -> None:
         """``floor``: a least score. ``most``: how many may be in question in the end, any number where ``None``."""
         self._k, self._most = k, most
-        self._least = float(np.nextafter(np.float32(floor), np.float32(-np.inf)))
+        self._least = max(_LOWEST, float(np.nextafter(np.float32(floor), np.float32(-np.inf))))
         self._best = torch.empty(0)  # the k largest lower ends so far, falling
         self._rows: list[Tensor] = []
         self._high: list[Tensor] = []
+        self._count = 0
         self.overfull = False
 
-    def take(self, rows: Tensor | int, low: Tensor, high: Tensor) -> None:
-        """A block of candidates.
-
-        Args:
-            rows: their numbers, int64 ``[c]``, or the first of numbers that follow each other.
-            low: what their scores are at least, float32 ``[c]``; minus infinity with ``high`` for who does not count.
-            high: what their scores are at most, float32 ``[c]``.
-        """
+    def take(self, near: Near, query: int) -> None:
+        """A block of candidates, for the query with this number."""
         if self.overfull:
             return
-        full = len(self._best) == self._k
-        better = torch.cat([self._best, low[low > self._best[-1]] if full else low])
+        score = near.score[query]
+        few = len(self._best) < self._k
+        if few:
+            self._improve(score - near.bound(query))
+        least = np.nextafter(np.float32(self._least - near.loosest(query)), np.float32(-np.inf))
+        places = torch.nonzero(score >= max(_LOWEST, float(least)))[:, 0]
+        if not len(places):
+            return
+        score, bound = score[places], near.bound(query, places)
+        if not few:
+            self._improve(score - bound)
+        high = score + bound
+        stay = high >= self._least
+        self._rows.append(near.numbers(places[stay]))
+        self._high.append(high[stay])
+        self._count += len(self._high[-1])
+        if self._most is not None and self._count > 2 * self._most + near.score.shape[1]:
+            self.cut()
+
+    def _improve(self, low: Tensor) -> None:
+        """Raise the k-th largest lower end."""
+        better = torch.cat([self._best, low])
         self._best = torch.topk(better, min(self._k, len(better))).values
         if len(self._best) == self._k:
             self._least = max(self._least, float(self._best[-1]))
-        places = torch.nonzero((high >= self._least) & (high > _NOBODY))[:, 0]
-        self._rows.append(places + rows if isinstance(rows, int) else rows[places])
-        self._high.append(high[places])
-        if self._most is not None and sum(map(len, self._rows)) > 2 * self._most + len(low):
-            self._cut()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Let go of whoever is no longer in question; to be called after the last block."""
+        if not self._rows:
+            return
         rows, high = torch.cat(self._rows), torch.cat(self._high)
         stay = high >= self._least
         self._rows, self._high = [rows[stay]], [high[stay]]
-        self.overfull = self._most is not None and len(self._rows[0]) > self._most
+        self._count = len(self._rows[0])
+        self.overfull = self._most is not None and self._count > self._most
 
     def best_first(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and upper ends of everyone in question, highest upper end first."""
+        """Numbers and upper ends of everyone in question, highest upper end first, after ``cut``."""
         if not self._rows:
             return np.zeros(0, np.int64), np.zeros(0)
-        self._cut()
-        high, order = torch.sort(self._high[0], descending=True, stable=True)
-        return self._rows[0][order].numpy(), high.double().numpy()
+        high, order = torch.sort(torch.cat(self._high), descending=True, stable=True)
+        return torch.cat(self._rows)[order].numpy(), high.double().numpy()

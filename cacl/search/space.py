@@ -119,8 +119,11 @@ class Space:
         if not len(wanted):
             raise UserError("a search needs at least one example for: none was given.")
         found: Vectors = wanted.mean(axis=0)
-        if unlike is not None and len(unwanted := as_queries(unlike, len(self.mean))):
-            found = found - self.prepared(unwanted)[0].mean(axis=0)
+        against = np.zeros((0, 0)) if unlike is None else as_queries(unlike, len(self.mean))
+        if len(wanted) == 1 and not len(against):
+            return found
+        if len(against):
+            found = found - self.prepared(against)[0].mean(axis=0)
         length = float(np.linalg.norm(found)) if self.unit else 1.0
         return found / length if length > _SMALLEST else np.zeros_like(found)
 
