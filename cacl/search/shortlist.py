@@ -22,7 +22,7 @@ class Shortlist:
     def __init__(self, k: int, *, floor: float = -np.inf, most: int | None = None) -> None:
         """``floor``: a least score. ``most``: how many may be in question in the end, any number where ``None``."""
         self._k, self._most = k, most
-        self._least = max(_LOWEST, float(np.nextafter(np.float32(floor), np.float32(-np.inf))))
+        self._least = _below(floor)
         self._best = torch.empty(0)  # the k largest lower ends so far, falling
         self._rows: list[Tensor] = []
         self._high: list[Tensor] = []
@@ -37,8 +37,7 @@ class Shortlist:
         few = len(self._best) < self._k
         if few:
             self._improve(score - near.bound(query))
-        least = np.nextafter(np.float32(self._least - near.loosest(query)), np.float32(-np.inf))
-        places = torch.nonzero(score >= max(_LOWEST, float(least)))[:, 0]
+        places = torch.nonzero(score >= _below(self._least - near.loosest(query)))[:, 0]
         if not len(places):
             return
         score, bound = score[places], near.bound(query, places)
@@ -75,3 +74,9 @@ class Shortlist:
             return np.zeros(0, np.int64), np.zeros(0)
         high, order = torch.sort(torch.cat(self._high), descending=True, stable=True)
         return torch.cat(self._rows)[order].numpy(), high.double().numpy()
+
+
+def _below(number: float) -> float:
+    """A float32 that is below; never minus infinity, which is the score of who does not count."""
+    with np.errstate(over="ignore"):
+        return max(_LOWEST, float(np.nextafter(np.float32(number), np.float32(-np.inf))))
