@@ -74,7 +74,7 @@ def _measure(
     _compare(ways, mapped, queries, kind)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for query in queries:
-        turn = in_turns({name: (lambda way=way: way(query)) for name, way in ways.items()}, rounds=1, warm=0)
+        turn = in_turns({name: (lambda way=way, query=query: way(query)) for name, way in ways.items()}, rounds=1, warm=0)
         for name, timing in turn.items():
             times[name] += timing.rounds
     return _rows(times, memory, len(mapped), kind, float(np.median([ours.search(q, K).scored for q in queries])))
