@@ -1,6 +1,6 @@
 """Where two videos show the same in the same order: straight lines in the table of similarities of their stretches.
 
-A copy, trimmed, put into something longer or played faster, shows as a line tb = speed · ta + offset of high similarity.
+A copy, trimmed, embedded or played faster, shows as a line tb = speed · ta + offset of high similarity.
 All lines of speed ½ to 2 are voted for by the pairs above a threshold (Hough); the best is fitted finely, its run is
 where similarity less the threshold sums up to most (Kadane), gaps within it forgiven; then it is taken out and the next
 is looked for. So a copy with a part cut out of its middle gives two stretches.
