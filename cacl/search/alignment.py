@@ -21,7 +21,7 @@ SPEEDS = 2.0 ** (np.arange(-16, 17) / 16)
 _PREFER = 0.05  # of a vote is lost for every doubling or halving of the speed: what could be either is not faster
 _MOST_LINES = 20
 _GAP = 0.5  # a stretch below the threshold costs at most so much of what a good one brings
-_FINE = np.linspace(-1, 1, 9)
+_FINE = np.array([0, -1, 1, -2, 2, -3, 3, -4, 4]) / 4  # least change first: of equals the first is taken
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _finer(speed: float, offset: float, width: float, a: Times) -> Iterator[tupl
 def _fit(similarity: Floats, a: Times, b: Times, threshold: float, speed: float, offset: float) -> float:
     values = _along(similarity, a, b, speed, offset)
     first, last = _run(values, threshold)
-    return float((values[first:last] - threshold).sum()) * (1 - _PREFER * abs(float(np.log2(speed))))
+    weight = 1 + _PREFER / 4 if speed == 1 else 1 - _PREFER * abs(float(np.log2(speed)))
+    return float((values[first:last] - threshold).sum()) * weight
 
 
 def _along(similarity: Floats, a: Times, b: Times, speed: float, offset: float) -> Floats:

@@ -27,6 +27,7 @@ from cacl.search.space import Space
 
 FORMAT = 1
 _ROWS = "whole.npy"
+_AT_ONCE = 512  # rows read at a time
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
@@ -99,11 +100,14 @@ def _read_blocks(store: zipfile.ZipFile, shape: tuple[int, int], take: Callable[
         np.lib.format.read_magic(stream)
         if np.lib.format.read_array_header_1_0(stream) != (shape, False, np.dtype("i1")):
             raise ValueError("the copy is of another shape")
+        whole_block = np.empty((min(BLOCK, shape[0]), shape[1]), np.int8)  # one for all: memory stays in one piece
         for start in range(0, shape[0], BLOCK):
-            block = np.empty((min(BLOCK, shape[0] - start), shape[1]), np.int8)
-            content = stream.read(block.size)
-            if len(content) < block.size:
-                raise EOFError("the copy ends early")
-            block.reshape(-1)[:] = np.frombuffer(content, np.int8)
+            block = whole_block[: shape[0] - start]
+            for first in range(0, len(block), _AT_ONCE):
+                part = block[first : first + _AT_ONCE]
+                content = stream.read(part.size)
+                if len(content) < part.size:
+                    raise EOFError("the copy ends early")
+                part.reshape(-1)[:] = np.frombuffer(content, np.int8)
             take(block)
         stream.read(1)  # the check sum is compared at the end
