@@ -28,6 +28,7 @@ Frames = Callable[[int, Floats], NDArray[np.uint8]]
 Kind = Literal["copy", "mirrored copy", "similar scene"]
 Sure = Literal["sure", "likely"]
 _SHARE = 0.99  # of unrelated pairs lie below what is worth a look
+_BELOW, _SPREADS = 0.159, 2.33  # one standard deviation below the median; of a normal distribution, 99 % lie below this
 _NEAREST = 20  # of every stretch, among later videos
 _VIDEOS = 20  # looked at more closely, for every video
 SURE = 0.6  # agreement of what moves
@@ -104,7 +105,7 @@ def find_duplicates(
         decisions: pairs that are known not to be the same.
         skipped: gets what could not be read; such a pair is kept as ``"likely"``.
     """
-    floor = scale.reached_by(_SHARE)
+    floor = _worth_a_look(scale)
     found: list[Duplicate] = []
     if not np.isfinite(floor):
         return found
@@ -125,6 +126,16 @@ def find_duplicates(
             elif match.kind != "different":
                 found.append(_told(names, match))
     return sorted(found, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
+
+
+def _worth_a_look(scale: Scale) -> float:
+    """A score that unrelated stretches rarely reach.
+
+    In an archive that is full of copies, pairs of different videos are not all unrelated; but those below the median
+    are, so their spread says where the others would end.
+    """
+    middle = scale.reached_by(0.5)
+    return min(scale.reached_by(_SHARE), middle + _SPREADS * (middle - scale.reached_by(_BELOW)))
 
 
 def _told(names: tuple[str, str], match: PixelMatch) -> Duplicate:
