@@ -32,7 +32,8 @@ from readers import (
     whole_lean,
 )
 
-from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 
 Clip = tuple[Path, NDArray[np.int64]]

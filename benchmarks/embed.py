@@ -18,8 +18,8 @@ from made_videos import kinds, make
 from numpy.typing import NDArray
 
 from cacl.data.clips.sampling import evaluation_clips
-from cacl.data.videos.catalog import scan
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos, FrameSource
 from cacl.data.videos.store import build_store
 from cacl.evaluation.embed import video_features

@@ -19,8 +19,9 @@ from our_step import LAPTOP, TINY, Ours, Size, Variant, build
 
 from cacl.data.clips.loader import ClipLoader
 from cacl.data.clips.sampling import ClipPlan, training_clip
-from cacl.data.videos.catalog import Catalog, Video, scan
+from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos, FrameSource
 from cacl.data.videos.store import build_store
 

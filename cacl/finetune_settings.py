@@ -24,6 +24,9 @@ class FineTuneData(Section):
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
     hold_out: Auto | Annotated[int, Field(ge=0)]  # of all labels, so many videos are held out at random, for validation
+    clips_per_video: Literal["one", "duration"] = "one"  # an epoch; older runs had neither this nor the next
+    balance: bool = False  # every class is read as often in an epoch
+    window: Literal["fitted", "padded"] = "fitted"  # of training and test clips; older runs had "fitted"
 
 
 class FineTuneModel(Section):
@@ -79,7 +82,7 @@ class FineTune(Section):
             problems.append(f"augment.area must be shares of the frame, 0 < low <= high <= 1 (found {[low, high]})")
         if self.augment.blur_sigma[0] > self.augment.blur_sigma[1]:
             problems.append(f"augment.blur_sigma must go from low to high (found {list(self.augment.blur_sigma)})")
-        problems += self.optim.parts_problems("optim")
+        problems += self.optim.problems("optim")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -87,7 +90,14 @@ class FineTune(Section):
 
 PAPER: dict[str, Any] = {
     "preset": "paper",
-    "data": {"store": "none", "workers": 4, "hold_out": 0},  # validation: not given
+    "data": {
+        "store": "none",
+        "workers": 4,
+        "hold_out": 0,  # validation: not given
+        "clips_per_video": "one",
+        "balance": False,
+        "window": "fitted",
+    },
     "model": {"norm": "none", "dropout": 0.0},  # not given, and none in the released code
     "augment": {  # not given: the released code's
         "crop": "fixed",
@@ -107,6 +117,7 @@ PAPER: dict[str, Any] = {
         "schedule": "cosine",
         "schedule_per": "epoch",  # released code
         "milestones": [],
+        "first_epoch": 0,
         "warmup_epochs": 0.0,
         "clip_gradient": None,
         "batch_size": 128,
@@ -130,8 +141,8 @@ def _with(base: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
 RELEASED = _with(
     PAPER,
     preset="released",
-    data={"hold_out": "auto"},  # 800 of UCF101's, 400 of HMDB51's
-    optim={"late_lr": 1e-3},
+    data={"hold_out": "auto", "window": "padded"},  # 800 of UCF101's, 400 of HMDB51's
+    optim={"late_lr": 1e-3, "batch_size": 64, "first_epoch": 1},  # batch size: its README
 )
 
 SMALL = _with(

@@ -17,12 +17,20 @@ PAPER: dict[str, Any] = {
     "preset": "paper",
     "data": {
         "frames": 16,
+        "frame_rate": None,
         "stride": 2,
         "resize": [128, 171],  # section 4.1
         "start_window": None,
         "moments": 1,
+        "clips_per_video": "one",
+        "window": "fitted",
+        "hold_out": 0,  # not mentioned
         "store": "none",
         "workers": 4,
+        "colours": "shown",  # the paper says nothing
+        "levels": "full",
+        "blank": [],
+        "picture_rate": None,
     },
     "augment": {
         "size": 112,
@@ -68,6 +76,7 @@ PAPER: dict[str, Any] = {
         "momentum_schedule": "constant",
         "queue_size": 6400,
         "key_order": "same",
+        "validation_momentum": False,
         "mask_own_keys": False,
         "batch_negatives": False,
         "tq_negatives": False,
@@ -80,6 +89,7 @@ PAPER: dict[str, Any] = {
         "schedule": "cosine",
         "schedule_per": "epoch",
         "milestones": [],
+        "first_epoch": 0,
         "warmup_epochs": 0.0,
         "clip_gradient": None,
         "batch_size": 64,
@@ -100,6 +110,7 @@ PAPER: dict[str, Any] = {
             "schedule": "step",
             "schedule_per": "epoch",
             "milestones": [120, 160],
+            "first_epoch": 0,
             "warmup_epochs": 0.0,
             "clip_gradient": None,
             "batch_size": 256,
@@ -140,22 +151,27 @@ def _with(base: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 RELEASED = _with(
     PAPER,
     preset="released",
+    data__colours="coded",  # decoding libraries give them so
     data__start_window=46,
+    data__window="padded",
+    data__hold_out="auto",  # 800 of UCF101's training videos
     augment__blur_p=0.0,
     augment__gray_p=0.2,
-    model__network="r3d34",  # what the joint script builds
     method__loss="outside",
     method__degree_weight=0.0,  # the joint script's weight: the head runs, nothing is learnt from it
     method__degree_sampling="subset",
     method__key_order="swapped",
+    method__validation_momentum=True,
     method__batchnorm="process",
     optim__lr=1e-2,
     optim__weight_decay=1e-4,
+    optim__first_epoch=1,
 )
 
 SMALL = _with(
     PAPER,
     preset="small",
+    data__levels="auto",
     data__resize=[64, 86],
     data__moments=2,
     data__store="auto",

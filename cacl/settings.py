@@ -33,6 +33,8 @@ def _as_tuple(value: Any) -> Any:
 
 
 FromList = BeforeValidator(_as_tuple)  # YAML has lists, frozen settings have tuples
+FromLists = BeforeValidator(lambda value: tuple(map(_as_tuple, value)) if isinstance(value, list) else value)
+Box = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Positive, Positive]
 Range = Annotated[tuple[Rate, Rate], FromList]
 Mean = Annotated[tuple[float, float, float], FromList]
 Std = Annotated[tuple[Rate, Rate, Rate], FromList]
@@ -52,8 +54,19 @@ class Data(Section):
     resize: Annotated[tuple[Positive, Positive], FromList]  # height, width in pixels
     start_window: Positive | None  # draw training starts as if the window were this long, leave out shorter videos
     moments: Annotated[int, Field(ge=1, le=2)]  # 2: view k shows another moment of the same video
+    # older runs had none of these
+    frame_rate: Rate | None = None  # frames a second at which every video is read; None: each at its own
+    clips_per_video: Literal["one", "duration"] = "one"  # an epoch; duration: more of those longer than the median
+    window: Literal["fitted", "padded"] = "fitted"  # of evaluation clips: released counts the gap after the last frame
+    hold_out: Auto | Annotated[int, Field(ge=0)] = 0  # so many training videos, drawn at random, are not trained on
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
+    # Runs that were begun before there was a choice have these.
+    colours: Literal["shown", "coded"] = "coded"
+    levels: Literal["auto", "full", "percentiles"] = "full"
+    # older runs had neither
+    blank: Annotated[tuple[Box, ...], FromLists] = ()  # boxes painted black in every frame: x, y, width, height, pixels
+    picture_rate: Rate | None = None  # frames a second of folders of pictures, where no list says it
 
     @model_validator(mode="after")
     def _window(self) -> Data:
@@ -194,18 +207,21 @@ class Optim(Section):
     schedule: Literal["cosine", "step"]
     schedule_per: Literal["step", "epoch"]
     milestones: Annotated[tuple[Positive, ...], FromList]  # epochs, for schedule "step"
+    first_epoch: Literal[0, 1] = 0  # the schedule's number for it; older runs counted from 0
     warmup_epochs: NotNegative
     clip_gradient: Rate | None
     batch_size: Annotated[int, Field(ge=2)]  # BatchNorm has nothing to average over one clip
     epochs: Auto | Positive
     accumulate: Positive = 1  # parts that a batch goes through the networks in; older runs had one
 
-    def parts_problems(self, key: str) -> list[str]:
-        """Why the batch cannot be cut so, in a sentence that calls this group ``key``."""
-        size, parts = self.batch_size, self.accumulate
-        if size % parts == 0 and size >= 2 * parts:
-            return []
-        return [f"{key}.accumulate {parts} must cut {key}.batch_size {size} into equal parts of two or more"]
+    def problems(self, key: str) -> list[str]:
+        """What does not fit together, in sentences that call this group ``key``."""
+        found, size, parts = [], self.batch_size, self.accumulate
+        if size % parts or size < 2 * parts:
+            found.append(f"{key}.accumulate {parts} must cut {key}.batch_size {size} into equal parts of two or more")
+        if self.first_epoch == 1 and (self.schedule, self.schedule_per) == ("cosine", "step"):
+            found.append(f"{key}.first_epoch 1 is for {key}.schedule_per epoch; a cosine by the step has no epochs")
+        return found
 
 
 class Frames(Section):
@@ -268,7 +284,7 @@ class Settings(Section):
         if self.augment.size > min(resize):
             why = f"with {fixed[0]} fixed" if fixed else "(evaluation cuts it out of the centre)"
             problems.append(f"augment.size {self.augment.size} does not fit in data.resize {resize} {why}")
-        problems += self.optim.parts_problems("optim") + self.frames.optim.parts_problems("frames.optim")
+        problems += self.optim.problems("optim") + self.frames.optim.problems("frames.optim")
         if self.model.network == "c3d" and self.data.frames < 8:
             problems.append(f"model.network c3d needs data.frames of 8 or more (found {self.data.frames})")
         refuse(problems)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import cacl
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.errors import VideoError
 
 

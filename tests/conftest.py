@@ -144,7 +144,8 @@ def bad_media(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Path:
     whole = (media / "h264.mp4").read_bytes()
     (folder / "no_index.mp4").write_bytes(whole[: len(whole) // 2])
     damage(media / "h264.mp4", folder / "breaks_late.mp4", 50)
-    damage(media / "h264.mp4", folder / "breaks_early.mp4", 20)
+    write_video(folder / "breaks_early.mp4", blocks(), options={"g": "250", "preset": "veryfast"})
+    damage(folder / "breaks_early.mp4", folder / "breaks_early.mp4", 20)  # one group: nothing good follows
     still = av.VideoFrame.from_ndarray(blocks(1)[0], format="rgb24").reformat(format="yuvj420p")
     still.time_base = Fraction(1, 25)
     encoder = av.CodecContext.create("mjpeg", "w")

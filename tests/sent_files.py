@@ -15,7 +15,7 @@ import torch
 
 from cacl.config import read_yaml
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore
 from cacl.data.videos.store import build_store
 from cacl.models.encoder import Encoder

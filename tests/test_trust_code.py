@@ -14,7 +14,7 @@ import torch
 from sent_files import FORMS, LOADERS, Evil, as_numpy, as_pickle
 
 from cacl.config import read_yaml, resolve
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.errors import UserError
 from cacl.presets import PRESETS
 

@@ -16,7 +16,7 @@ from cacl.cli import main as cli_main
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.data.media.isolated import isolated
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.errors import UserError, VideoError
 
 

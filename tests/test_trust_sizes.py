@@ -19,7 +19,7 @@ from sent_files import open_checkpoint, open_encoder, open_store
 
 from cacl.config import read_yaml, resolve
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import FrameStore
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError

@@ -22,6 +22,9 @@ def import_weights(
     network: Annotated[str | None, typer.Option(help="What it has to be (default: what the file holds).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip of its training (default 16).")] = None,
     stride: Annotated[int | None, typer.Option(help="Video frames from one to the next (default 2).")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames a second that the stride counts in (default: each file's own).")
+    ] = None,
     resize: Annotated[
         tuple[int, int] | None, typer.Option(help="Height and width of whole frames, pixels (default 128 171).")
     ] = None,
@@ -45,7 +48,7 @@ def import_weights(
         names = get_args(CNN3DName)
         raise UserError(f"--network is {network}; it can be {', '.join(names)}.{did_you_mean(network, names)}")
     given: dict[str, Any] = {"frames": frames, "stride": stride, "resize": resize, "size": size}
-    given |= {"pixel_mean": mean, "pixel_std": std}
+    given |= {"pixel_mean": mean, "pixel_std": std, "frame_rate": frame_rate}
     try:
         clip = replace(
             stored_clip(file) or ClipSpec(), **{key: value for key, value in given.items() if value is not None}

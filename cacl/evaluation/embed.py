@@ -134,7 +134,8 @@ def clips_through(
 
     def read(own: FrameSource, number: int) -> NDArray[np.uint8]:
         frames = data.catalog.videos[number].frames
-        return read_clips(own, number, evaluation_clips(frames, frames=clip.frames, stride=clip.stride, clips=clips))
+        plan_NT = evaluation_clips(frames, frames=clip.frames, stride=clip.stride, clips=clips, window=clip.window)
+        return read_clips(own, number, plan_NT)
 
     def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:
         for vectors_ND in in_batches(pixels, compute, batch_size):

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from cacl.data.clips.sampling import training_clip
 from cacl.data.randomness import generator
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.labels import label_order
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
 from cacl.evaluation.embed import video_features
-from cacl.evaluation.retrieval import chance, nearest, recall_at_k
+from cacl.evaluation.multilabel import truth_matrix
+from cacl.evaluation.retrieval import chance, nearest, recall_at_k, related_at_k, related_chance
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
 
@@ -88,12 +90,22 @@ def evaluate_retrieval(
     train, test = retrieval_parts(data, say=say)
     recalls: dict[str, dict[str, float]] = {}
     labels = np.array([video.label or "" for video in data.catalog.videos])
+    several = any(data.catalog.videos[i].several for i in (*train, *test))
+
+    def recall(query: NDArray[np.float32], gallery: NDArray[np.float32], q: Any, g: Any) -> dict[str, float]:
+        if several:
+            return related_at_k(query, gallery, _related(data, q, g), ks=ks)
+        return recall_at_k(query, gallery, labels[q], labels[g], ks=ks)
+
     if references:
-        recalls["chance"] = chance(labels[test], labels[train], ks=ks)
+        if several:
+            recalls["chance"] = related_chance(_related(data, test, train), ks=ks)
+        else:
+            recalls["chance"] = chance(labels[test], labels[train], ks=ks)
         query, gallery = (video_baselines(data.subset(part)) for part in (test, train))
-        q_labels, g_labels = labels[np.array(test)[query.kept]], labels[np.array(train)[gallery.kept]]
-        recalls["colour histogram"] = recall_at_k(query.histogram, gallery.histogram, q_labels, g_labels, ks=ks)
-        recalls["thumbnail"] = recall_at_k(query.thumbnail, gallery.thumbnail, q_labels, g_labels, ks=ks)
+        q_kept, g_kept = np.array(test)[query.kept], np.array(train)[gallery.kept]
+        recalls["colour histogram"] = recall(query.histogram, gallery.histogram, q_kept, g_kept)
+        recalls["thumbnail"] = recall(query.thumbnail, gallery.thumbnail, q_kept, g_kept)
     rows: list[tuple[str, Encoder]] = []
     if untrained is not None:
         rows.append(("untrained", untrained))
@@ -105,7 +117,7 @@ def evaluate_retrieval(
         say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
         features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
         (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
-        recalls[name] = recall_at_k(q, g, labels[q_numbers], labels[g_numbers], ks=ks)
+        recalls[name] = recall(q, g, q_numbers, g_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
             picked = pick_queries([video.label for video in data.videos(q_numbers.tolist())])
@@ -116,7 +128,7 @@ def evaluate_retrieval(
 def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:
     """Numbers of the labelled training and test videos. Raises UserError where one of the parts has none."""
     parts = {part: data.numbers(part) for part in ("train", data.test_part)} if data.has_test else {}
-    labelled = {part: [i for i in found if data.catalog.videos[i].label is not None] for part, found in parts.items()}
+    labelled = {part: [i for i in found if data.catalog.videos[i].labels] for part, found in parts.items()}
     if not labelled or not all(labelled.values()):
         raise UserError(
             f"{data.catalog.root}: retrieval needs labelled videos with a train and a test part "
@@ -129,6 +141,17 @@ def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: 
     queries = counted(len(test), "test video" if data.test_part == "test" else "validation video")
     say(f"Retrieval: {queries}{instead} against {counted(len(train), 'training video')}.")
     return train, test
+
+
+def _related(data: Dataset, query: Sequence[int], gallery: Sequence[int]) -> NDArray[np.bool_]:
+    """Which gallery videos share a class with which query, ``[Q, G]``."""
+    names = {name: k for k, name in enumerate(label_order(n for v in data.catalog.videos for n in v.labels))}
+    sides = (
+        truth_matrix([[names[n] for n in data.catalog.videos[i].labels] for i in side], len(names))
+        for side in (query, gallery)
+    )
+    query_QK, gallery_GK = (side.astype(np.float32) for side in sides)
+    return np.asarray(query_QK @ gallery_GK.T > 0)
 
 
 def _features(
@@ -156,7 +179,7 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
             clips = []
             for number in numbers[start : start + 32]:
                 plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
-                with suppress(VideoError):  # told where features are made
+                with suppress(VideoError):  # reported where features are made
                     clips.append(data.source.read(number, plan[0]))
             if clips:
                 yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))

@@ -1,4 +1,4 @@
-"""Read frames of many videos in a few threads while the network runs, in the order asked for.
+"""Read frames of many videos in a few threads while the network runs, in their order.
 
 Decoding releases the interpreter lock, so threads are enough. Open decoders are not to be shared, so each thread works
 on its own copy of the source, made as pickling would make it. A video that fails is handed over as its error, never
@@ -115,7 +115,7 @@ def shared_videos(
 ) -> Iterator[tuple[int, Made]]:
     """``read_videos`` with what is made of the videos, shared among the processes: every one gets everything, in order.
 
-    Groups of ``group`` neighbouring videos are dealt out in turn, and what a group makes is told to all. A group is
+    Groups of ``group`` neighbouring videos are dealt out in turn, and what a group makes is shared with all. A group is
     made alike wherever that is, so that the number of processes changes nothing, not a bit. All of them must call this.
 
     Args:

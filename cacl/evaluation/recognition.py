@@ -27,7 +27,7 @@ class VideoPredictions:
     """Class probabilities of the videos that could be read, and the others with the reason.
 
     Attributes:
-        probabilities: float64 ``[V, K]``, rows sum to 1, in their order.
+        probabilities: float64 ``[V, K]``, in their order; rows sum to 1, but where videos have several classes.
         kept: number of each row's video in the data set, int64 ``[V]``.
         skipped: the videos left out.
     """
@@ -68,6 +68,11 @@ class Recognition:
         """Mean of the classes' accuracies: every class counts the same."""
         return float(np.mean(list(self.per_class.values())))
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What goes into the tables."""
+        return {"top-1": self.top1, "top-5": self.top5, "mean class": self.mean_class}
+
     def __str__(self) -> str:
         return f"top-1 {self.top1:.1f} %, top-5 {self.top5:.1f} %, {int(self.confusion.sum())} videos"
 
@@ -105,17 +110,19 @@ def ranking(scores_VK: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.argsort(-scores_VK, axis=1, kind="stable")
 
 
-def average_clips(logits_NK: Tensor, average: Average) -> NDArray[np.float64]:
-    """One video's class probabilities ``[K]`` from its clips' logits.
+def average_clips(logits_NK: Tensor, average: Average, *, several: bool = False) -> NDArray[np.float64]:
+    """One video's class probabilities ``[K]`` from its clips' logits: of one class, or each by itself.
 
     Args:
         logits_NK: a row a clip.
         average: ``"logits"``: softmax of the mean of the logits; ``"probabilities"``: mean of the softmaxes.
+        several: videos may have several classes: sigmoids in place of the softmax.
     """
     exact_NK = logits_NK.detach().double().cpu()
     if average == "logits":
         exact_NK = exact_NK.mean(dim=0, keepdim=True)
-    mean_K: NDArray[np.float64] = exact_NK.softmax(dim=1).mean(dim=0).numpy()
+    each_NK = exact_NK.sigmoid() if several else exact_NK.softmax(dim=1)
+    mean_K: NDArray[np.float64] = each_NK.mean(dim=0).numpy()
     return mean_K
 
 
@@ -164,5 +171,5 @@ def predict_videos(
             progress=progress,
         ):
             kept.append(number)
-            rows.append(average_clips(logits_NK, classifier.average))
+            rows.append(average_clips(logits_NK, classifier.average, several=classifier.several))
     return VideoPredictions(np.stack(rows), np.array(kept, np.int64), tuple(skipped))

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.evaluation.multilabel import average_precision
+
 KS = (1, 5, 10, 20, 50)
 
 Labels = Sequence[str] | Sequence[int] | NDArray[np.int64] | NDArray[np.str_]
@@ -100,6 +102,56 @@ def recall_at_k(
     indices_QK, _ = nearest(query_QD, gallery_GD, max(ks))
     right_QK = gallery[indices_QK] == query[:, None]
     return {f"R@{k}": 100.0 * float(right_QK[:, :k].any(axis=1).mean()) for k in ks}
+
+
+def related_at_k(
+    query_QD: NDArray[np.float32],
+    gallery_GD: NDArray[np.float32],
+    related_QG: NDArray[np.bool_],
+    *,
+    ks: Sequence[int] = KS,
+) -> dict[str, float]:
+    """Recall@k where videos have several classes, and mAP beside it, in percent.
+
+    A hit is any item among the k nearest that shares a class with the query. mAP is the mean over the queries of the
+    average precision of their ranking; a query that nothing is related to counts 0.
+
+    Args:
+        related_QG: which items share a class with which query.
+
+    Returns:
+        ``{"R@1": …, …, "mAP": …}``.
+
+    Raises:
+        ValueError: shapes that do not belong together, or an empty side.
+    """
+    if not related_QG.size or related_QG.shape != (len(query_QD), len(gallery_GD)):
+        raise ValueError(f"{related_QG.shape} relations of {len(query_QD)} queries and {len(gallery_GD)} gallery items")
+    similarity_QG = similarities(query_QD, gallery_GD)
+    ranked_QG = np.argsort(-similarity_QG, axis=1, kind="stable")
+    right_QG = np.take_along_axis(related_QG, ranked_QG, axis=1)
+    found = {f"R@{k}": 100.0 * float(right_QG[:, :k].any(axis=1).mean()) for k in ks}
+    pairs = zip(similarity_QG, related_QG, strict=True)
+    precisions = [average_precision(scores, true) if true.any() else 0.0 for scores, true in pairs]
+    return {**found, "mAP": 100.0 * float(np.mean(precisions))}
+
+
+def related_chance(related_QG: NDArray[np.bool_], *, ks: Sequence[int] = KS) -> dict[str, float]:
+    """Expected ``related_at_k`` of a random ranking, in percent, exactly.
+
+    Recall as in :func:`chance`. With m of G items related, place i holds one with probability m / G, and then each of
+    the i - 1 places before it with probability (m - 1) / (G - 1): the mean precision there is
+    (1 + (i - 1)(m - 1) / (G - 1)) / i.
+    """
+    members_Q, size = related_QG.sum(axis=1), related_QG.shape[1]
+
+    def missed(m: int, k: int) -> float:
+        return math.comb(size - m, min(k, size)) / math.comb(size, min(k, size))
+
+    found = {f"R@{k}": 100.0 * float(np.mean([1 - missed(int(m), k) for m in members_Q])) for k in ks}
+    places = np.arange(1, size + 1)
+    each = [((1 + (places - 1) * (m - 1) / max(1, size - 1)) / places).mean() if m else 0.0 for m in members_Q]
+    return {**found, "mAP": 100.0 * float(np.mean(each))}
 
 
 def chance(query_labels: Labels, gallery_labels: Labels, *, ks: Sequence[int] = KS) -> dict[str, float]:

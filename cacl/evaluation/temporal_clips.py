@@ -86,7 +86,7 @@ def temporal_samples(
 
     - *Shuffle degree*: a clip and its shuffled twin, degree uniform (section 3.3): G(x) and G(x~) - G(x).
     - *Playback speed*: every frame, every 2nd, 4th, 8th, from a random start each: G(x). Videos that are too short for
-      the fastest are left out of this task, so that length tells nothing.
+      the fastest are left out of this task, so that length gives nothing away.
     - *Arrow of time*: a clip and the same clip backwards: G(x).
 
     Args:

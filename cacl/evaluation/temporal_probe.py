@@ -1,7 +1,7 @@
 """Does the encoder know time, or does it only look? Linear probes of frozen features for what differs in time alone.
 
 Shuffle degree, playback speed and arrow of time, each beside chance, plain frame differences and the untrained network:
-a random 3D network tells speeds quite well, and only what lies above it was learned.
+a random 3D network predicts speeds quite well, and only what lies above it was learned.
 
 Shapes: P samples, M classes.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.errors import UserError
-from cacl.evaluation.logistic import fit_probe
+from cacl.evaluation.probes import fit_probe
 from cacl.evaluation.temporal_clips import Task, TaskSamples
 
 FEWEST_VIDEOS = 5

@@ -22,28 +22,9 @@ from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips
 from cacl.models.encoder import Encoder
-from cacl.models.segments import segment_windows
+from cacl.models.segments import Segments, segment_windows
 
 WINDOWS = 16  # read at once: neighbours share frames and what was decoded before them
-
-
-@dataclass(frozen=True, eq=False)
-class VideoVectors:
-    """One video.
-
-    Attributes:
-        position: number of the video in the data set.
-        starts: int64 ``[S]``, the first frame that each segment stands for, counted from the video's own first.
-        stops: int64 ``[S]``, one after the last.
-        vectors: float32 ``[S, D]``.
-        problem: why it ends before the video does, or an empty string.
-    """
-
-    position: int
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    problem: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +48,11 @@ def video_vectors(
     autocast_dtype: torch.dtype | None = None,
     threads: int = 2,
     progress: Callable[[int], None] = lambda done: None,
-) -> Iterator[VideoVectors]:
-    """Yield the vectors of each video that can be read, in order: those of ``Encoder.embed_video``.
+) -> Iterator[tuple[int, Segments, str]]:
+    """Yield ``(number, segments, problem)`` of each video that can be read, in order.
+
+    The vectors are those of ``Encoder.embed_video``, without seconds. The problem is why they end before the video
+    does, or an empty string.
 
     Args:
         encoder: on its device; in eval mode meanwhile.
@@ -90,10 +74,9 @@ def video_vectors(
 
     def pieces() -> Iterator[_Piece]:
         for position, video in enumerate(data.catalog.videos):
-            w = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
-            for first in range(0, len(w.starts), WINDOWS):
-                part = slice(first, first + WINDOWS)
-                yield _Piece(position, w.frames[part], w.starts[part], w.stops[part])
+            windows = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
+            for first in range(0, len(windows[0]), WINDOWS):
+                yield _Piece(position, *(column[first : first + WINDOWS] for column in windows))
 
     def read(own: FrameSource, piece: _Piece) -> tuple[NDArray[np.uint8], str]:
         return _readable(own, piece.position, piece.frames)
@@ -122,12 +105,12 @@ def video_vectors(
         for vectors_ND in in_batches(pixels(), compute, batch_size):
             piece = order.popleft()
             if done and piece.position != done[0][0].position:
-                yield _joined(done, problems)
+                yield _joined(done, data, problems)
                 progress(piece.position)
                 done = []
             done.append((piece, vectors_ND))
         if done:
-            yield _joined(done, problems)
+            yield _joined(done, data, problems)
         progress(len(data))
 
 
@@ -145,12 +128,12 @@ def _readable(source: FrameSource, number: int, frames_NT: NDArray[np.int64]) ->
         return np.concatenate(good), ""  # it went wrong once only
 
 
-def _joined(done: list[tuple[_Piece, Tensor]], problems: dict[int, str]) -> VideoVectors:
-    position = done[0][0].position
-    return VideoVectors(
-        position,
-        np.concatenate([piece.starts for piece, _ in done]),
-        np.concatenate([piece.stops for piece, _ in done]),
-        torch.cat([vectors_ND for _, vectors_ND in done]).numpy(),
-        problems.get(position, ""),
-    )
+def _joined(done: list[tuple[_Piece, Tensor]], data: Dataset, problems: dict[int, str]) -> tuple[int, Segments, str]:
+    number = done[0][0].position
+    video = data.catalog.videos[number]
+    start_S = np.concatenate([piece.starts for piece, _ in done])
+    length_S = np.concatenate([piece.stops for piece, _ in done]) - start_S
+    unknown_S, paths = np.full(len(start_S), np.nan), [video.path] * len(start_S)
+    vectors_SD = torch.cat([vectors_ND for _, vectors_ND in done]).numpy()
+    segments = Segments(paths, unknown_S, unknown_S, video.first_frame + start_S, length_S, vectors_SD)
+    return number, segments, problems.get(number, "")

@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resampled import as_files
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.evaluation.results import EARLIER_PARTS, tasks_of
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
-from cacl.experiments.evaluate import evaluation_folder
+from cacl.experiments.evaluate import evaluation_folder, keep_list, videos_to_evaluate
 from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
-from cacl.machine.auto import check_device, device_auto, usable_device
+from cacl.machine.device import run_device
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
-from cacl.training.videos import open_run_data
+from cacl.training.videos import move_videos
 
 SET_APART = 5  # without a test part every fifth video tests the probes
 
@@ -40,6 +41,7 @@ def analyse(
     parts: Sequence[str] = tuple(PARTS),
     projection: ProjectionName = "pca",
     seed: int = 0,
+    moved: str | Path | None = None,
 ) -> dict[str, Any]:
     """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``, and the run's page anew.
 
@@ -54,6 +56,7 @@ def analyse(
         parts: what to do; results of other parts, made before on the same videos and checkpoint, are kept.
         projection: of the picture of features.
         seed: chooses clips, shuffles and augmentations.
+        moved: the folder (or store) that the run's own videos are in now, where they were moved.
 
     Returns:
         What ``results.json`` holds: ``"about"`` (steps, videos, seed), one entry a part, and ``"left out"``: part ->
@@ -71,11 +74,14 @@ def analyse(
             )
     if "features" in parts and projection != "pca":
         check_projection(projection)  # before anything is computed
-    device = _device(main)
+    device, _ = run_device(main.settings.run, main.path, say=say)
     method, steps = trained_method(main, device=device)
     if main.finished is None:
         say(f"{main.path} is not finished: this is what it is after {steps} steps.")
-    data = _open(main, videos, lists, split)
+    if moved is not None:
+        with RunFolder.open(main.path) as own:
+            move_videos(own, moved)
+    data = videos_to_evaluate(main, videos, lists=lists, split=split, verb="analyse", say=say)[0]
     train, test, how = _sides(data)
     place = evaluation_folder(main.path, videos, split=split)
     folder = place / "analysis"
@@ -83,7 +89,7 @@ def analyse(
         folder.mkdir(parents=True, exist_ok=True)
     subject = Subject(main, method, data, train, test, folder, device, seed, projection)
     about = {"steps": steps, "videos": str(data.catalog.root), "tested on": how, "test videos": len(test), "seed": seed}
-    if known := trained_on(main.path, data.videos(test), data.catalog.root):
+    if known := trained_on(main.path, as_files(data).videos(test), data.catalog.root):
         about["trained on"] = known
         say(f"The run was trained on {known} of these {len(test)} videos: the results are better than on unseen ones.")
     results = _earlier(folder / "results.json", about)
@@ -91,6 +97,7 @@ def analyse(
         if part in parts:
             _one(subject, part, results)
             write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
+    keep_list(data.catalog, main.path, place)
     if place == main.path and main.finished is not None:
         report([main.path], command=f"cacl analyse {main.path}")
     return results
@@ -111,21 +118,6 @@ def _one(subject: Subject, part: Part, results: dict[str, Any]) -> None:
         say(f"Left out: {part}, {why}.")
 
 
-def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> Dataset:
-    folder = RunFolder.open(run.path)
-    if videos is None:
-        if lists is not None or split not in (1, folder.data["split"]):
-            raise UserError(
-                f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists "
-                f"and --split, or name the videos too (cacl analyse {run.path} VIDEOS --lists {lists or 'DIR'})."
-            )
-        return open_run_data(folder)
-    height, width = run.settings.data.resize
-    return open_dataset(
-        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
-    )
-
-
 def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
     """Numbers of the videos that probes learn from, of those that are looked at, and what the latter are."""
     if data.has_test:
@@ -136,18 +128,6 @@ def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
         return [], every, "all videos"
     say(f"{data.catalog.root} has no test part: every fifth video is set apart ({len(test)} of {len(every)}).")
     return [i for i in every if i not in set(test)], test, "every fifth video"
-
-
-def _device(run: Run) -> str:
-    """The run's device, or the best one where this machine lacks it."""
-    device = run.settings.run.device
-    try:
-        check_device(device)
-    except UserError:
-        best, why = usable_device()
-        say(f"{run.path} was trained on {device}, which is not there; analysing on {best} ({why}).")
-        return best
-    return device_auto()[0] if device == "auto" else device
 
 
 def _earlier(path: Path, about: dict[str, Any]) -> dict[str, Any]:

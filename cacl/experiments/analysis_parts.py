@@ -16,6 +16,7 @@ from cacl.config import Settings
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.labels import join_labels
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
 from cacl.evaluation.embed import video_features
@@ -74,7 +75,7 @@ class Subject:
     @property
     def clip(self) -> ClipSpec:
         """What a clip is to the run's network."""
-        return clip_spec(self.settings)
+        return clip_spec(self.settings, self.data.rules)
 
 
 def why_not(part: Part, subject: Subject) -> str | None:
@@ -156,7 +157,7 @@ def _features(subject: Subject) -> dict[str, Any]:
     writer.writerow(["path", "label", *(f"{name} {axis}" for name in found for axis in (1, 2))])
     for row, video in enumerate(kept):
         points = [f"{value:.6g}" for projection in found.values() for value in projection.points[row]]
-        writer.writerow([video.path, video.label or "", *points])
+        writer.writerow([video.path, join_labels(video.labels) if video.several else video.label, *points])
     write_whole(subject.folder / "features.csv", text.getvalue())
     axes = {name: list(projection.axes) for name, projection in found.items()}
     return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_unread(features.skipped)}

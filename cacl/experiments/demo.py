@@ -40,7 +40,7 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
         raise UserError(f"{out} exists and is not empty; remove it or choose another --out.")
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    resolve_settings(flags={**DEMO, "run.seed": first_seed})  # a seed that is none is told before videos are made
+    resolve_settings(flags={**DEMO, "run.seed": first_seed})  # refused before videos are made
     each = {}
     for seed in range(first_seed, first_seed + seeds):
         folder = out if seeds == 1 else out / f"seed-{seed}"

@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
 from cacl.evaluation.video_vectors import video_vectors
-from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
-from cacl.machine.auto import check_device, device_auto
+from cacl.machine.device import choose_device
 from cacl.machine.precision import PrecisionName, choose_precision
 from cacl.models.encoder import Encoder
 
@@ -42,6 +42,7 @@ def embed(
     model: str | Path,
     out: str | Path,
     step: int | None = None,
+    rate: float = 0.0,
     device: str = "auto",
     precision: PrecisionName = "auto",
     say: Callable[[str], None] = lambda text: None,
@@ -56,6 +57,7 @@ def embed(
         model: a run, or an encoder folder.
         out: a folder, new or empty.
         step: frames from one window to the next; ``None``: one window after the other, each of ``frames * stride``.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown, 25 is taken.
         device: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:N``.
         precision: ``auto`` (16 bits where they are faster and right), ``float32``, ``bfloat16`` or ``float16``.
         say: told what is done.
@@ -69,8 +71,7 @@ def embed(
         raise UserError(f"--step is {step}; it must be 1 or more.")
     videos, out = Path(videos), Path(out)
     _check_free(out)
-    device = device_auto()[0] if device == "auto" else device
-    check_device(device)
+    device, _ = choose_device(device)
     encoder = Encoder.load(model).to(device)
     clip = encoder.clip
     shape = (BATCH, 3, clip.frames, clip.size, clip.size)
@@ -88,13 +89,16 @@ def embed(
             say(f"{out} is finished already.")
             return Embedding(out)
         say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_unlabelled(videos, clip.resize, progress=progress)
+        data = open_videos(
+            videos, resize=clip.resize, rules=clip.rules, blank=clip.blank, rate=rate, encoder=True, progress=progress
+        )
+        data = resampled(data, clip.frame_rate, say=say)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
-        keep_catalog(out, data.catalog)
+        keep_catalog(out, as_files(data).catalog)
         computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
         if computed.videos:
             say(str(computed))
-        finish(out, data.catalog, about)
+        finish(out, as_files(data).catalog, about)
     return Embedding(out)
 
 
@@ -152,7 +156,7 @@ def _compute_parts(
                 autocast_dtype=dtype,
                 progress=watch,
             )
-            write_part(path, list(found), skipped, data.catalog, first, timed=timed)
+            write_part(path, list(found), skipped, data, first, timed=timed)
             computed.videos += len(videos)
             computed.hours += sum(video.frames / video.fps for video in videos if video.fps > 0) / 3600
         progress("videos embedded", stop, total)
@@ -185,10 +189,11 @@ def _check_free(out: Path) -> None:
 
 def _check_same(out: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
     """Raise UserError where the folder was begun with something else."""
+    moved = not Path(str(before.get("videos"))).exists()  # keep_catalog says whether they are the same
     changed = [
         f"{key} was {before.get(key)}, is {value}"
         for key, value in about.items()
-        if before.get(key) != value and key not in ("weights", "encoder")
+        if before.get(key) != value and key not in ("weights", "encoder") and not (key == "videos" and moved)
     ]
     if before.get("weights") != about["weights"]:
         changed.append("by another encoder")

@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.media.open_files import frame_times
+from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.catalog import Catalog, Skipped, Video
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resampled import ResampledFrames, as_files
+from cacl.data.videos.sources import FrameStore
 from cacl.errors import UserError, VideoError
-from cacl.evaluation.embedding import ABOUT, ROWS, SEGMENTS, VECTORS
-from cacl.evaluation.video_vectors import VideoVectors
+from cacl.evaluation.embedding import ABOUT, SEGMENTS, VECTORS
 from cacl.files import whole, write_whole, writing
 from cacl.models.encoder import ClipSpec
-from cacl.models.segments import frame_seconds, segment_windows
+from cacl.models.segments import Segment, Segments, even_seconds, segment_windows
 
 PART = 4096  # vectors, or those of one long video: what a kill can cost
 PARTS = "parts"
@@ -35,7 +37,7 @@ def part_bounds(videos: Sequence[Video], clip: ClipSpec, step: int | None) -> It
     """First and stop of the videos of each part; they depend on nothing but the videos."""
     first = count = 0
     for i, video in enumerate(videos):
-        count += len(segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step).starts)
+        count += len(segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)[0])
         if count >= PART or i + 1 == len(videos):
             yield first, i + 1
             first, count = i + 1, 0
@@ -59,28 +61,38 @@ def keep_catalog(out: Path, catalog: Catalog) -> None:
 
 
 def write_part(
-    path: Path, found: Sequence[VideoVectors], skipped: dict[int, str], catalog: Catalog, first: int, *, timed: bool
+    path: Path,
+    found: Sequence[tuple[int, Segments, str]],
+    skipped: dict[int, str],
+    data: Dataset,
+    first: int,
+    *,
+    timed: bool,
 ) -> None:
     """Write the vectors of some videos, whole or not at all.
 
     Args:
-        found: positions count from ``first``, as those of ``skipped`` do.
+        found: from ``video_vectors``; their numbers count from ``first``, as those of ``skipped`` do.
         timed: ask the files when their frames appear.
 
     Raises:
         UserError: it cannot be written.
     """
     columns: dict[str, list[NDArray[Any]]] = {}
-    for one in found:
-        video = catalog.videos[first + one.position]
-        seconds = _seconds(catalog, video, timed=timed)
-        frames_S2 = video.first_frame + np.stack([one.starts, one.stops], axis=1)
-        rows = {"video": np.full(len(frames_S2), first + one.position), "frames": frames_S2}
-        for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vectors}.items():
+    files = as_files(data)
+    for number, one, _ in found:
+        video = files.catalog.videos[first + number]
+        seconds = _seconds(files, first + number, timed=timed)
+        bounds_S2 = np.stack([one.first_frame, one.first_frame + one.frames], axis=1)
+        if isinstance(data.source, ResampledFrames):
+            bounds_S2 = data.source.file_spans(first + number, bounds_S2)
+        frames_S2 = video.first_frame + bounds_S2
+        rows = {"video": np.full(len(frames_S2), first + number), "frames": frames_S2}
+        for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vector}.items():
             columns.setdefault(name, []).append(values)
     notes = {
-        "skipped": {first + position: reason for position, reason in skipped.items()},
-        "broken": {first + one.position: one.problem for one in found if one.problem},
+        "skipped": {first + number: reason for number, reason in skipped.items()},
+        "broken": {first + number: problem for number, _, problem in found if problem},
     }
     arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in columns.items()}
     with whole(path) as partial, partial.open("wb") as file:
@@ -139,7 +151,7 @@ def _write_segments(path: Path, paths: Sequence[Path], videos: Sequence[Video]) 
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(ROWS)
+        writer.writerow(Segment._fields)
         for part in map(_needed, paths):
             columns = (part[name].tolist() for name in ("video", "seconds", "frames") if name in part)
             for number, (start, end), (first, stop) in zip(*columns, strict=True):
@@ -152,15 +164,19 @@ def _needed(path: Path) -> dict[str, Any]:
     return part
 
 
-def _seconds(catalog: Catalog, video: Video, *, timed: bool) -> NDArray[np.float64]:
-    """When each frame of the video's file appears: by its timestamps, or evenly where there is no file to ask."""
-    last, file = video.first_frame + video.frames, str(catalog.file(video))
+def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]:
+    """When each frame of the video's file appears: by its timestamps, or as a store knows; evenly up to its part."""
+    video = files.catalog.videos[number]
+    last, file = video.first_frame + video.frames, str(files.catalog.file(video))
     if timed:
         try:
-            frames, fps, times = isolated(file, time_limit(file), frame_times, file)
+            seconds = isolated(file, time_limit(file), frame_seconds, file)
         except VideoError:
             pass  # it was read a moment ago; the mean rate is the best that is left
         else:
-            if frames >= last:
-                return frame_seconds(frames, fps, times)
-    return frame_seconds(last, video.fps, None)
+            if len(seconds) > last:
+                return seconds
+    seconds = even_seconds(last, video.fps)
+    if isinstance(files.source, FrameStore):
+        seconds[video.first_frame :] = seconds[video.first_frame] + files.source.seconds(number)
+    return seconds

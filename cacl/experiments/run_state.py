@@ -11,6 +11,7 @@ from cacl.config import Optim, Settings
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.frames import SampledFrames
+from cacl.data.videos.resampled import resampled
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError
 from cacl.files import read_object
@@ -19,6 +20,7 @@ from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import newest_checkpoint
 from cacl.training.videos import training_numbers
+from cacl.training.wiring import clip_counts
 
 _LEFT = {".lock", "data.json", "environment.json", "videos.csv", "log.txt"}  # of a run that never began
 
@@ -66,9 +68,11 @@ def stage_steps(settings: Settings, catalog: Catalog) -> dict[str, int]:
         UserError: no video to train on.
     """
     height, width = settings.data.resize
-    data = Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+    data = resampled(Dataset(catalog, DecodedVideos(catalog, height=height, width=width)), settings.data.frame_rate)
+    catalog = data.catalog
     numbers = training_numbers(settings, data)
-    totals = _steps(settings.optim, len(numbers), "train")
+    counts = clip_counts(settings.data.clips_per_video, data.videos(numbers))
+    totals = _steps(settings.optim, len(numbers) if counts is None else round(sum(counts)), "train")
     if settings.wants_frame_encoder and settings.model.frame_weights is None:
         frames = [catalog.videos[number].frames for number in numbers]
         sampled = SampledFrames(data.source, numbers, frames, every=settings.frames.every)

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 
 from cacl.config import Run, Settings
-from cacl.distributed.processes import world
-from cacl.errors import UserError
-from cacl.machine.device_errors import explained
+from cacl.machine.device import device_auto
 from cacl.methods.queue_size import queue_size
 
 STEPS = 900  # of CACL: see docs/recipes.md
@@ -19,62 +17,16 @@ FRAME_STEPS = 350  # of MoCo on frames
 FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
 
 
-def device_auto() -> tuple[str, str]:
-    """The best device of this machine, and why."""
-    if torch.cuda.is_available():
-        return "cuda", f"{torch.cuda.get_device_name()} found"
-    if torch.backends.mps.is_available():
-        return "mps", "Apple GPU found"
-    return "cpu", "no GPU found"
-
-
-def check_device(device: str) -> None:
-    """Take the device that ``run.device`` names, a process of several its own GPU; nothing is left to it by chance.
-
-    Raises:
-        UserError: it is not there, or cannot be computed on.
-    """
-    device = device_auto()[0] if device == "auto" else device
-    kind, _, number = device.partition(":")
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
-    if there and number:
-        there = int(number) < torch.cuda.device_count()
-    if not there:
-        raise UserError(f"run.device is {device}, but PyTorch finds none here; set run.device=auto or cpu.")
-    if kind == "cuda":
-        _take_gpu(device, int(number) if number else int(os.environ.get("LOCAL_RANK", "0")) if world() > 1 else None)
-
-
-def usable_device() -> tuple[str, str]:
-    """``device_auto``, or the CPU where the best device cannot be computed on, and why."""
-    best, why = device_auto()
-    try:
-        check_device(best)
-    except UserError as error:
-        return "cpu", str(error)
-    return best, why
-
-
-def _take_gpu(device: str, number: int | None) -> None:
-    """Make it the current one: pinned memory, names and waiting would mean the first one. Then compute something."""
-    name, capability = "the GPU", ""
-    try:
-        if number is not None:
-            torch.cuda.set_device(number % torch.cuda.device_count())
-        name, capability = torch.cuda.get_device_name(), "{}.{}".format(*torch.cuda.get_device_capability())
-        torch.ones(1, device=device).add_(1).cpu()
-    except RuntimeError as error:
-        reason = explained(error) or (str(error).splitlines() or [type(error).__name__])[0]
-        found = f"{name}, compute capability {capability}," if capability else name
-        raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
-
-
-def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]]:
+def auto_values(
+    settings: Settings, *, videos: int, held_out: int = 0, samples: int | None = None
+) -> dict[str, tuple[Any, str]]:
     """Every ``auto`` that can be told from the machine and the number of training videos.
 
     Args:
         settings: as given.
-        videos: training videos.
+        videos: training videos, without those that are held out.
+        held_out: these.
+        samples: clips an epoch, where these are not one of each video.
 
     Returns:
         Dotted key -> (value, reason).
@@ -93,10 +45,12 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
     if settings.data.workers == "auto":
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
+    if settings.data.hold_out == "auto":
+        values["data.hold_out"] = hold_out_auto(videos + held_out)
     optim = settings.optim
     if optim.epochs == "auto":
-        passes = samples_per_video(videos, optim.batch_size)
-        steps = max(1, videos * passes // optim.batch_size)
+        samples = videos if samples is None else samples
+        steps = max(1, samples * samples_per_video(samples, optim.batch_size) // optim.batch_size)
         values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
     return values | settings.method.auto_values(videos=videos)
 
@@ -115,6 +69,12 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
         size, bound = queue_size(frames // 2, most=FRAME_QUEUE)
         values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
+
+
+def hold_out_auto(videos: int) -> tuple[int, str]:
+    """How many training videos the authors' code would hold out for validation, and why."""
+    count = 800 if videos >= 8000 else 400 if videos >= 3000 else videos // 10
+    return count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)"
 
 
 def fetch_every(device: str, log_every: int) -> int:
@@ -153,7 +113,7 @@ def tf32_auto(device: str) -> tuple[bool, str]:
     major, minor = torch.cuda.get_device_capability(None if device == "cuda" else device)
     if major < 8:
         return False, f"this GPU has none (compute capability {major}.{minor})"
-    return True, "this GPU has it, as the released code's PyTorch took it"
+    return True, "this GPU has it"
 
 
 def set_tf32(allowed: bool) -> None:

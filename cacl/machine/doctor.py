@@ -20,12 +20,12 @@ from torch import nn
 
 from cacl.config import Settings
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
-from cacl.machine.auto import check_device, device_auto
 from cacl.machine.convolutions_cache import checked_convolutions, cudnn_version
+from cacl.machine.device import choose_device, device_auto
 from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.machine.precision import choose_precision
@@ -164,7 +164,7 @@ def check_precisions(settings: Settings, networks: Networks) -> Iterator[Check]:
     """The convolutions of the networks that these settings train, in each precision, and what ``auto`` would take."""
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     try:
-        check_device(device)
+        choose_device(device)
         with device_errors():
             yield from _check_networks(networks(settings, device), device)
     except UserError as error:

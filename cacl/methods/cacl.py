@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, standard_frames, standardised
+from cacl.data.clips.normalise import Standardise, standard_frames
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.distributed.processes import gathered
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
@@ -34,50 +34,12 @@ from cacl.methods.moco import (
     shuffled_keys,
 )
 from cacl.methods.pairs import ALL_PAIRS, Pair
-from cacl.methods.permute import formatted, permute_frames, permute_tokens
+from cacl.methods.permute import permute_tokens
 from cacl.methods.task import Task
+from cacl.methods.video_encoder import VideoEncoder
 from cacl.models.cnn3d import CNN3D
-from cacl.models.heads import contrast_head
 from cacl.models.transformer import VideoTransformer
 from cacl.sections import section
-
-
-class VideoEncoder(nn.Module):
-    """G with its contrast head: what has a momentum copy (paper Fig. 1)."""
-
-    def __init__(
-        self,
-        network: CNN3D,
-        *,
-        twin: bool,
-        one_pass: bool,
-        standardise: Standardise,
-        projection: Literal["linear", "mlp"],
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.one_pass, self.standardise = one_pass, standardise
-        self.contrast = contrast_head(network.num_features * (2 if twin else 1), projection=projection)
-
-    def features(self, x_BCTHW: Tensor, permutation_BT: Tensor | None) -> tuple[Tensor, ...]:
-        """(G(x),) or (G(x), G(x~)), each ``[B, D]`` float32.
-
-        Two separate passes, as the authors' code, give each its own BatchNorm statistics: in training the mean
-        difference of clips and twins is normalised away, in evaluation it is not. One pass shares the statistics.
-        """
-        x_BCTHW = standardised(x_BCTHW, self.standardise)
-        if permutation_BT is None:
-            return (self.network(x_BCTHW),)
-        twin_BCTHW = permute_frames(x_BCTHW, permutation_BT)
-        if not self.one_pass:
-            return self.network(x_BCTHW), self.network(twin_BCTHW)
-        both: Tensor = self.network(formatted(torch.cat([x_BCTHW, twin_BCTHW]), like=x_BCTHW))
-        return both[: len(x_BCTHW)], both[len(x_BCTHW) :]
-
-    def embed(self, features: Sequence[Tensor]) -> Tensor:
-        """Unit embedding ``[B, E]`` of the concatenated features."""
-        with torch.autocast(features[0].device.type, enabled=False):
-            return F.normalize(self.contrast(torch.cat(list(features), dim=1)), dim=1)
 
 
 @dataclass(frozen=True)
@@ -128,6 +90,7 @@ class CACL(Method):
         degree_dropout: float = 0.5,
         degree_input: DegreeInput = "pair",
         batchnorm: Literal["global", "process"] = "global",
+        validation_batches: int = 0,
     ) -> None:
         """Put the parts together; every argument is the setting of the same name.
 
@@ -136,6 +99,7 @@ class CACL(Method):
             transformer: T, wanted when a pair names it.
             frame_encoder: the frozen network below T, wanted with it; ``[N, 3, H, W]`` to ``[N, F]``.
             batchnorm: with ``process``, each process's own, other processes compute Gk.
+            validation_batches: after an epoch the copies move so often, as if a validation of these had run.
         """
         super().__init__()
         if any("t" in pair for pair in pairs) and (transformer is None or frame_encoder is None):
@@ -145,7 +109,7 @@ class CACL(Method):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.tq_negatives = mask_own_keys, batch_negatives, tq_negatives
-        self.shuffle_keys = batchnorm == "process"
+        self.shuffle_keys, self.validation_batches = batchnorm == "process", validation_batches
 
         self.query = VideoEncoder(network, twin=twin, one_pass=one_pass, standardise=standardise, projection=projection)
         self.degree = ShuffleDegree(
@@ -249,14 +213,23 @@ class CACL(Method):
     @torch.no_grad()
     def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
         """Move the momentum copies, then put this step's keys into the queue: Gk of all samples, then Tk."""
-        if self.key is None or self.queue is None:
-            return
-        momentum = scheduled_momentum(self.momentum, self.momentum_schedule, progress)
-        momentum_update(self.key, self.query, momentum)
-        if self.key_transformer is not None and self.transformer is not None:
-            momentum_update(self.key_transformer, self.transformer, momentum)
-        keys = [state[name] for name in ("gk", "tk") if name in state]
-        self.queue.enqueue(torch.cat(keys), video.repeat(len(keys)))
+        self._move_copies(progress, times=1)
+        if self.queue is not None:
+            keys = [state[name] for name in ("gk", "tk") if name in state]
+            self.queue.enqueue(torch.cat(keys), video.repeat(len(keys)))
+
+    @torch.no_grad()
+    def after_epoch(self, progress: float) -> None:
+        """The authors' forward pass moves the copies, in evaluation too: once for each batch of their validation."""
+        if self.validation_batches:
+            self._move_copies(progress, times=self.validation_batches)
+
+    def _move_copies(self, progress: float, *, times: int) -> None:
+        """Towards G and T, which stand still: several moves are one."""
+        momentum = scheduled_momentum(self.momentum, self.momentum_schedule, progress) ** times
+        for copy, own in ((self.key, self.query), (self.key_transformer, self.transformer)):
+            if copy is not None and own is not None:
+                momentum_update(copy, own, momentum)
 
     # The embeddings --------------------------------------------------------------------------------------------------
 
@@ -279,7 +252,7 @@ class CACL(Method):
 
     def _key_embedding(self, x_BCTHW: Tensor, permutation_BT: Tensor | None = None) -> Tensor:
         assert self.key is not None
-        features = self.key.features(x_BCTHW, permutation_BT)
+        features = self.key.features(x_BCTHW, permutation_BT, twin_first=self.swapped)
         return self.key.embed(features[::-1] if self.swapped else features)
 
     def _transform(

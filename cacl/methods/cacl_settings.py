@@ -5,6 +5,7 @@ Apart from ``cacl.py``, so that what is wrong with a command is said before PyTo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,6 +43,8 @@ class CACLSettings(MethodSettings):
     momentum_schedule: Literal["constant", "cosine"]
     queue_size: Auto | Positive
     key_order: Literal["same", "swapped"]  # order of clip and twin in view k
+    # the copies move once more for each batch of data.hold_out, after every epoch; older runs did not
+    validation_momentum: bool = False
     mask_own_keys: bool  # keys of the query's own video are no negatives
     batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
     # the pair (Tq,Tk) is weighed against the negatives of Tq, not of Gq; older runs had Gq's
@@ -139,7 +142,8 @@ class CACLSettings(MethodSettings):
                 depth=model.depth,
                 heads=model.heads,
             )
-        own = self.model_dump(exclude={"name", "queue_size"})
+        own = self.model_dump(exclude={"name", "queue_size", "validation_momentum"})
+        hold_out = settings.data.hold_out if self.validation_momentum else 0
         assert self.queue_size != "auto"
         return CACL(
             network,
@@ -147,6 +151,7 @@ class CACLSettings(MethodSettings):
             frame_encoder,
             **own,
             queue_size=self.queue_size,
+            validation_batches=0 if hold_out == "auto" else math.ceil(hold_out / settings.optim.batch_size),
             frames=settings.data.frames,
             stride=settings.data.stride,
             start_window=settings.data.start_window,

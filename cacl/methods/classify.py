@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cacl.data.clips.normalise import Standardise, standardised
-from cacl.data.clips.sampling import ClipPlan, training_clip
+from cacl.data.clips.sampling import ClipPlan, Window, training_clip
 from cacl.methods.contract import MAIN, Group, Method, MethodBatch, StepOutput
 from cacl.methods.curves import Curve
 from cacl.models.cnn3d import CNN3D
@@ -25,7 +25,7 @@ LATE = ("conv4", "conv5", "linear")  # released code: these names keep the small
 
 
 class Classify(Method):
-    """Cross entropy of a linear layer on G(x), all of G trained.
+    """Cross entropy of a linear layer on G(x), all of G trained; where videos have several classes, of each by itself.
 
     Attributes:
         network: G; the authors' fine-tuning has the layer ``linear`` beside its stages, and so has this.
@@ -34,16 +34,17 @@ class Classify(Method):
     """
 
     curves = (Curve("Accuracy", {"accuracy": "training clips"}, percent=True, shown={"accuracy": "right"}),)
-    labels: Tensor
+    labels: Tensor  # int64 [V], or where videos have several classes float32 [V, K] of zeros and ones
 
     def __init__(
         self,
         network: CNN3D,
         *,
         classes: int,
-        labels: Sequence[int],
+        labels: Sequence[Sequence[int]],
         frames: int = 16,
         stride: int = 2,
+        window: Window = "fitted",
         standardise: Standardise = "none",
         norm: Literal["none", "batch"] = "none",
         dropout: float = 0.0,
@@ -54,9 +55,10 @@ class Classify(Method):
         Args:
             network: G, pretrained or not.
             classes: K.
-            labels: class of each training video, 0 … K-1, by the number that ``batch.video`` names.
+            labels: classes of each training video, 0 … K-1, one or more, by the number that ``batch.video`` names.
             frames: T, frames a clip.
             stride: video frames from one clip frame to the next.
+            window: how clips are placed, see ``training_clip``.
             standardise: of each clip, as the encoder was trained.
             norm: ``batch`` brings every feature to mean 0 and deviation 1 before the linear layer (as linear probes do
                 since He et al. 2022): features of a pretrained network differ little beside their mean, and a fresh
@@ -67,9 +69,17 @@ class Classify(Method):
         super().__init__()
         self.network, self.linear = network, nn.Linear(network.num_features, classes)
         self.norm = nn.BatchNorm1d(network.num_features, affine=False) if norm == "batch" else None
-        self.frames, self.stride, self.standardise, self.dropout = frames, stride, standardise, dropout
+        self.frames, self.stride, self.window = frames, stride, window
+        self.standardise, self.dropout = standardise, dropout
         self.late_lr, self.uniforms = late_lr, network.num_features  # a number a feature, for the dropout
-        self.register_buffer("labels", torch.tensor(list(labels), dtype=torch.int64), persistent=False)
+        self.several = any(len(own) > 1 for own in labels)
+        if self.several:
+            targets = torch.zeros(len(labels), classes)
+            for row, own in enumerate(labels):
+                targets[row, list(own)] = 1
+        else:
+            targets = torch.tensor([own[0] for own in labels], dtype=torch.int64)
+        self.register_buffer("labels", targets, persistent=False)
 
     @property
     def encoder(self) -> CNN3D:
@@ -78,19 +88,24 @@ class Classify(Method):
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """One clip from anywhere in the video."""
-        return ClipPlan(tuple(training_clip(n_frames, rng, frames=self.frames, stride=self.stride)))
+        return ClipPlan(tuple(training_clip(n_frames, rng, frames=self.frames, stride=self.stride, window=self.window)))
 
     def forward(self, batch: MethodBatch) -> StepOutput:
-        """Cross entropy, and the share of the batch that is right."""
+        """Cross entropy, and the share of the batch whose most probable class is right."""
         features_BD = self.network(standardised(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BD.device.type, enabled=False):
             x_BD = features_BD if self.norm is None else self.norm(features_BD)
             if self.training and self.dropout > 0:
                 x_BD = x_BD * (batch.uniforms >= self.dropout) / (1 - self.dropout)
             logits_BK = self.linear(x_BD)
-            target_B = self.labels[batch.video]
-            loss = F.cross_entropy(logits_BK, target_B)
-        right = (logits_BK.detach().argmax(dim=1) == target_B).float().mean()
+            target = self.labels[batch.video]
+            best_B = logits_BK.detach().argmax(dim=1)
+            if self.several:
+                loss = F.binary_cross_entropy_with_logits(logits_BK, target)
+                right = target.gather(1, best_B[:, None]).mean()
+            else:
+                loss = F.cross_entropy(logits_BK, target)
+                right = (best_B == target).float().mean()
         return StepOutput({MAIN: loss}, {}, {"accuracy": right}, features_BD)
 
     def parameter_groups(self) -> Mapping[str, Sequence[Group]]:

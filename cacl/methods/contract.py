@@ -119,7 +119,7 @@ class Method(nn.Module):
         views: what ``batch.views`` is to hold.
         uniforms: U, random numbers a sample that ``forward`` wants.
         shared: S, random numbers a step.
-        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``).
+        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``), from the settings.
     """
 
     views: tuple[View, ...] = (View(),)
@@ -152,6 +152,9 @@ class Method(nn.Module):
             video: int64 ``[B]``.
             progress: share of training done, in (0, 1].
         """
+
+    def after_epoch(self, progress: float) -> None:
+        """After the last step of an epoch; ``progress`` as above."""
 
     def parameter_groups(self) -> Mapping[str, Sequence[Group]]:
         """Objective -> the parameters that minimise it; by default one for all that want gradients."""

@@ -33,6 +33,7 @@ class Classifier(nn.Module):
         linear: ``[D, K]``; ``None`` makes a fresh one.
         clips: how many clips of a video are told, evenly spaced.
         average: what of them is averaged.
+        several: a video may have several classes: each logit is one class's own, for a sigmoid; else for a softmax.
 
     Raises:
         ValueError: names that are not distinct, a layer of another size, or no clip.
@@ -46,14 +47,15 @@ class Classifier(nn.Module):
         linear: nn.Linear | None = None,
         clips: int = 10,
         average: Average = "logits",
+        several: bool = False,
     ) -> None:
         super().__init__()
         if not classes or len(set(classes)) != len(classes):
             raise ValueError(f"class names must be distinct, and one at least (found {list(classes)})")
-        if type(clips) is not int or clips < 1 or average not in get_args(Average):
+        if type(clips) is not int or clips < 1 or average not in get_args(Average) or type(several) is not bool:
             raise ValueError(f"clips must be 1 or more, average logits or probabilities (found {clips!r}, {average!r})")
         self.encoder, self.classes = encoder, tuple(classes)
-        self.clips, self.average = clips, average
+        self.clips, self.average, self.several = clips, average, several
         self.linear = nn.Linear(encoder.num_features, len(classes)) if linear is None else linear
         if self.linear.weight.shape != (len(classes), encoder.num_features):
             raise ValueError(
@@ -124,7 +126,9 @@ class Classifier(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """What ``config.json`` holds: the encoder's, the class names, and how a video is told from its clips."""
-        video = {"clips": self.clips, "average": self.average}
+        video: dict[str, Any] = {"clips": self.clips, "average": self.average}
+        if self.several:
+            video["several"] = True
         return {**self.encoder.config, "classes": list(self.classes), "video": video}
 
     def __repr__(self) -> str:

@@ -36,6 +36,12 @@ def encoder_card(
             "clip": ", then each clip to mean 0 and standard deviation near 1",
             "motion": ", then minus each pixel's mean over the clip, divided by the clip's deviation",
         }[clip["standardise"]]
+    if clip["blank"]:
+        pixels += (
+            f", boxes {' and '.join(str(list(box)) for box in clip['blank'])} (x, y, width, height) of the video black"
+        )
+    rate = clip.get("frame_rate")
+    frames_of = "the video's" if rate is None else f"those nearest to {rate:g} a second"
     layer = {
         "max": "last convolution, max-pooled over 2x2 pixels, flattened",
         "mean": "last convolution, averaged over time and space",
@@ -50,7 +56,7 @@ def encoder_card(
         "similar motion and content should come out near each other by cosine similarity.",
         "## Use\n\n" + _USE.format(features=config["num_features"], frames=clip["frames"]),
         "## Input\n\n"
-        f"| | |\n|---|---|\n| frames | {clip['frames']}, one in {clip['stride']} of the video's |\n"
+        f"| | |\n|---|---|\n| frames | {clip['frames']}, one in {clip['stride']} of {frames_of} |\n"
         f"| size | stretched to {height}x{width} (height x width), centre {clip['size']}x{clip['size']} cut out |\n"
         f"| pixels | RGB in {pixels} |\n| feature | {layer} |",
     ]

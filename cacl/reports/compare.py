@@ -138,7 +138,7 @@ def _recognition(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None
         cells = {f"{name} {key}": rows[name][key] for name, key in wanted}
         runs[number] = cells, {"chance": {f"{name} {key}": guesses.get(key) for name, key in wanted}}
     different = "The runs were measured with other classes or numbers of labels: their numbers cannot be compared."
-    hint = "Share of test videos whose class is told, in percent: after fine-tuning, and with frozen features."
+    hint = "Share of test videos whose class is predicted, in percent: after fine-tuning, and with frozen features."
     return _table("Recognition", hint, runs, names, different if len(sizes) > 1 else "")
 
 
@@ -159,12 +159,12 @@ def _task(name: str, tasks: Sequence[TaskBars | None], names: Sequence[str]) -> 
             references = {row.name: _renamed(row.cells) for row in task.rows if not row.trained}
             runs[number] = _renamed(trained[0].cells), references
     different = "The runs have different numbers of classes in it: their numbers cannot be compared."
-    hint = "How often its class is told exactly, in percent."
+    hint = "How often its class is predicted exactly, in percent."
     return _table(title, hint, runs, names, different if len(sizes) > 1 else "")
 
 
 def _renamed(cells: Cells) -> Cells:
-    return {"told exactly": cells["accuracy"]}
+    return {"predicted exactly": cells["accuracy"]}
 
 
 def _probes(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None:
@@ -180,7 +180,7 @@ def _probes(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None:
                     references.setdefault(row.name, {})[probe.name] = row.cells["accuracy"]
         if cells:
             runs[number] = cells, references
-    hint = "What a linear layer on frozen features tells of time, in percent of test clips ± standard error."
+    hint = "What a linear layer on frozen features predicts of time, in percent of test clips ± standard error."
     return _table("Does it know time?", hint, runs, names, "")
 
 

@@ -243,7 +243,7 @@ def _short(value: float, percent: bool = False, digits: int = 3) -> str:
 def _points(
     rows: Sequence[Mapping[str, Any]], key: str, *, positive: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and finite values (above 0 where asked) of one key."""
+    """Steps and finite values (above 0 on request) of one key."""
     points = []
     for number, row in enumerate(rows):
         value = row.get(key)

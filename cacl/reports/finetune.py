@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.data.videos.catalog import Catalog, Skipped, root_of
 from cacl.finetune_settings import load_finetune
 from cacl.methods.classify import Classify
 from cacl.reports.page import RunPage, Setting
@@ -42,7 +42,7 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
     warnings = list((results or {}).get("notes", []))
     if results is None:
         warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl finetune --resume {path}")
-    catalogs = _catalogs(path / "videos", Path(request["videos"]))
+    catalogs = _catalogs(path / "videos", root_of(Path(request["videos"])))
     skipped = {item.path: item for catalog in catalogs for item in catalog.skipped}
     skipped |= {name: Skipped(name, why) for part in own for name, why in part.get("unreadable", {}).items()}
     what = "Linear probe on frozen features of" if request["linear"] else "Fine-tuning of"
@@ -56,7 +56,7 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
         metrics=(metrics := _curves(path / "parts")),
         curves=dict.fromkeys(metrics, Classify.curves),
         confusion=_confusion(own),
-        settings=[*_asked(request), *setting_rows(resolved)],
+        settings=[*_request(request), *setting_rows(resolved)],
         data=catalogs[0].summary() if catalogs else "",
         counts=video_counts(catalogs[0]) if catalogs else {},
         skipped=list(skipped.values()),
@@ -64,12 +64,12 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
     )
 
 
-def _asked(request: Mapping[str, Any]) -> list[Setting]:
-    """What was asked for beside the settings, so that runs that differ in it are told apart."""
+def _request(request: Mapping[str, Any]) -> list[Setting]:
+    """The request beside the settings, so that runs that differ in it can be told apart."""
     keys = ("videos", "lists", "model", "splits", "labels per class", "draws", "linear")
     values = {key: request.get(key) for key in keys}
     texts = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in values.items()}
-    return [Setting(key, text, "asked") for key, text in texts.items()]
+    return [Setting(key, text, "command") for key, text in texts.items()]
 
 
 def _model(path: Path, request: Mapping[str, Any]) -> str:

@@ -39,11 +39,11 @@ def neighbour_rows(data: Dataset, neighbours: Sequence[Neighbours], *, height: i
     """
     rows = []
     for one in neighbours:
-        label = data.catalog.videos[one.query].label
+        labels = data.catalog.videos[one.query].labels
         lead = _tile(data, one.query, height, note="query")
         tiles = []
         for number, similarity in zip(one.found, one.similarity, strict=True):
-            right = None if label is None else data.catalog.videos[number].label == label
+            right = None if not labels else not set(labels).isdisjoint(data.catalog.videos[number].labels)
             tiles.append(_tile(data, number, height, note=f"{similarity:.2f}", right=right))
         if lead is not None:
             rows.append(TileRow(tuple(tile for tile in tiles if tile is not None), lead=lead))
@@ -60,7 +60,7 @@ def _tile(data: Dataset, number: int, height: int, *, note: str, right: bool | N
     middle = int(np.flatnonzero(indices_T == video.frames // 2)[0])
     return Tile(
         frames_THWC[middle],
-        caption=video.label if video.label is not None else video.id,
+        caption=", ".join(video.labels) or video.id,
         note=note,
         right=right,
         title=video.path,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ORDER = ("k-NN", "linear probe", "fine-tuned")
+_COLUMNS = ("mAP", "top-1", "top-5", "mean class")
 _MEANING = {
     "chance": "guessing",
     "k-NN": "nearest neighbours, frozen features",
@@ -69,7 +70,8 @@ def recognition_view(
         return None
     spread, counts = results.get("standard deviation") or {}, list(found[names[-1]])
     main, classes = counts[-1], [str(name) for name in results.get("classes") or []]
-    columns = tuple(k for k in ("top-1", "top-5", "mean class") if not (k == "top-5" and 0 < len(classes) <= 5))
+    there = found[names[-1]].get(main, {})
+    columns = tuple(k for k in _COLUMNS if k in there and not (k == "top-5" and 0 < len(classes) <= 5))
 
     def row(name: str, labels: str, keys: Sequence[str]) -> dict[str, Cell | None]:
         cells: dict[str, Cell | None] = {}

@@ -134,14 +134,14 @@ def _bars(name: str, task: Mapping[str, Any], spread: Mapping[str, Any]) -> Task
 
 
 def highlights(
-    table: Sequence[Row], ks: Sequence[str], tasks: Sequence[TaskBars], told: Sequence[Row], main: str
+    table: Sequence[Row], ks: Sequence[str], tasks: Sequence[TaskBars], recognition: Sequence[Row], main: str
 ) -> list[tuple[str, str, str]]:
     """(name, number, comparison) of what a reader wants to know first.
 
     Args:
         table: of retrieval, with the columns ``ks``.
         tasks: of the method.
-        told: rows of recognition, the main one last.
+        recognition: rows of it, the main one last.
         main: the row of ``table`` that the heading is about.
     """
     found = []
@@ -154,15 +154,15 @@ def highlights(
             sign = "+" if cell.value >= value else "\N{MINUS SIGN}"
             note = f"{sign}{abs(cell.value - value):.1f} points to the best without training ({name}, {value:.1f} %)"
         found.append((f"{ks[0]}, {_headline(trained, main).name}", f"{cell.value:.1f} %", note))
-    if told and (cell := told[-1].cells["top-1"]) is not None:
-        below = [f"{row.name} {c.value:.1f} %" for row in told[:-1] if (c := row.cells["top-1"])]
-        found.append((f"top-1, {told[-1].name}", f"{cell.value:.1f} %", ", ".join(below)))
+    if recognition and (cell := recognition[-1].cells["top-1"]) is not None:
+        below = [f"{row.name} {c.value:.1f} %" for row in recognition[:-1] if (c := row.cells["top-1"])]
+        found.append((f"top-1, {recognition[-1].name}", f"{cell.value:.1f} %", ", ".join(below)))
     for task in tasks:
         networks = [row for row in task.rows if row.trained]
         if networks and (cell := networks[0].cells["accuracy"]) is not None:
             plain = [row for row in task.rows if not row.trained]
             below = [f"{row.name} {c.value:.1f} %" for row in plain if (c := row.cells["accuracy"])]
-            found.append((f"{task.title.lower()} told", f"{cell.value:.1f} %", ", ".join(below)))
+            found.append((f"{task.title.lower()}", f"{cell.value:.1f} %", ", ".join(below)))
     return found
 
 

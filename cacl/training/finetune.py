@@ -14,13 +14,16 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cacl.config import Augment
+from cacl.data.clips.counts import balanced_counts
 from cacl.data.videos.dataset import Dataset
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, tf32_auto
+from cacl.machine.auto import channels_last, channels_last_auto, hold_out_auto, tf32_auto
+from cacl.machine.device import device_auto
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier
@@ -29,6 +32,7 @@ from cacl.models.encoder import ClipSpec, Encoder
 from cacl.training.loop import Stage
 from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
+from cacl.training.wiring import clip_counts
 
 STEPS = 400  # of a fine-tuning with epochs: auto
 
@@ -40,13 +44,13 @@ class Part:
     Attributes:
         folder: of its checkpoints and metrics.
         numbers: its videos in the data set.
-        labels: class of each, 0 … K-1.
+        labels: classes of each, 0 … K-1, one or more.
         seed: of everything random.
     """
 
     folder: Path
     numbers: tuple[int, ...]
-    labels: tuple[int, ...]
+    labels: tuple[tuple[int, ...], ...]
     seed: int
 
 
@@ -86,6 +90,7 @@ def train_classifier(
         labels=part.labels,
         frames=spec.frames,
         stride=spec.stride,
+        window=spec.window,
         standardise=spec.standardise,
         norm=settings.model.norm,
         dropout=settings.model.dropout,
@@ -109,6 +114,7 @@ def train_classifier(
         linear=method.folded(),
         clips=settings.test.clips,
         average=settings.test.average,
+        several=method.several,
     )
     return classifier.eval(), unreadable_videos(stage)
 
@@ -126,6 +132,9 @@ def finetune_stage(
     optim, run, workers = settings.optim, settings.run, settings.data.workers
     assert workers != "auto"
     own = data.subset(part.numbers)
+    counts = clip_counts(settings.data.clips_per_video, own.catalog.videos)
+    if settings.data.balance:
+        counts = balanced_counts(part.labels, np.array(counts or [1.0] * len(own))).tolist()
     return build_stage(
         "finetune",
         method,
@@ -142,6 +151,7 @@ def finetune_stage(
         checkpoints=part.folder / "checkpoints",
         metrics=part.folder / "metrics.jsonl",
         say=say,
+        counts=counts,
     )
 
 
@@ -169,8 +179,7 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
     if data.hold_out == "auto":
-        count = 800 if videos >= 8000 else 400 if videos >= 3000 else videos // 10
-        values["data.hold_out"] = (count, f"of {videos} (released code: 800 of UCF101's, 400 of HMDB51's)")
+        values["data.hold_out"] = hold_out_auto(videos)
     if settings.run.precision != "float32":
         network = copy.deepcopy(encoder.network).to(device)
         if channels_last(settings.run, device):

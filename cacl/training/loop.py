@@ -105,6 +105,8 @@ def train(stage: Stage, stop: StopRequest) -> None:
                 for raw in waited("waiting for data", stage.loader.epoch(epoch, start_step=start)):
                     waiting.append(_step(stage, raw, done, epoch))
                     done += 1
+                    if done % per_epoch == 0:
+                        stage.step.method.after_epoch(done / stage.steps)
                     waiting[-1].row["clips_per_second"] = round(progress.rate * stage.loader.batch_size, 2)
                     time_to = time.monotonic() - saved_at > 60 * stage.save_minutes
                     due, asked = any_wants(time_to, stop.signal if stop.requested else 0)

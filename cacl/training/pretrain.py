@@ -21,12 +21,11 @@ from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
 from cacl.machine.auto import (
     auto_values,
-    check_device,
-    device_auto,
     machine_choices,
     set_deterministic,
     set_tf32,
 )
+from cacl.machine.device import choose_device, device_auto
 from cacl.machine.device_errors import device_errors
 from cacl.machine.precision import PrecisionChoice, choose_precision
 from cacl.models.weights import read_frame_state
@@ -37,8 +36,8 @@ from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
-from cacl.training.videos import open_run_data, training_numbers
-from cacl.training.wiring import build_frames_network, checked_networks, initial_network
+from cacl.training.videos import move_videos, open_run_data, training_parts
+from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
 
 
 def pretrain(
@@ -112,6 +111,7 @@ def pretrain(
 def resume(
     run: str | Path,
     *,
+    videos: str | Path | None = None,
     epochs: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
@@ -121,6 +121,7 @@ def resume(
 
     Args:
         run: the run folder.
+        videos: the folder (or store) that its videos are in now, where they were moved.
         epochs: ``optim.epochs``, more than it had.
         settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
             (``data.workers``, ``run.log_every``, ``run.save_minutes``).
@@ -145,6 +146,9 @@ def resume(
                 assert longer != "auto"
                 folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()
@@ -166,15 +170,21 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             return Run(run.path)
         if not run.owner:
             wait_for_first()
-        data, train_numbers = _find_videos(run, stop, new=new)
+        data, (train_numbers, held_out) = _find_videos(run, stop, new=new)
         if run.owner:
-            resolved = run.resolved.with_auto(auto_values(run.resolved.settings, videos=len(train_numbers)))
+            counts = clip_counts(run.resolved.settings.data.clips_per_video, data.videos(train_numbers))
+            samples = None if counts is None else round(sum(counts))
+            values = auto_values(
+                run.resolved.settings, videos=len(train_numbers), held_out=len(held_out), samples=samples
+            )
+            resolved = run.resolved.with_auto(values)
             run.write("config.yaml", _with_precision(resolved).to_yaml())
             wait_for_first()
         resolved = run.resolved
         torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
         set_tf32(resolved.settings.run.tf32 is True)
-        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on.")
+        aside = f", {len(held_out)} held out" if held_out else ""
+        run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on{aside}.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
@@ -188,12 +198,12 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
     return Run(run.path)
 
 
-def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, list[int]]:
-    """The videos, and the numbers of those to train on; where there are none, a new run is taken away again."""
+def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, tuple[list[int], list[int]]]:
+    """The videos; numbers of those to train on, and of those held out. Where there are none, a new run goes again."""
     try:
         with VideoProgress(stop) as progress:
             data = open_run_data(run, say=run.log, progress=progress)
-        return data, training_numbers(run.resolved.settings, data)
+        return data, training_parts(run.resolved.settings, data)
     except UserError as error:
         if not new:
             raise
@@ -211,6 +221,8 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
         stride=settings.data.stride,
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,
+        frame_rate=settings.data.frame_rate,
+        clips_per_video=settings.data.clips_per_video,
     )
 
 
@@ -218,7 +230,7 @@ def _check_device(settings: Settings) -> None:
     """Take the device; where every bit is to be the same again, see that the 3D CNN's operations can do that there."""
     run, size = settings.run, settings.augment.size
     set_deterministic(run.deterministic)
-    check_device(run.device)
+    choose_device(run.device)
     device = device_auto()[0] if run.device == "auto" else run.device
     if run.deterministic and device != "cpu":
         with device_errors():

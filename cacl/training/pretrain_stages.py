@@ -20,7 +20,14 @@ from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch
 from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
-from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
+from cacl.training.wiring import (
+    build_frames_network,
+    build_method,
+    clip_counts,
+    clip_spec,
+    frame_augment,
+    initial_network,
+)
 
 
 def frame_encoder_stage(
@@ -101,7 +108,7 @@ def video_stage(
     assert workers != "auto"
     network = initial_network(settings)
     if is_first() and not (run.path / "initial").exists():
-        spec = clip_spec(settings)
+        spec = clip_spec(settings, data.rules)
         initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
         initial.save(run.path / "initial")
     method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))
@@ -124,6 +131,7 @@ def video_stage(
         metrics=run.path / "metrics.jsonl",
         profile=run.path / "profile" if profile else None,
         say=run.log,
+        counts=clip_counts(settings.data.clips_per_video, part.catalog.videos),
     )
     if is_first():
         draw_first_batch(run, stage)

@@ -74,6 +74,7 @@ def build_stage(
     video_of: Tensor | None = None,
     video_names: Sequence[str] | None = None,
     profile: Path | None = None,
+    counts: Sequence[float] | None = None,
 ) -> Stage:
     """Everything that the loop needs; no ``auto`` is left in the settings.
 
@@ -88,8 +89,9 @@ def build_stage(
         purpose: keeps the draws of two trainings apart.
         video_of: for sources whose "videos" are frames: which video each belongs to, int64 on the device.
         video_names: of these videos; by default ``names``.
+        counts: how often each video is read in an epoch; once each where None.
     """
-    loader = _loader(source, frames, names, method, optim, run, workers=workers, seed=seed, say=say)
+    loader = _loader(source, frames, names, method, optim, run, workers=workers, seed=seed, say=say, counts=counts)
     views = augmented_views(
         method, augment, seed=seed, channels_last=channels_last(run, run.device), purpose=purpose, video_of=video_of
     )
@@ -103,6 +105,7 @@ def build_stage(
         warmup_epochs=optim.warmup_epochs if warmup_epochs is None else warmup_epochs(count),
         steps_per_epoch=loader.steps_per_epoch,
         epochs=count,
+        first_epoch=optim.first_epoch,
     )
     return Stage(
         name=name,
@@ -145,6 +148,7 @@ def _loader(
     workers: int,
     seed: int,
     say: Callable[[str], None],
+    counts: Sequence[float] | None,
 ) -> ClipLoader:
     """The clips that ``method`` asks for, this process's share of each batch."""
     told = set[str]()
@@ -161,7 +165,8 @@ def _loader(
         seed=seed,
         batch_size=optim.batch_size,
         workers=workers,
-        samples_per_video=samples_per_video(len(frames), optim.batch_size),
+        samples_per_video=samples_per_video(len(frames) if counts is None else round(sum(counts)), optim.batch_size),
+        counts=counts,
         rank=rank(),
         world=world(),
         pin_memory=run.device.startswith("cuda"),

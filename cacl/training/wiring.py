@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from cacl.config import Augment, Settings
+from cacl.data.clips.counts import duration_counts
+from cacl.data.media.colours import PixelRules
+from cacl.data.videos.catalog import Video
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method
 from cacl.models.cnn3d import CNN3D, build_cnn3d, channels_last_
@@ -23,8 +27,8 @@ def initial_network(settings: Settings) -> CNN3D:
     return build_cnn3d(settings.model.network, width=settings.model.width)
 
 
-def clip_spec(settings: Settings) -> ClipSpec:
-    """What a clip is to the encoder of this run."""
+def clip_spec(settings: Settings, rules: PixelRules) -> ClipSpec:
+    """What a clip is to the encoder of this run; ``rules``: by which stored pixels became RGB."""
     return ClipSpec(
         frames=settings.data.frames,
         stride=settings.data.stride,
@@ -33,7 +37,17 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
+        colours=rules.colours,
+        levels=rules.levels,
+        blank=settings.data.blank,
+        window=settings.data.window,
+        frame_rate=settings.data.frame_rate,
     )
+
+
+def clip_counts(clips_per_video: Literal["one", "duration"], videos: Sequence[Video]) -> list[float] | None:
+    """How often each video is read in an epoch (``data.clips_per_video``); None for once each."""
+    return None if clips_per_video == "one" else duration_counts([video.frames for video in videos]).tolist()
 
 
 def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:

@@ -25,7 +25,8 @@ from chaos.victims import PRETRAIN, write_settings
 from children import children_of, resident_mib
 from squares import make_squares
 
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.models.weights import save_frame_weights
 from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import newest_checkpoint

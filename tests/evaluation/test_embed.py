@@ -66,6 +66,16 @@ def test_feature_is_that_of_a_slow_transcription(make_videos, layer, batch_size)
         np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
+def test_padded_clips_are_read(make_videos):
+    """At N = 40 starts are 0 … 8 (a window of 32) and cut off to whole numbers; ours are 0 … 9 and rounded."""
+    source, videos = make_videos(count=1, lengths=[40])
+    read, original = [], source.read
+    source.read = lambda video, indices: (read.append(indices.tolist()), original(video, indices))[1]
+    for window, starts in (("padded", [0, 1, 3, 4, 6, 8]), ("fitted", [0, 2, 4, 5, 7, 9])):
+        video_features(Linear3D(), source, videos, size=14, clips=6, window=window)
+        assert read.pop() == sorted({start + 2 * i for start in starts for i in range(16)})
+
+
 def test_mean_and_std_are_applied(make_videos):
     source, videos = make_videos(count=1)
     network = Linear3D().eval()

@@ -15,8 +15,10 @@ import pytest
 import torch
 
 import cacl
+from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import Embedding
@@ -69,6 +71,32 @@ def test_each_video_has_the_vectors_and_seconds_of_embed_video(encoder: Path, vi
         np.testing.assert_allclose([segments[i].end_s for i in rows], expected.end_s, atol=1e-6)
     uneven = [s for s in segments if s.path == "uneven_rate.mp4"]
     assert np.std([s.end_s - s.start_s for s in uneven[:-1]]) > 0.01  # or the mean rate would have done
+
+
+def test_an_encoder_of_one_frame_rate_reads_every_video_at_it(videos: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    clip = ClipSpec(frames=8, resize=(32, 40), size=32, frame_rate=10.0)
+    Encoder("r3d10", width=4, clip=clip).save(tmp_path / "encoder")
+    one_by_one = cacl.load(tmp_path / "encoder")
+    assert one_by_one.clip.frame_rate == 10
+    made = cacl.embed(videos, model=tmp_path / "encoder", out=tmp_path / "out", **EXACT)
+    segments, frames_seen = (
+        made.segments,
+        {v.path: v.frames for v in Catalog.read_csv(made.path / "videos.csv", root=videos).videos},
+    )
+    for name in ("h264.mp4", "uneven_rate.mp4"):
+        rows = [i for i, segment in enumerate(segments) if segment.path == name]
+        expected = one_by_one.embed_video(videos / name)
+        np.testing.assert_allclose(made.vectors[rows], expected.vector, atol=1e-5)
+        np.testing.assert_allclose([segments[i].start_s for i in rows], expected.start_s, atol=1e-6)
+        np.testing.assert_allclose([segments[i].end_s for i in rows], expected.end_s, atol=1e-6)
+        with VideoDecoder(videos / name) as decoder:
+            seconds = decoder.seconds
+        for i in rows:  # frames of the file, and their own seconds
+            first, stop = segments[i].first_frame, segments[i].first_frame + segments[i].frames
+            assert (segments[i].start_s, segments[i].end_s) == pytest.approx((seconds[first], seconds[stop]), abs=1e-6)
+            assert segments[i].end_s - segments[i].start_s == pytest.approx(1.6, abs=0.3) or i in rows[-1:]
+        assert stop == frames_seen[name]
 
 
 def test_every_file_is_accounted_for(encoder: Path, videos: Path, tmp_path: Path):
@@ -141,7 +169,7 @@ def test_from_a_lossless_store_come_the_same_vectors(encoder: Path, media: Path,
     from_files = cacl.embed(folder, model=encoder, out=tmp_path / "a", **EXACT)
     from_store = cacl.embed(store.path, model=encoder, out=tmp_path / "b", **EXACT)
     np.testing.assert_array_equal(from_files.vectors, from_store.vectors)
-    assert from_files.segments == from_store.segments
+    assert list(from_files.segments) == list(from_store.segments)
 
 
 def test_parts_of_a_file_have_the_seconds_of_the_file(encoder: Path, tmp_path: Path, make_square: Callable[..., Any]):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.experiments.info import info, text

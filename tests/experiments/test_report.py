@@ -109,7 +109,7 @@ def test_a_fine_tuning_shows_what_it_tells(tuned: Path) -> None:
         assert f"{row['all']['top-1']:.1f}" in html
     assert "Few labels" in html
     confusion = json.loads((tuned / "parts" / "split1-all" / "result.json").read_text())["confusion"]
-    counts = [int(n) for n in re.findall(r'<text class="count.*?>(\d+)</text>', html, re.DOTALL)]
+    counts = [int(n) for n in re.findall(r"<title>class \w+ taken for \w+: (\d+) of", html)]
     assert counts == [n for row in confusion for n in row if n]
     for name, value in results["per class"].items():
         assert re.search(rf'bar-name">{name}</div>.*?bar-value">{value:.1f}<', html, re.DOTALL)

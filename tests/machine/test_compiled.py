@@ -146,7 +146,7 @@ def test_the_networks_of_every_method() -> None:
     moco = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
     assert isinstance(moco, MoCo)
     assert moco.networks() == [moco.query[0], moco.key[0]]
-    classify = Classify(build_cnn3d("r3d10", width=4), classes=2, labels=[0, 1])
+    classify = Classify(build_cnn3d("r3d10", width=4), classes=2, labels=[[0], [1]])
     assert classify.networks() == [classify.network]
     alone = resolve(PRESETS["small"], flags={**SMALL, "method.pairs": []}).settings
     method = build_method(alone, network=initial_network(alone), frame_encoder=None, videos=4)

@@ -16,7 +16,9 @@ from cacl.models.encoder import ClipSpec, Encoder
 
 def build(**settings):
     torch.manual_seed(0)
-    return Classify(build_cnn3d("r3d10", width=4), classes=3, labels=[2, 0, 1, 2], frames=8, stride=2, **settings)
+    return Classify(
+        build_cnn3d("r3d10", width=4), classes=3, labels=[[2], [0], [1], [2]], frames=8, stride=2, **settings
+    )
 
 
 def batch(videos, *, size=16, features=32, seed=0):
@@ -105,3 +107,20 @@ def test_the_plan_is_one_clip_of_the_video(n_frames):
     assert frames.shape == (8,)
     assert frames.min() >= 0
     assert frames.max() < n_frames
+
+
+def test_of_several_classes_the_loss_is_the_cross_entropy_of_each_by_itself():
+    torch.manual_seed(0)
+    labels = [[2], [0, 1], [1], [0, 2]]
+    method = Classify(build_cnn3d("r3d10", width=4), classes=3, labels=labels, frames=8, stride=2).eval()
+    given = batch([3, 1, 0, 1, 2])
+    with torch.no_grad():
+        output = method(given)
+        chances = method.linear(method.network(given.views[0])).double().sigmoid().numpy()
+    own = [labels[i] for i in (3, 1, 0, 1, 2)]
+    losses = [
+        -np.log(p if k in mine else 1 - p) for mine, row in zip(own, chances, strict=True) for k, p in enumerate(row)
+    ]
+    assert float(output.losses["main"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    right = np.mean([int(row.argmax()) in mine for mine, row in zip(own, chances, strict=True)])
+    assert float(output.metrics["accuracy"]) == pytest.approx(right)

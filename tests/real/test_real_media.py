@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cacl.data.media.decode import VideoDecoder
-from cacl.data.videos.catalog import scan
-from cacl.data.videos.layouts import label_order, read_lists
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.lists.find import read_lists
+from cacl.data.videos.scan import scan
 from cacl.errors import VideoError
 
 pytestmark = pytest.mark.real

@@ -81,7 +81,7 @@ def test_the_best_run_is_marked_also_on_a_tie_and_references_never():
     }
     assert [row.colour for row in retrieval.rows] == [None, None, 0, 1, 2]
     assert [row.name for row in degree.rows] == ["chance", "frame differences", "a", "b", "c"]
-    assert [row.cells["told exactly"].best for row in degree.rows] == [False, False, True, True, False]
+    assert [row.cells["predicted exactly"].best for row in degree.rows] == [False, False, True, True, False]
 
 
 def test_references_that_differ_stand_below_their_run():

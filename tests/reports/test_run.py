@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from cacl.errors import UserError
-from cacl.experiments import retrieval as retrieval_module
 from cacl.experiments.report import report
+from cacl.machine.device import run_device
 from cacl.presets import ABLATIONS
 from cacl.run import Run
 from cacl.run_folder import RunFolder
@@ -85,16 +85,15 @@ def test_what_no_ablation_was_named_for(given: dict[str, Any], name: str, tmp_pa
     assert named(tmp_path, **given) == name
 
 
-def test_a_device_that_is_not_here_is_replaced_with_a_word(
-    copy: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_device_that_is_not_here_is_replaced_with_a_word(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
     file = copy.path / "config.yaml"
     text = file.read_text().replace("device: cpu", "device: cuda").replace("precision: float32", "precision: bfloat16")
     file.write_text(text)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert retrieval_module.device_of(copy) == ("cpu", None)
-    assert "was trained on cuda, which is not there; evaluating on cpu (no GPU found)" in capsys.readouterr().err
+    assert run_device(copy.settings.run, copy.path, say=said.append) == ("cpu", None)
+    assert "was trained on cuda, which is not there; evaluating on cpu (no GPU found)" in said.pop()
     file.write_text(text.replace("device: cuda", "device: cpu"))
-    assert retrieval_module.device_of(copy) == ("cpu", torch.bfloat16)
-    assert capsys.readouterr().err == ""
+    assert run_device(copy.settings.run, copy.path, say=said.append) == ("cpu", torch.bfloat16)
+    assert not said

@@ -198,7 +198,7 @@ def test_what_a_run_learned_and_what_it_can_be_taught(
     for name, more in {"tuned": {}, "probed": {"linear": True}}.items():
         settings = {**quick, "run.device": "cuda"}
         finetune(squares, model=tmp_path / "run", out=tmp_path / name, settings=settings, **more)
-        assert len(classify(tmp_path / name, squares).told) == 12
+        assert len(classify(tmp_path / name, squares).predicted) == 12
 
 
 @pytest.mark.usefixtures("gpu", "quick_end")

@@ -84,7 +84,7 @@ def test_fine_tuning_learns_the_same(in_processes: InProcesses, tmp_path: Path) 
     ]
     data = Dataset(Catalog(Path("."), tuple(entries)), Drifting())
     spec = ClipSpec(frames=8, stride=1, resize=(36, 40), size=32)
-    labels = tuple(i % 3 for i in range(VIDEOS))
+    labels = tuple((i % 3,) for i in range(VIDEOS))
 
     def work() -> int:
         torch.manual_seed(0)

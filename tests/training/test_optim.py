@@ -53,6 +53,17 @@ def test_cosine_by_the_epoch_is_pytorchs():
         schedule.step()
 
 
+def test_a_cosine_that_counts_epochs_from_1_is_that_of_the_authors():
+    """Their epochs are 1 … E and the rate of each is lr · (1 + cos(π · epoch / E)) / 2: never lr, and 0 at the end."""
+    stair = {**COSINE, "schedule_per": "epoch", "first_epoch": 1}
+    rates = [learning_rate(step, **stair, **SIZE) for step in range(40)]
+    wanted = [0.4 * 0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(1, 5) for _ in range(10)]
+    assert rates == pytest.approx(wanted, abs=1e-12)
+    assert rates[-1] == 0
+    steps = {**stair, "schedule": "step", "milestones": (2,)}
+    assert [learning_rate(10 * epoch, **steps, **SIZE) for epoch in range(3)] == pytest.approx([0.4, 0.04, 0.04])
+
+
 @pytest.mark.parametrize("per", ["step", "epoch"])
 def test_milestones_of_moco(per):
     moco = {"lr": 0.03, "schedule": "step", "schedule_per": per, "milestones": (120, 160), "warmup_epochs": 0.0}

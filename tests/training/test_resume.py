@@ -11,7 +11,7 @@ import pytest
 
 from cacl.data.clips.batch import ClipBatch
 from cacl.data.clips.loader import ClipLoader
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder

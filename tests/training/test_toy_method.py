@@ -65,7 +65,6 @@ class ToySettings(MethodSettings):
 class Toy(Method):
     views = (View(clip=0, draw=0), View(clip=1, draw=0, jitter="frame"), View(clip=1, crop="centre"))
     uniforms, shared = 2, 1
-    curves = CURVES
     bank: Tensor
     age: Tensor
 

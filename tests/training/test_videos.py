@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from odd_media import encode
 
-from cacl.data.videos.catalog import scan
+from cacl.data.media.colours import AS_CODED
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import resolve_settings
-from cacl.training.videos import open_run_data, training_numbers
+from cacl.training.videos import open_run_data, training_numbers, training_parts
 
 ALL = np.arange(40)
 
@@ -136,9 +139,83 @@ def test_without_parts_all_are_trained_on(videos: Path, tmp_path: Path, tiny: di
     assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
 
 
+def test_videos_are_read_at_the_frame_rate_of_the_run(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """40 frames at 25 a second; the run's ``videos.csv`` says what the files hold."""
+    run, said = new_run(tmp_path / "run", tiny, videos, **{"data.frame_rate": 12.5, "data.start_window": 31}), []
+    data = open_run_data(run, say=said.append)
+    assert {(video.frames, video.fps) for video in data.catalog.videos} == {(20, 12.5)}
+    with (run.path / "videos.csv").open() as file:
+        assert {row["frames"] for row in csv.DictReader(file)} == {"40"}
+    files = open_run_data(new_run(tmp_path / "other", tiny, videos))
+    assert np.array_equal(data.source.read(2, np.arange(20)), files.source.read(2, ALL[::2]))
+    with pytest.raises(UserError, match=r"no video of data\.start_window 31 frames or more"):  # 20 at this rate
+        training_numbers(run.resolved.settings, data)
+    fast = new_run(tmp_path / "fast", tiny, videos, **{"data.frame_rate": 50.0})
+    assert {video.frames for video in open_run_data(fast, say=said.append).catalog.videos} == {80}
+    assert said[-1].startswith("12 videos of 12 have fewer than 50 frames a second (test/a/v08.mp4: 25)")
+
+
+def test_videos_are_held_out_at_random_by_the_seed(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    data, settings = open_run_data(run), run.resolved.settings
+    whole = training_numbers(settings, data)
+
+    def parts(hold_out: int | str, seed: int = 0) -> tuple[list[int], list[int]]:
+        own = {"data": settings.data.model_copy(update={"hold_out": hold_out}),
+               "run": settings.run.model_copy(update={"seed": seed})}  # fmt: skip
+        return training_parts(settings.model_copy(update=own), data)
+
+    asides = set()
+    for seed in range(12):
+        kept, aside = parts(3, seed)
+        assert sorted(kept + aside) == whole
+        assert (len(aside), kept, aside) == (3, sorted(kept), sorted(aside))
+        assert parts(3, seed) == (kept, aside)
+        asides.add(tuple(aside))
+    assert len(asides) > 6
+    assert {number for aside in asides for number in aside} == set(whole)
+    assert parts(0) == parts("auto") == (whole, [])  # a tenth of eight is none
+    with pytest.raises(UserError, match=r"data\.hold_out 8 leaves none of 8 videos"):
+        parts(8)
+
+
 def test_videos_below_the_start_window_are_left_out(videos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     run = new_run(tmp_path / "a", tiny, videos, **{"data.start_window": 40})
     assert len(training_numbers(run.resolved.settings, open_run_data(run))) == 8
     run = new_run(tmp_path / "b", tiny, videos, **{"data.start_window": 46})
     with pytest.raises(UserError, match=r"no video of data\.start_window 46 frames or more is left"):
         training_numbers(run.resolved.settings, open_run_data(run))
+
+
+def test_how_pixels_became_rgb_is_chosen_once_and_kept(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """12 bits in 16: 4 095 is white, in this run for good, whatever is added to the folder."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    ramp = np.tile(np.arange(0, 4096, 2, dtype=np.uint16).reshape(32, 64), (1, 1))
+    for name in "ab":
+        encode(videos / f"{name}.mkv", [ramp] * 40, "gray16le", "ffv1")
+    run = new_run(tmp_path / "run", tiny, videos)
+    said: list[str] = []
+    first = open_run_data(run, say=said.append)
+    assert "0 to 4095 of 65535 become black to white (data.levels=auto)" in said[1]
+    assert run.data["pixels"] == {"colours": "shown", "levels": [0.0, 4095 / 65535]}
+    assert first.source.read(0, ALL).max() > 250
+    encode(videos / "b.mkv", [ramp * 16] * 40, "gray16le", "ffv1")
+    again = open_run_data(RunFolder(run.path))
+    assert again.rules == first.rules
+    assert np.array_equal(again.source.read(0, ALL), first.source.read(0, ALL))
+
+
+def test_a_run_of_before_there_was_a_choice_goes_on_as_it_was(
+    videos: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    open_run_data(run)
+    where = run.data
+    assert where.pop("pixels") == {"colours": "shown", "levels": [0.0, 1.0]}
+    run.write("data.json", json.dumps(where))
+    config = [line for line in (run.path / "config.yaml").read_text().splitlines() if "colours:" not in line]
+    (run.path / "config.yaml").write_text("\n".join(line for line in config if "levels:" not in line) + "\n")
+    old = RunFolder(run.path)
+    assert (old.resolved.settings.data.colours, old.resolved.settings.data.levels) == ("coded", "full")
+    assert open_run_data(old).rules == AS_CODED

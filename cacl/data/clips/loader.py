@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.counts import drawn_videos
 from cacl.data.clips.sampling import ClipPlan, TooShort
 from cacl.data.randomness import generator
 from cacl.data.videos.sources import FrameSource
@@ -66,6 +67,7 @@ class ClipLoader:
         batches_ahead: int = 2,
         drop_last: bool = True,
         samples_per_video: int = 1,
+        counts: Sequence[float] | None = None,
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
@@ -85,7 +87,8 @@ class ClipLoader:
             batches_ahead: batches being read while one is used, with ``workers`` above 0. Each holds
                 ``batch_size / world`` samples of ``T·H·W·3`` bytes a clip.
             drop_last: leave out the last, smaller batch of an epoch.
-            samples_per_video: samples of each video an epoch.
+            samples_per_video: passes an epoch: samples of each video, or so many times ``counts``.
+            counts: how often each video is read in a pass (``counts.py``); once each where None.
             rank: of this process, which gets rows ``rank·b … (rank+1)·b`` of the global batch, b = batch_size / world.
             world: number of processes.
             pin_memory: read into page-locked memory, for faster copies to a GPU.
@@ -109,6 +112,7 @@ class ClipLoader:
         self.frames_per_video = [int(n) for n in frames_per_video]
         self.batch_size, self.drop_last, self.samples_per_video = batch_size, drop_last, samples_per_video
         self.workers, self.batches_ahead, self.pin_memory = workers, batches_ahead, pin_memory
+        self.counts = None if counts is None else np.asarray(counts, np.float64)
         self.rank, self.world, self.on_failure = rank, world, on_failure
         self.failures: list[Failure] = []
         self.leave_out(failures)
@@ -121,7 +125,11 @@ class ClipLoader:
     @property
     def samples_per_epoch(self) -> int:
         """Samples of all passes, before the last batch is dropped."""
-        return len(self.frames_per_video) * self.samples_per_video
+        return self._samples_per_pass * self.samples_per_video
+
+    @property
+    def _samples_per_pass(self) -> int:
+        return len(self.frames_per_video) if self.counts is None else round(float(self.counts.sum()))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -139,8 +147,15 @@ class ClipLoader:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """The samples of an epoch in the order they are used: int64 ``[samples_per_epoch]``."""
-        rng, videos = generator(self.seed, "order", epoch), len(self.frames_per_video)
-        return np.concatenate([n * videos + rng.permutation(videos) for n in range(self.samples_per_video)])
+        rng, samples = generator(self.seed, "order", epoch), self._samples_per_pass
+        return np.concatenate([n * samples + rng.permutation(samples) for n in range(self.samples_per_video)])
+
+    def videos(self, epoch: int) -> NDArray[np.int64]:
+        """The video of each sample of an epoch: int64 ``[samples_per_epoch]``."""
+        if self.counts is None:
+            return np.arange(self.samples_per_epoch) % len(self.frames_per_video)
+        passes = range(self.samples_per_video)
+        return np.concatenate([drawn_videos(self.counts, generator(self.seed, "videos", epoch, n)) for n in passes])
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ClipBatch]:
         """The batches of an epoch, from ``start_step`` on.
@@ -149,14 +164,14 @@ class ClipLoader:
             UserError: for one sample, a hundred videos in a row (or all of them) could not be read.
         """
         order, absent = self.order(epoch), frozenset(f.video for f in self.failures if f.epoch < epoch)
-        lengths = self._clip_lengths()
+        lengths, videos = self._clip_lengths(), self.videos(epoch)
         pool = ThreadPoolExecutor(self.workers, "cacl-read") if self.workers else None
         pending: deque[_Pending] = deque()
         try:
             for step in range(start_step, self.steps_per_epoch):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
                 samples = np.array_split(batch, self.world)[self.rank]
-                pending.append(self._begin(epoch, step, samples, lengths, absent, pool))
+                pending.append(self._begin(epoch, step, samples, videos, lengths, absent, pool))
                 if pool is None or len(pending) > self.batches_ahead:
                     yield self._finish(pending.popleft())
             while pending:
@@ -183,6 +198,7 @@ class ClipLoader:
         epoch: int,
         step: int,
         samples: NDArray[np.int64],
+        videos: NDArray[np.int64],
         lengths: tuple[int, ...],
         absent: frozenset[int],
         pool: ThreadPoolExecutor | None,
@@ -193,17 +209,19 @@ class ClipLoader:
             torch.empty((len(samples), length, *size), dtype=torch.uint8, pin_memory=self.pin_memory)
             for length in lengths
         )
-        rows = zip(*(clip.numpy() for clip in clips), strict=True)
-        reads = [
-            partial(self._read, epoch, sample, absent, own) for sample, own in zip(samples.tolist(), rows, strict=True)
-        ]
+        rows = zip(
+            samples.tolist(), videos[samples].tolist(), zip(*(clip.numpy() for clip in clips), strict=True), strict=True
+        )
+        reads = [partial(self._read, epoch, sample, video, absent, own) for sample, video, own in rows]
         results = [pool.submit(read).result for read in reads] if pool else reads
         return _Pending(epoch, step, samples, clips, results)
 
-    def _read(self, epoch: int, sample: int, absent: frozenset[int], rows: Sequence[NDArray[np.uint8]]) -> _Read:
-        """Read one sample into its rows of the batch, from the first of its videos that can be read."""
+    def _read(
+        self, epoch: int, sample: int, own: int, absent: frozenset[int], rows: Sequence[NDArray[np.uint8]]
+    ) -> _Read:
+        """Read one sample into its rows of the batch, from the first of its videos that can be read, ``own`` first."""
         failures: list[Failure] = []
-        for video in self._candidates(epoch, sample):
+        for video in self._candidates(epoch, sample, own):
             if video in absent or any(failure.video == video for failure in failures):
                 continue
             try:
@@ -237,9 +255,9 @@ class ClipLoader:
             row[:] = read[own] if once else read[place[own]]
             start = own.stop
 
-    def _candidates(self, epoch: int, sample: int) -> Iterator[int]:
+    def _candidates(self, epoch: int, sample: int, own: int) -> Iterator[int]:
         """The sample's own video, then its replacements."""
-        yield sample % len(self.frames_per_video)
+        yield own
         yield from generator(self.seed, "replacement", epoch, sample).permutation(len(self.frames_per_video)).tolist()
 
     def _finish(self, pending: _Pending) -> ClipBatch:

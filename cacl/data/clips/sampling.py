@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Window = Literal["fitted", "padded"]  # how many frames a clip is held to span: see ``padded_window``
 
 # 16 frames at stride 2 span 31 frames, because the gap after the last frame does not count:
 #
@@ -92,12 +94,24 @@ def clip_window(n_frames: int, *, frames: int = 16, stride: int = 2) -> ClipWind
     return ClipWindow(1, frames, 1, looped=True)
 
 
+def padded_window(n_frames: int, *, frames: int, stride: int, shortest: int) -> ClipWindow:
+    """The window of the authors' evaluation and fine-tuning: ``frames * stride``, with the gap after the last frame.
+
+    A video of fewer than ``shortest`` frames is read at stride 1, whatever stride would fit, or looped.
+    """
+    if n_frames < shortest:
+        return clip_window(n_frames, frames=frames, stride=1)
+    length = frames * stride
+    return ClipWindow(stride, length, max(1, n_frames - length + 1), looped=False)
+
+
 def training_clip(
     n_frames: int,
     rng: np.random.Generator,
     *,
     frames: int = 16,
     stride: int = 2,
+    window: Window = "fitted",
     start_window: int | None = None,
     moments: int = 1,
 ) -> NDArray[np.int64]:
@@ -108,6 +122,8 @@ def training_clip(
         rng: where the starts come from; one number a moment.
         frames: frames a clip.
         stride: distance between frames, lowered for videos that are too short for it.
+        window: ``padded`` as the authors' fine-tuning: starts leave room for ``frames * stride`` frames, and a video
+            that has no more than these is read at stride 1.
         start_window: draw the starts as if the window spanned this many frames, so that later starts never occur. The
             authors' code does so with 46 for a window of 31 and leaves shorter videos out of the training set, which is
             the caller's part. None: the window's own length.
@@ -120,8 +136,11 @@ def training_clip(
         TooShort: ``start_window`` is longer than the video.
         ValueError: ``start_window`` is shorter than the window; or a count is below 1.
     """
-    window = clip_window(n_frames, frames=frames, stride=stride)
-    starts = window.starts
+    if window == "padded":
+        placed = padded_window(n_frames, frames=frames, stride=stride, shortest=frames * stride + 1)
+    else:
+        placed = clip_window(n_frames, frames=frames, stride=stride)
+    starts = placed.starts
     if start_window is not None:
         if start_window < (frames - 1) * stride + 1:
             raise ValueError(f"start_window={start_window} is shorter than the window of {(frames - 1) * stride + 1}")
@@ -132,7 +151,7 @@ def training_clip(
         raise ValueError(f"moments must be 1 or more, found {moments}")
     first = int(rng.integers(starts))
     later = rng.integers(0, starts, size=moments - 1)
-    return _indices(np.concatenate([[first], later]), window, n_frames, frames)
+    return _indices(np.concatenate([[first], later]), placed, n_frames, frames)
 
 
 def spaced_clips(
@@ -163,10 +182,20 @@ def spaced_clips(
     return (starts_N[:, None] + stride * np.arange(frames, dtype=np.int64)) % n_frames
 
 
-def evaluation_clips(n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10) -> NDArray[np.int64]:
+def evaluation_clips(
+    n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10, window: Window = "fitted"
+) -> NDArray[np.int64]:
     """Evenly spaced clips of a video: starts ``round(linspace(0, N - window, clips))``, half to even.
 
     A looped video gives the same clip every time.
+
+    Args:
+        n_frames: frames of the video.
+        frames: frames a clip.
+        stride: distance between frames, lowered for videos that are too short for it.
+        clips: how many.
+        window: ``padded`` as the authors' evaluation: starts ``floor(linspace(0, N - frames * stride, clips))``; where
+            no clip at ``stride`` fits, every clip is the video's first frames at stride 1.
 
     Returns:
         int64 ``[clips, frames]``.
@@ -176,12 +205,17 @@ def evaluation_clips(n_frames: int, *, frames: int = 16, stride: int = 2, clips:
     """
     if clips < 1:
         raise ValueError(f"clips must be 1 or more, found {clips}")
-    window = clip_window(n_frames, frames=frames, stride=stride)
+    if window == "padded":
+        placed = padded_window(n_frames, frames=frames, stride=stride, shortest=(frames - 1) * stride + 1)
+        last = placed.starts - 1 if placed.stride == stride else 0
+        starts = np.arange(clips, dtype=np.int64) * last // max(clips - 1, 1)
+        return _indices(starts, placed, n_frames, frames)
+    placed = clip_window(n_frames, frames=frames, stride=stride)
     # In whole numbers, because linspace may land beside an exact half: the k-th start is k · last / (clips - 1).
     intervals = max(clips - 1, 1)
-    starts, rest = np.divmod(np.arange(clips, dtype=np.int64) * (window.starts - 1), intervals)
+    starts, rest = np.divmod(np.arange(clips, dtype=np.int64) * (placed.starts - 1), intervals)
     round_up = (2 * rest > intervals) | ((2 * rest == intervals) & (starts % 2 == 1))
-    return _indices(starts + round_up, window, n_frames, frames)
+    return _indices(starts + round_up, placed, n_frames, frames)
 
 
 def _indices(starts_N: NDArray[np.int64], window: ClipWindow, n_frames: int, frames: int) -> NDArray[np.int64]:

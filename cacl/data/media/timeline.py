@@ -9,7 +9,6 @@ a check sum of each frame catches a seek that comes out elsewhere.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.clock import Clock
 from cacl.data.media.pixels import Orientation
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class FirstLook:
         orientation: how they are turned upright.
         pts: timestamp of the packet that is stored first.
         packets: number of packets that hold data.
+        interlaced: whether the first frame holds two moments.
+        oddities: what else is unusual about its pixels, for ``videos.csv``.
     """
 
     height: int
@@ -52,6 +54,8 @@ class FirstLook:
     orientation: Orientation
     pts: int | None
     packets: int
+    interlaced: bool = False
+    oddities: tuple[str, ...] = ()
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -68,18 +72,29 @@ class Timeline:
         times: presentation timestamp of each, int64 ``[N]``, increasing, in units of the stream's time base; ``None``
             where frames can only be counted.
         keys: indices of the frames at which decoding can begin, int64, increasing; the first is always 0.
-        checks: check sum of each frame's brightness, uint32 ``[N]``, where a sequential decode made this timeline;
-            ``None`` where the packets alone did.
+        clock: when each is shown, in seconds.
+        checks: check sum of each frame, uint32 ``[N]``, where a sequential decode made this timeline; ``None`` where
+            the packets alone did.
         broken: why decoding stopped before the end of the file, or an empty string.
         first: what else is known of the file, once a decoder has opened it.
+        places: which of the frames that a sequential decode yields each one is, int64 ``[N]``, increasing; ``None``
+            where none of them was left out.
+        left_out: how many damaged frames are not among these, before and between them.
+        gaps: numbers of the frames right before which some were left out.
+        interlaced: whether some frames hold two moments.
     """
 
     frames: int
     times: NDArray[np.int64] | None
     keys: NDArray[np.int64]
+    clock: Clock
     checks: NDArray[np.uint32] | None = None
     broken: str = ""
     first: FirstLook | None = None
+    places: NDArray[np.int64] | None = None
+    left_out: int = 0
+    gaps: tuple[int, ...] = ()
+    interlaced: bool = False
 
     @property
     def from_packets(self) -> bool:
@@ -99,9 +114,11 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class PacketFacts:
-    """What one packet says of itself."""
+    """What one packet says of itself: timestamps and duration in units of the time base, 0 for no duration."""
 
     pts: int | None
+    dts: int | None
+    duration: int
     key: bool
     hidden: bool
     corrupt: bool
@@ -109,13 +126,39 @@ class PacketFacts:
     @staticmethod
     def of(packet: Packet[VideoStream]) -> PacketFacts:
         """Keep the few facts and let the bytes go."""
-        return PacketFacts(packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+        key, hidden, corrupt = packet.is_keyframe, packet.is_discard, packet.is_corrupt
+        return PacketFacts(packet.pts, packet.dts, packet.duration or 0, key, hidden, corrupt)
 
 
-def from_packets(
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What one decoded frame says of itself.
+
+    Attributes:
+        packet: number of the packet that it came out of.
+        pts: its timestamp.
+        duration: in units of the time base; 0 where none is stated.
+        key: whether decoding can begin here, says the decoder.
+        intra: whether it leans on no other frame.
+        corrupt: whether the decoder had to make up some of it.
+        interlaced: whether it holds two moments.
+        check: ``check_sum``.
+    """
+
+    packet: int
+    pts: int | None
+    duration: int
+    key: bool
+    intra: bool
+    corrupt: bool
+    interlaced: bool
+    check: int
+
+
+def times_from_packets(
     packets: list[PacketFacts], *, container: str, codec: str, first_shown: list[int | None]
-) -> Timeline | None:
-    """The timeline that the packets state, or ``None`` where they cannot be trusted.
+) -> list[PacketFacts] | None:
+    """The packets of the frames as they are shown, or ``None`` where what the packets state cannot be trusted.
 
     Args:
         packets: every packet of the stream that holds data, in the order of the file.
@@ -128,16 +171,18 @@ def from_packets(
     stored = [p.pts for p in packets]
     if any(p.corrupt for p in packets) or any(pts is None for pts in stored) or len(set(stored)) != len(stored):
         return None
-    shown = sorted(_as_int(p.pts) for p in packets if not p.hidden)
-    if not first_shown or shown[: len(first_shown)] != first_shown:
+    shown = sorted((p for p in packets if not p.hidden), key=lambda p: _as_int(p.pts))
+    if not first_shown or [p.pts for p in shown[: len(first_shown)]] != first_shown:
         return None  # the container (mostly AVI) made up timestamps in the order of storage
-    entry = _as_int(stored[0])
-    if shown[0] < entry:
+    if _as_int(shown[0].pts) < _as_int(stored[0]):
         return None  # frames that lean on a picture before the beginning of the file: decoders drop some of them
-    times = np.array(shown, np.int64)
-    key_times = np.array(sorted(_as_int(p.pts) for p in packets if p.key and not p.hidden), np.int64)
-    keys = np.union1d(np.zeros(1, np.int64), np.searchsorted(times, key_times).astype(np.int64))
-    return Timeline(len(times), times, keys)
+    return shown
+
+
+def from_packets(shown: list[PacketFacts], clock: Clock) -> Timeline:
+    """The timeline of what ``times_from_packets`` found."""
+    keys = np.array([0, *(i for i, p in enumerate(shown) if p.key and i)], np.int64)
+    return Timeline(len(shown), np.array([_as_int(p.pts) for p in shown], np.int64), keys, clock)
 
 
 def in_order(packets: list[PacketFacts]) -> bool:
@@ -146,26 +191,49 @@ def in_order(packets: list[PacketFacts]) -> bool:
     return all(a < b for a, b in pairwise(times))
 
 
-def from_frames(frames: Iterable[tuple[int | None, bool, int]], *, broken: str = "") -> Timeline:
-    """The timeline of a sequential decode: timestamp, "decoding can begin here" and check sum of each frame."""
-    rows = list(frames)
-    times = [pts for pts, _, _ in rows]
+def from_frames(
+    frames: list[FrameFacts], clock: Clock, *, good: list[int], left_out: int, gaps: tuple[int, ...], broken: str
+) -> Timeline:
+    """The timeline of one sequential decode.
+
+    Args:
+        frames: all that came out.
+        clock: of those that are good.
+        good: which of them are, increasing, at least one.
+        left_out: see ``Timeline``, and so ``gaps`` and ``broken``.
+    """
+    rows = [frames[i] for i in good]
+    times = [row.pts for row in rows]
     known = all(pts is not None for pts in times) and all(_as_int(a) < _as_int(b) for a, b in pairwise(times))
-    keys = [0, *(i for i, (_, key, _) in enumerate(rows) if key and i)] if known else [0]
+    if known and len(rows) < len(frames):  # a damaged frame of the same time would be taken for a good one
+        known = len({f.pts for f in frames}) == len(frames)
     return Timeline(
         frames=len(rows),
         times=np.array(times, np.int64) if known else None,
-        keys=np.array(keys, np.int64),
-        checks=np.array([check for _, _, check in rows], np.uint32),
+        keys=np.array([0, *(i for i, row in enumerate(rows) if row.key and i)] if known else [0], np.int64),
+        clock=clock,
+        checks=np.array([row.check for row in rows], np.uint32),
         broken=broken,
+        places=np.array(good, np.int64) if len(rows) < len(frames) else None,
+        left_out=left_out,
+        gaps=gaps,
+        interlaced=any(row.interlaced for row in rows),
     )
 
 
 def check_sum(frame: VideoFrame) -> int:
-    """CRC-32 of every fourth row of the first plane (brightness), padding left out."""
+    """CRC-32 of every fourth row of the first plane (brightness, mostly) and of the palette, padding left out."""
     plane = frame.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))[: frame.height : 4]
-    return zlib.crc32(rows[:, : min(rows.shape[1], frame.width)].tobytes())
+    one_plane = len(frame.planes) == 1 or has_palette(frame)
+    bits = frame.format.padded_bits_per_pixel if one_plane else -(-frame.format.components[0].bits // 8) * 8
+    check = zlib.crc32(rows[:, : -(-frame.width * bits // 8)].tobytes())
+    return zlib.crc32(bytes(frame.planes[1]), check) if has_palette(frame) else check
+
+
+def has_palette(frame: VideoFrame) -> bool:
+    """Whether its pixels are numbers of colours, which a file may change as it goes on."""
+    return frame.format.name == "pal8"
 
 
 def _as_int(pts: int | None) -> int:

@@ -1,39 +1,25 @@
-"""Every file of a folder, accounted for: used as a video, or skipped with a reason; totals always add up.
-
-A video is known by its content, not by its suffix. Labels and splits come from list files or ``videos.csv`` where
-there are some, else from folders (``train/CLASS/video.mp4``, ``CLASS/video.mp4``).
-"""
+"""The videos of a folder and the files that are none, and the table ``videos.csv`` that holds both."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import takewhile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cacl.data.media.decode import VideoDecoder
-from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.videos.layouts import (
-    Entry,
-    Listing,
-    check_split,
-    label_order,
-    match,
-    own_lists,
-    read_lists,
-    split_of_name,
-)
-from cacl.data.videos.walk import walk, why_no_video
-from cacl.errors import UserError, VideoError, counted
+from cacl.data.media.cut import Box
+from cacl.data.media.pictures import on_disk
+from cacl.data.videos.labels import join_labels, label_order, several_labels
+from cacl.data.videos.lists.plain import LIST_SUFFIXES, SUFFIXES
+from cacl.errors import UserError, counted
 from cacl.files import whole
 
 CLIP_FRAMES = 16
 CLIP_WINDOW = 31  # frames: 16 at stride 2; a broken video shorter than this up to its break is not used
 MISSING = "named in the list, no such file"
+UNUSED = "looks like a list, not used: name it in place of the folder, or call it videos.csv"
 _COLUMNS = ("path", "status", "reason", "id", "label", "split", "frames", "fps", "width", "height", "first_frame")
+_LABELS, _REGION = "labels", ("x", "y", "w", "h")  # more columns where a video has several, or a region
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +29,7 @@ class Video:
     Attributes:
         path: the file, relative to the catalog's root, with ``/``.
         id: a name that no other video of the catalog has.
-        label: its class, or ``None``.
+        label: its class; ``None`` where it has none, or several.
         split: ``"train"``, ``"test"``, ``"val"``, another word of ``videos.csv``, or ``None``.
         frames: usable frames, at least 1.
         fps: average frames a second; 0 when unknown.
@@ -51,6 +37,8 @@ class Video:
         height: pixels, as shown.
         first_frame: the file's frame with which this part begins.
         note: what is unusual about it, or an empty string.
+        several: its classes where it has two or more of them, else empty; see ``labels``.
+        region: the part of each frame that is seen, ``(x, y, width, height)`` in pixels as shown; ``None``: all of it.
     """
 
     path: str
@@ -63,6 +51,17 @@ class Video:
     height: int
     first_frame: int = 0
     note: str = ""
+    several: tuple[str, ...] = ()
+    region: Box | None = None
+
+    def noted(self, note: str) -> Video:
+        """The same with one note more; an empty one changes nothing."""
+        return replace(self, note="; ".join(filter(None, (note, self.note)))) if note else self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its classes: none, one (``label``) or several."""
+        return self.several or (() if self.label is None else (self.label,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +74,24 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The videos of a folder, and every other file in it with the reason why it is not used."""
+    """The videos of a folder, and every other file in it with the reason why it is not used.
+
+    Attributes:
+        root: the folder.
+        videos: those that are used.
+        skipped: the others.
+        blank: boxes that are black in the frames of all videos; of the command or run, and not in ``videos.csv``.
+    """
 
     root: Path
     videos: tuple[Video, ...]
     skipped: tuple[Skipped, ...] = ()
+    blank: tuple[Box, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The distinct labels in the order of ``label_order``."""
-        return label_order(v.label for v in self.videos if v.label is not None)
+        return label_order(label for v in self.videos for label in v.labels)
 
     @property
     def missing(self) -> int:
@@ -110,7 +117,9 @@ class Catalog:
             else _count(files)
         )
         line = f"{used} used, {_count(skipped)} skipped (of {counted(files + skipped, 'file')})"
-        return line + (f"; {_count(missing)} named in a list but not there" if missing else "")
+        line += f"; {_count(missing)} named in a list but not there" if missing else ""
+        unused = [s.path for s in self.skipped if s.reason == UNUSED]
+        return line + (f"; {unused[0]} {UNUSED}" if unused else "")
 
     def reasons(self) -> dict[str, int]:
         """How many files were skipped for which reason, the most frequent first."""
@@ -126,14 +135,20 @@ class Catalog:
             whole(Path(path)) as partial,
             partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            plain = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+            columns = list(_COLUMNS)
+            columns += [_LABELS] if any(video.several for video in self.videos) else []
+            columns += _REGION if any(video.region for video in self.videos) else ()
+            plain = csv.DictWriter(file, columns, lineterminator="\n")
             # csv leaves a lone carriage return unquoted, and then reads it as the end of a line.
-            quoted = csv.DictWriter(file, _COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
             plain.writeheader()
             for video in self.videos:
-                row = {f.name: getattr(video, f.name) for f in fields(Video) if f.name != "note"}
+                row = {name: getattr(video, name) for name in _COLUMNS if name not in ("status", "reason")}
                 row |= {"fps": repr(video.fps), "status": "used", "reason": video.note}
-                (quoted if "\r" in f"{video.path}{video.label}" else plain).writerow(row)
+                if video.several:
+                    row[_LABELS] = join_labels(video.several)
+                row |= dict(zip(_REGION, video.region or (), strict=False))
+                (quoted if "\r" in f"{video.path}{video.labels}" else plain).writerow(row)
             for item in self.skipped:
                 row = {"path": item.path, "status": "skipped", "reason": item.reason}
                 (quoted if "\r" in item.path else plain).writerow(row)
@@ -142,11 +157,12 @@ class Catalog:
     def is_csv(path: Path) -> bool:
         """Whether a file is one that ``write_csv`` wrote, by its first line."""
         with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline(1024).rstrip("\n") == ",".join(_COLUMNS)
+            head = file.readline(1024).rstrip("\n").removesuffix("," + ",".join(_REGION))
+        return head.removesuffix(f",{_LABELS}") == ",".join(_COLUMNS)
 
     @classmethod
-    def read_csv(cls, path: str | Path, *, root: str | Path) -> Catalog:
-        """Read what ``write_csv`` wrote; ``root`` is the folder of videos.
+    def read_csv(cls, path: str | Path, *, root: str | Path, blank: tuple[Box, ...] = ()) -> Catalog:
+        """Read what ``write_csv`` wrote; ``root`` is the folder of videos, ``blank`` as in the attributes.
 
         Raises:
             UserError: the file is not a catalog.
@@ -162,80 +178,34 @@ class Catalog:
                         videos.append(_video_of(row))
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{path}: not a catalog of videos ({error}). Make it again from the videos.") from error
-        return cls(Path(root), tuple(videos), tuple(skipped))
+        return cls(Path(root), tuple(videos), tuple(skipped), blank)
 
 
-def scan(
-    root: str | Path,
-    *,
-    lists: str | Path | None = None,
-    split: int = 1,
-    deep: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Catalog:
-    """Look at every file below a folder, or at one video file.
+def root_of(place: Path) -> Path:
+    """The folder of videos that a command was given as such, or by a list or video in it, though it may be gone."""
+    gone_file = not place.exists() and place.suffix.lower().lstrip(".") in {*LIST_SUFFIXES, *SUFFIXES}
+    return place.parent if place.is_file() or gone_file else place
+
+
+def check_there(catalog: Catalog, *, mend: str) -> str:
+    """A sentence where some of the videos' files are gone, or an empty string.
 
     Args:
-        root: the folder; or a list file or ``videos.csv`` in it. Links are followed, but never in a circle.
-        lists: folder with split lists, or one list file; files that they do not name are skipped. Without it, lists
-            that lie in ``root`` or one folder below give labels and splits.
-        split: which of the official splits, from 1.
-        deep: decode every video once, to know which ones break. Without it a video's packets are read, about a
-            millisecond a file, and a break shows later.
-        progress: called with files done and files in all.
-
-    Returns:
-        Videos in the order of their paths (parts of one file by their beginning), every other file with its reason.
+        mend: what to do about it, for the error.
 
     Raises:
-        UserError: no such folder, no video in it, or lists that name mostly files that are not there.
+        UserError: more than half of them are gone, as when the folder was moved; it names the first.
     """
-    root = Path(root)
-    try:
-        root.stat()
-    except OSError as error:
-        reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
-        raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
-    in_place = None  # of the folder: a list that was named there
-    if root.is_file() and why_no_video(root) == "not a video (text file)":
-        root, lists, in_place = root.parent, root, root
-    if root.is_file():
-        root, files, out, listing = root.parent, [root.name], [], None
-    elif not root.is_dir():
-        raise UserError(f"{root} is neither a folder nor a file: name the folder that holds the videos.")
-    else:
-        files, others = walk(root)
-        out = [Skipped(path, reason) for path, reason in others]
-        listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
-    check_split(root, listing, split)
-    strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
-    try:
-        named, missing, list_files = _named(root, files, listing, strict=strict)
-    except UserError as error:
-        if in_place is None:
-            raise
-        why = str(error).removeprefix(f"{in_place}: ")
-        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
-    videos: list[Video] = []
-    for done, path in enumerate(files, 1):
-        if path in list_files:
-            out.append(Skipped(path, list_files[path]))
-        elif reason := why_no_video(root / path):
-            out.append(Skipped(path, reason))
-        elif strict and path not in named and listing is not None:
-            out.append(Skipped(path, listing.absent))
-        else:
-            found = _look_isolated(root, path, named.get(path) or [Entry(path)], deep=deep)
-            videos += [item for item in found if isinstance(item, Video)]
-            out += [item for item in found if isinstance(item, Skipped)]
-        if progress is not None:
-            progress(done, len(files))
-    if not videos:
-        raise UserError(
-            f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
-        )
-    out += [Skipped(entry.name, MISSING) for entry in missing]
-    return Catalog(root, tuple(_with_folders(videos)), tuple(sorted(out, key=lambda item: item.path)))
+    files = dict.fromkeys(catalog.file(video) for video in catalog.videos)
+    gone = [file for file in files if not on_disk(file).exists()]
+    if not gone:
+        return ""
+    found = f"{gone[0]} is not there" + (
+        f", nor are {len(gone) - 1} more of {counted(len(files), 'file')}" * (len(gone) > 1)
+    )
+    if len(gone) > len(files) / 2:
+        raise UserError(f"{found}. {mend}")
+    return f"{found}: they are left out."
 
 
 def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
@@ -247,89 +217,12 @@ def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
     """
     if problem and frames < CLIP_WINDOW:
         return Skipped(video.path, f"{problem}, fewer than {CLIP_WINDOW} frames are good")
-    notes = [f"{problem}, used up to there"] if problem else []
+    notes = [part for part in (video.note, f"{problem}, used up to there" if problem else "") if part]
     if frames < CLIP_FRAMES:
         notes.append(f"{frames} frame{'s' * (frames > 1)}, looped to {CLIP_FRAMES}")
     elif frames < CLIP_WINDOW:
         notes.append(f"{frames} frames, too short for stride 2")
     return replace(video, frames=frames, note="; ".join(notes))
-
-
-def _look_isolated(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
-    """``_look`` in a decode process: a file that is the end of it is skipped."""
-    try:
-        return isolated(path, time_limit(root / path), _look, root, path, entries, deep=deep)
-    except VideoError as error:
-        return [Skipped(path, error.reason)]
-
-
-def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
-    """Open one file: its parts as videos, or the reason why there is none."""
-    try:
-        with VideoDecoder(root / path) as decoder:
-            timeline = decoder.verify() if deep else decoder.timeline
-            info = decoder.info
-            out: list[Video | Skipped] = []
-            for entry in entries:
-                part = entry.start > 0 or entry.end is not None
-                first, frames = decoder.span(entry.start, entry.end) if part else (0, timeline.frames)
-                name = f"{path}@{first}-{first + frames}" if part else path
-                label = _as_folder(path, entry.label)
-                video = Video(path, name, label, entry.split, frames, info.fps, info.width, info.height, first)
-                problem = timeline.broken if first + frames == timeline.frames else ""
-                if frames:
-                    out.append(judged(video, frames=frames, problem=problem))
-                else:
-                    end = "the end" if entry.end is None else f"{entry.end:g} s"
-                    out.append(Skipped(path, f"no frame between {entry.start:g} s and {end}"))
-            return out
-    except VideoError as error:
-        return [Skipped(path, error.reason)]
-
-
-def _named(
-    root: Path, files: Sequence[str], listing: Listing | None, *, strict: bool
-) -> tuple[dict[str, list[Entry]], list[Entry], dict[str, str]]:
-    """Which entries name which file, entries without a file, and the list files themselves with their reason."""
-    if listing is None:
-        return {}, [], {}
-    lists = {p.resolve() for p in listing.files}
-    own = {path for path in files if path.lower().endswith((".txt", ".csv")) and (root / path).resolve() in lists}
-    try:
-        pairs, missing = match(listing, [path for path in files if path not in own])
-    except UserError:
-        if strict:
-            raise
-        return {}, [], dict.fromkeys(own, "list file (names mostly other videos, not used)")
-    named: dict[str, list[Entry]] = {}
-    for entry, path in pairs:
-        named.setdefault(path, []).append(entry)
-    return named, missing, dict.fromkeys(own, "list file")
-
-
-def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:
-    """Labels and splits from folders where no list gave any, and short ids where they stay distinct."""
-    folders = [v.path.split("/")[:-1] for v in videos]
-    # Folders above all of them are no classes; of a single folder nobody knows, so it is taken for one.
-    common = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
-    shared = len(list(common)) if len({tuple(f) for f in folders}) > 1 else 0
-    inner = [f[shared:] for f in folders]
-    splits = [split_of_name(f[0]) if f else None for f in inner]
-    levels = [f[1:] if split else f for f, split in zip(inner, splits, strict=True)]
-    levels = [f[:1] if len(f) == 2 and f[0] == f[1] else f for f in levels]
-    labelled = all(len(f) <= 1 for f in levels)  # deeper trees are kept in order by something else than class
-    short = Counter(os.path.splitext(v.path)[0] for v in videos)
-    for video, split, level in zip(videos, splits, levels, strict=True):
-        stem, suffix = os.path.splitext(video.path)
-        name = video.id.replace(suffix, "", 1) if video.id == video.path and short[stem] == 1 and suffix else video.id
-        label = video.label or (level[0] if labelled and level else None)
-        yield replace(video, id=name, label=label, split=video.split or split)
-
-
-def _as_folder(path: str, label: str | None) -> str | None:
-    """The label in the spelling of the video's own folder: UCF101's lists and names differ in capital letters."""
-    folder = path.split("/")[-2] if "/" in path else ""
-    return folder if label is not None and folder.casefold() == label.casefold() else label
 
 
 def _video_of(row: dict[str, str]) -> Video:
@@ -344,13 +237,14 @@ def _video_of(row: dict[str, str]) -> Video:
         height=int(row["height"]),
         first_frame=int(row["first_frame"]),
         note=row["reason"],
+        several=several_labels(row.get(_LABELS) or ""),
+        region=_region_of(row),
     )
 
 
-def _most(skipped: Sequence[Skipped]) -> str:
-    """The most frequent reason, for the sentence that says that there is nothing to use."""
-    reasons = Counter(s.reason for s in skipped).most_common(1)
-    return f" (most often: {reasons[0][0]})" if reasons else ""
+def _region_of(row: dict[str, str]) -> Box | None:
+    x, y, w, h = (row.get(name) for name in _REGION)
+    return (int(x), int(y), int(w), int(h)) if x and y and w and h else None
 
 
 def _count(number: int) -> str:

@@ -15,12 +15,16 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box, Cut, box_of
 from cacl.data.media.isolated import LostVideo, isolated, time_limit
-from cacl.data.media.open_files import Stamp, read_frames
+from cacl.data.media.open_files import Stamp, frame_seconds, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
 from cacl.data.media.timeline import Timeline
 from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.pixel_rules import rules_from_json
 from cacl.errors import UserError, VideoError
+from cacl.files import read_object
 
 FORMAT = 1
 _KEPT_TIMELINES = 4096  # some kilobytes each
@@ -50,6 +54,21 @@ class FrameSource(Protocol):
         """
 
 
+@runtime_checkable
+class TimedSource(FrameSource, Protocol):
+    """A source that knows when its frames are shown."""
+
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each of the N frames of a video is shown, and when the last one ends.
+
+        Returns:
+            float64 ``[N + 1]``, seconds, 0 first, increasing; all NaN where nothing tells the time.
+
+        Raises:
+            VideoError: this video cannot be decoded.
+        """
+
+
 class DecodedVideos:
     """Frames decoded from the video files each time. Good for small and short videos; a store is faster.
 
@@ -60,10 +79,12 @@ class DecodedVideos:
         catalog: the videos; number i is ``catalog.videos[i]``.
         height: of the frames given out, pixels.
         width: pixels.
+        rules: how stored pixels become RGB.
     """
 
-    def __init__(self, catalog: Catalog, *, height: int, width: int) -> None:
+    def __init__(self, catalog: Catalog, *, height: int, width: int, rules: PixelRules = AS_CODED) -> None:
         self.catalog = catalog
+        self.rules = rules
         self.height = height
         self.width = width
         self._learnt: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()  # what took a whole decode to learn
@@ -87,7 +108,9 @@ class DecodedVideos:
                 height=self.height,
                 width=self.width,
                 at_least=entry.first_frame + entry.frames,
+                rules=self.rules,
                 known=self._learnt.get(entry.path),
+                cut=Cut(entry.region, self.catalog.blank),
             )
         except VideoError as error:
             if isinstance(error, LostVideo):
@@ -100,14 +123,27 @@ class DecodedVideos:
                     self._learnt.popitem(last=False)
         return frames
 
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each frame is shown, by the file's own timestamps: see ``TimedSource.seconds``."""
+        entry = self.catalog.videos[video]
+        file, last = str(self.catalog.root / entry.path), entry.first_frame + entry.frames
+        try:
+            found = isolated(file, time_limit(file), frame_seconds, file)
+        except VideoError as error:
+            raise VideoError(entry.path, error.reason) from None
+        if len(found) <= last:
+            raise VideoError(entry.path, f"has {len(found) - 1} frames, {last} when it was looked at first")
+        seconds: NDArray[np.float64] = found[entry.first_frame : last + 1] - found[entry.first_frame]
+        return seconds
+
     def __deepcopy__(self, memo: object) -> DecodedVideos:
         return self  # for several threads at once; a catalog of a million videos would take ten seconds to copy
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"catalog": self.catalog, "height": self.height, "width": self.width}
+        return {"catalog": self.catalog, "height": self.height, "width": self.width, "rules": self.rules}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["catalog"], height=state["height"], width=state["width"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class FrameStore:
@@ -121,6 +157,7 @@ class FrameStore:
         height: of every frame, pixels.
         width: pixels.
         kind: ``"jpeg"`` or ``"raw"``.
+        rules: by which stored pixels became RGB.
 
     Raises:
         UserError: the folder is no complete store.
@@ -132,7 +169,8 @@ class FrameStore:
         self.height: int = manifest["height"]
         self.width: int = manifest["width"]
         self.kind: Literal["jpeg", "raw"] = manifest["kind"]
-        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"])
+        self.rules = rules_from_json(manifest.get("pixels"))
+        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"], blank=self._blank(manifest))
         try:
             self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -147,6 +185,18 @@ class FrameStore:
             due = int(self._offsets[-1])
             raise UserError(f"{self.path}/frames.bin is damaged: {size} bytes, {due} expected. Make it again.")
         self._bytes: NDArray[np.uint8] | None = None
+        self._times: dict[str, Any] | None = None
+
+    def seconds(self, video: int) -> NDArray[np.float64]:
+        """When each frame is shown: see ``TimedSource.seconds``. Stores made before there were times know the rate."""
+        if self._times is None:
+            self._times = read_object(self.path / "times.json")
+        entry = self.catalog.videos[video]
+        with suppress(ValueError, TypeError):  # of a damaged file the rate is left
+            found = np.array(self._times.get(str(video)), np.float64)
+            if found.shape == (entry.frames + 1,) and (np.diff(found) > 0).all():
+                return found
+        return np.arange(entry.frames + 1) / entry.fps if entry.fps > 0 else np.full(entry.frames + 1, np.nan)
 
     def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Frames of one video, uint8 RGB ``[T, height, width, 3]``; numbers as in ``FrameSource.read``."""
@@ -181,9 +231,21 @@ class FrameStore:
             raise UserError(f"{self.path} is a frame store of format {version}, this is for {FORMAT}. Make it again.")
         sizes = [manifest.get("height"), manifest.get("width")]
         good = all(type(size) is int and 1 <= size <= MAX_SIDE for size in sizes) and sizes[0] * sizes[1] <= MAX_PIXELS
+        try:
+            rules_from_json(manifest.get("pixels"))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            good = False
         if not good or manifest.get("kind") not in ("jpeg", "raw") or not isinstance(manifest.get("root"), str):
             raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
         return dict(manifest)
+
+    def _blank(self, manifest: dict[str, Any]) -> tuple[Box, ...]:
+        """The boxes that are black in its frames."""
+        stated = manifest.get("blank", [])
+        boxes = [box_of(",".join(map(str, box))) for box in stated if isinstance(box, list)]
+        if not isinstance(stated, list) or len(boxes) != len(stated) or None in boxes:
+            raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
+        return tuple(box for box in boxes if box is not None)
 
     def _unpack(self, packed: NDArray[np.uint8], out_HWC: NDArray[np.uint8]) -> None:
         if self.kind == "raw":

@@ -13,14 +13,18 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
+from cacl.data.media.pictures import on_disk, size_of
 from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
+from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.errors import UserError, printable
@@ -30,8 +34,10 @@ from cacl.lock import FolderLock
 
 __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_store"]
 
+_PARTS = 2  # how a catalog is cut into parts; unfinished parts of another way do not fit
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
+_FIRST_FIELDS, _LATER_FIELDS = 10, ((), None)  # of a video in the fingerprint: several labels, region
 
 
 def build_store(
@@ -42,6 +48,7 @@ def build_store(
     width: int,
     kind: Kind = "jpeg",
     quality: int = 90,
+    rules: PixelRules = AS_CODED,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
@@ -54,6 +61,7 @@ def build_store(
         width: pixels.
         kind: ``"jpeg"`` (4:2:0, about a tenth of the size) or ``"raw"`` (exact).
         quality: of JPEG, 1 to 100.
+        rules: how stored pixels become RGB.
         workers: processes that decode; 0: this one. The store does not depend on it.
         progress: called with videos done and videos in all.
 
@@ -70,6 +78,10 @@ def build_store(
         "root": str(catalog.root.resolve()),
         "videos": _fingerprint(catalog),
     }
+    if rules != AS_CODED:
+        request["pixels"] = rules_to_json(rules)
+    if catalog.blank:
+        request["blank"] = [list(box) for box in catalog.blank]
     if out.exists() and (finished := _finished(out, request)) is not None:
         return finished
     partial = out.with_name(out.name + ".partial")
@@ -80,7 +92,7 @@ def build_store(
                 shutil.rmtree(partial)
                 return finished
             _prepare(partial, request)
-            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
+            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
             if not (partial / "manifest.json").exists():
                 _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
                 _merge(catalog, plans, partial, request)
@@ -111,11 +123,14 @@ def _fingerprint(catalog: Catalog) -> str:
     digest = hashlib.sha256()
     for video in catalog.videos:
         try:
-            found = catalog.file(video).stat()
-            stamp = (found.st_size, found.st_mtime_ns)
+            file = catalog.file(video)
+            stamp = (size_of(file), on_disk(file).stat().st_mtime_ns)
         except OSError:
             stamp = (0, 0)
-        digest.update(repr((astuple(video), stamp)).encode("utf-8", "surrogateescape"))
+        row = astuple(video)
+        if row[_FIRST_FIELDS:] == _LATER_FIELDS:  # as before there were these
+            row = row[:_FIRST_FIELDS]
+        digest.update(repr((row, stamp)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -127,10 +142,14 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
-    changed = [key for key, value in request.items() if manifest.get(key) != value]
+    keys = request.keys() | ({"blank", "pixels"} & manifest.keys())
+    changed = [key for key in sorted(keys) if manifest.get(key) != request.get(key)]
     if changed:
         what = " and ".join(
-            {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
+            {"videos": "other videos", "root": "videos of another folder", "pixels": "other colours or levels"}.get(
+                k, f"another {k}"
+            )
+            for k in changed
         )
         raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
     with suppress(OSError):
@@ -144,7 +163,8 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
     A decode process outlives one that was killed by half a second, and may finish such a file: the same as we make.
     """
     plan, done = partial / "request.json", partial / "manifest.json"
-    same = request in (_read_json(plan), _read_json(done))
+    parts = {**request, "parts": _PARTS}
+    same = _read_json(plan) == parts or _read_json(done) == request
     for path in partial.iterdir():
         if path.name == LOCK or (same and path.suffix != ".tmp"):
             continue
@@ -153,7 +173,7 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
         else:
             path.unlink(missing_ok=True)
     if not same:
-        write_json(plan, request)
+        write_json(plan, parts)
 
 
 def _read_json(path: Path) -> object:
@@ -163,18 +183,27 @@ def _read_json(path: Path) -> object:
         return None
 
 
-def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
-    """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes."""
+def _plans(
+    catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int, rules: PixelRules
+) -> list[PartPlan]:
+    """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes.
+
+    All videos of one file are in one part, so that the file is read once.
+    """
     groups: list[list[Video]] = []
     frames = 0
     for video in catalog.videos:
-        if not groups or len(groups[-1]) == _PART_VIDEOS or frames + video.frames > _PART_FRAMES:
+        full = not groups or len(groups[-1]) >= _PART_VIDEOS or frames + video.frames > _PART_FRAMES
+        if full and not (groups and groups[-1][-1].path == video.path):
             groups.append([])
             frames = 0
         groups[-1].append(video)
         frames += video.frames
     root = catalog.root.resolve()
-    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality) for n, g in enumerate(groups)]
+    return [
+        PartPlan(n, root, folder, tuple(group), height, width, kind, quality, rules, catalog.blank)
+        for n, group in enumerate(groups)
+    ]
 
 
 def _make_all(
@@ -207,16 +236,17 @@ def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
 
 
 def _make(plan: PartPlan) -> None:
-    """Make a part in a decode process; where that is lost, video by video, and name the one that it was lost over."""
-    seconds = SECONDS + sum(time_limit(plan.root / video.path) - SECONDS for video in plan.videos)
+    """Make a part in a decode process; where that is lost, file by file, and name the one that it was lost over."""
+    files = [tuple(videos) for _, videos in groupby(plan.videos, key=lambda video: video.path)]
+    seconds = SECONDS + sum(time_limit(plan.root / videos[0].path) - SECONDS for videos in files)
     try:
         return isolated(str(plan.folder), seconds, make_part, plan)
     except LostVideo as error:
-        if len(plan.videos) == 1:
+        if len(files) == 1:
             return fail_part(plan, error.reason)
     folder = plan.folder / f"part-{plan.number:06d}-alone"
     folder.mkdir(exist_ok=True)
-    pieces = [replace(plan, number=i, folder=folder, videos=(video,)) for i, video in enumerate(plan.videos)]
+    pieces = [replace(plan, number=i, folder=folder, videos=videos) for i, videos in enumerate(files)]
     for piece in pieces:
         _make(piece)
     facts = [PartFacts.read(piece.facts) for piece in pieces]
@@ -224,7 +254,8 @@ def _make(plan: PartPlan) -> None:
         for piece in pieces:
             file.write(piece.data.read_bytes())
     shutil.rmtree(folder)
-    joined = {name: [x for f in facts for x in getattr(f, name)] for name in ("frames", "problems", "sizes")}
+    names = [field.name for field in fields(PartFacts)]
+    joined = {name: [x for f in facts for x in getattr(f, name)] for name in names}
     write_json(plan.facts, joined)
 
 
@@ -243,9 +274,9 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
                 os.fsync(file.fileno())
                 plan.data.unlink()
     results = [
-        _result(video, n, why)
+        _result(video, n, why, note)
         for plan, f in zip(plans, facts, strict=True)
-        for video, n, why in zip(plan.videos, f.frames, f.problems, strict=True)
+        for video, n, why, note in zip(plan.videos, f.frames, f.problems, f.notes, strict=True)
     ]
     videos = tuple(item for item in results if isinstance(item, Video))
     skipped = tuple(item for item in results if isinstance(item, Skipped))
@@ -254,6 +285,10 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
     sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
     _write_offsets(partial / "offsets.npy", np.cumsum(sizes))
     Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
+    every = [times for f in facts for times in f.times]
+    kept = [times for item, times in zip(results, every, strict=True) if isinstance(item, Video)]
+    if uneven := {str(number): times for number, times in enumerate(kept) if times}:
+        write_json(partial / "times.json", uneven)
     write_json(partial / "manifest.json", request)
 
 
@@ -266,10 +301,10 @@ def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
         os.fsync(file.fileno())
 
 
-def _result(video: Video, frames: int, problem: str) -> Video | Skipped:
+def _result(video: Video, frames: int, problem: str, note: str) -> Video | Skipped:
     """What became of a video: as it was, cut, or left out."""
     if frames == video.frames and not problem:
         return video
     if frames == 0:
         return Skipped(video.path, problem or "no frame can be decoded")
-    return judged(video, frames=frames, problem=problem)
+    return judged(replace(video, note=note), frames=frames, problem=problem)

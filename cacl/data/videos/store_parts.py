@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.any_video import AnyVideo, open_video
+from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box, Cut
+from cacl.data.media.notes import notes
+from cacl.data.media.picture_video import PictureVideo
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
 Kind = Literal["jpeg", "raw"]
+_EVENLY = 0.002  # seconds; timestamps in milliseconds are not more uneven
 _BLOCK = 64  # frames read at once from the middle of a file
 
 
@@ -36,6 +42,8 @@ class PartPlan:
     width: int
     kind: Kind
     quality: int
+    rules: PixelRules = AS_CODED
+    blank: tuple[Box, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -56,55 +64,66 @@ class PartFacts:
         frames: frames of each video.
         problems: why each video ended early, or an empty string.
         sizes: bytes of each frame, those of the first video first.
+        notes: what is unusual about each video's file.
+        times: when each frame of a video is shown and when the last one ends, seconds; empty where they are evenly
+            spaced.
     """
 
     frames: list[int]
     problems: list[str]
     sizes: list[int]
+    notes: list[str]
+    times: list[list[float]]
 
     @classmethod
     def read(cls, path: Path) -> PartFacts:
         """Read what ``make_part`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        count = len(found["frames"])
+        return cls(**{"notes": [""] * count, "times": [[]] * count, **found})
 
 
 def make_part(plan: PartPlan) -> None:
     """Decode the videos of one part and write it; a video that breaks is cut there, one that fails has no frames.
 
+    A file is opened once for all of its videos, and a frame that several of them have is decoded once.
+
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    frames: list[int] = []
-    problems: list[str] = []
-    sizes: list[int] = []
+    facts = PartFacts([], [], [], [], [])
     unfinished = _unfinished(plan.data)
-    with unfinished.open("wb") as file:
-        for video in plan.videos:
-            before = len(sizes)
-            problem = ""
-            try:
-                for frame in _frames(plan, video):
-                    sizes.append(_pack(frame, file, plan))
-            except VideoError as error:
-                problem = error.reason
-            frames.append(len(sizes) - before)
-            verdict = judged(video, frames=frames[-1], problem=problem)
-            if problem and isinstance(verdict, Skipped):
-                file.seek(-sum(sizes[before:]), os.SEEK_CUR)  # too little of it is good: leave it out
-                file.truncate()
-                del sizes[before:]
-                frames[-1], problem = 0, verdict.reason
-            problems.append(problem)
+    with unfinished.open("w+b") as file:
+        for path, videos in groupby(plan.videos, key=lambda video: video.path):
+            _write_file(plan, path, list(videos), file, facts)
         _sync(file)
     unfinished.replace(plan.data)
-    write_json(plan.facts, asdict(PartFacts(frames, problems, sizes)))
+    write_json(plan.facts, asdict(facts))
+
+
+def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: BinaryIO, facts: PartFacts) -> None:
+    """Write the frames of all videos of one file behind what is there, and note what became of each."""
+    try:
+        with open_video(plan.root / path, rules=plan.rules) as decoder:
+            of_region = {
+                region: _Source(decoder, plan, [video for video in videos if video.region == region], region)
+                for region in {video.region for video in videos}
+            }
+            for video in videos:
+                _write_video(plan, video, of_region[video.region], file, facts)
+    except VideoError as error:  # it cannot be opened
+        for _ in videos:
+            facts.frames.append(0)
+            facts.problems.append(error.reason)
+            facts.notes.append("")
+            facts.times.append([])
 
 
 def fail_part(plan: PartPlan, problem: str) -> None:
     """Write a part whose videos could not be read at all."""
     plan.data.write_bytes(b"")
     count = len(plan.videos)
-    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [])))
+    write_json(plan.facts, asdict(PartFacts([0] * count, [problem] * count, [], [""] * count, [[]] * count)))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -121,23 +140,108 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
-def _frames(plan: PartPlan, video: Video) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video, or of its part of a file, in order."""
-    with VideoDecoder(plan.root / video.path) as decoder:
-        if video.first_frame == 0 and video.frames >= decoder.frames:
-            yield from decoder.iterate(height=plan.height, width=plan.width)
+class _Size(TypedDict):
+    height: int
+    width: int
+    cut: Cut
+
+
+class _Source:
+    """The frames of one file, each decoded once, whatever the videos share.
+
+    Args:
+        videos: which of its frames are needed.
+        region: the part of each frame that is seen.
+    """
+
+    def __init__(self, decoder: AnyVideo, plan: PartPlan, videos: Sequence[Video], region: Box | None) -> None:
+        self.frames = decoder.frames
+        self.written: dict[int, tuple[int, int]] = {}  # place and size of a frame in the part's file
+        self._decoder = decoder
+        self._size: _Size = {"height": plan.height, "width": plan.width, "cut": Cut(region, plan.blank)}
+        spans = [np.arange(v.first_frame, min(v.first_frame + v.frames, decoder.frames)) for v in videos]
+        self._needed = np.unique(np.concatenate(spans))
+        self._all = len(videos) == 1 and len(self._needed) == decoder.frames
+        self._block: dict[int, NDArray[np.uint8]] = {}
+        self._damaged = False
+
+    def of(self, video: Video) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+        """Number and pixels of every frame of a video in order, ``None`` for one that is written already.
+
+        Raises:
+            VideoError: behind the last good one, where a frame cannot be decoded.
+        """
+        if self._all:
+            yield from enumerate(self._decoder.iterate(**self._size))
             return
-        end = min(video.first_frame + video.frames, decoder.frames)
-        for start in range(video.first_frame, end, _BLOCK):
-            yield from _block(decoder, start, min(start + _BLOCK, end), plan)
+        for i in range(video.first_frame, min(video.first_frame + video.frames, self.frames)):
+            yield i, None if i in self.written else self._read(i)
+
+    def notes(self, video: Video) -> str:
+        """What is unusual about the frames of a video; of a file that was read whole, as it turned out."""
+        if isinstance(self._decoder, PictureVideo):
+            return ""
+        return "; ".join(notes(self._decoder.timeline, video.first_frame, min(video.frames, self._decoder.frames)))
+
+    def times(self, video: Video, frames: int) -> list[float]:
+        """When the first ``frames`` frames of a video are shown, and when the last one ends; empty where evenly."""
+        seconds = self._decoder.seconds[video.first_frame : video.first_frame + frames + 1]
+        seconds = seconds - seconds[0]
+        even = np.isnan(seconds).any() or np.abs(seconds - np.linspace(0, seconds[-1], len(seconds))).max() < _EVENLY
+        return [] if even else [round(second, 6) for second in seconds.tolist()]
+
+    def _read(self, frame: int) -> NDArray[np.uint8]:
+        if frame not in self._block:
+            at = int(np.searchsorted(self._needed, frame))
+            block = [i for i in self._needed[at : at + _BLOCK].tolist() if i not in self.written]
+            try:
+                self._block = self._decoded(block)
+            except VideoError:
+                if not self._damaged:
+                    self._damaged = True
+                    self._decoder.verify()  # from then on it knows what cannot be had
+                self._block = self._decoded([frame])  # up to the very frame that fails
+        return self._block[frame]
+
+    def _decoded(self, numbers: list[int]) -> dict[int, NDArray[np.uint8]]:
+        there = [i for i in numbers if i < self._decoder.frames]
+        if not there:
+            raise VideoError(self._decoder.path, self._decoder.timeline.broken or "it ends before")
+        return dict(zip(there, self._decoder.read(there, **self._size), strict=True))
 
 
-def _block(decoder: VideoDecoder, start: int, end: int, plan: PartPlan) -> Iterator[NDArray[np.uint8]]:
+def _write_video(plan: PartPlan, video: Video, source: _Source, file: BinaryIO, facts: PartFacts) -> None:
+    """Write one video; what is too short to be used is taken back."""
+    before, begin, problem = len(facts.sizes), file.tell(), ""
     try:
-        yield from decoder.read(range(start, end), height=plan.height, width=plan.width)
-    except VideoError:
-        for i in range(start, end):  # up to the very frame that fails
-            yield decoder.read([i], height=plan.height, width=plan.width)[0]
+        for i, pixels in source.of(video):
+            place = file.tell()
+            size = _copy(file, *source.written[i]) if pixels is None else _pack(pixels, file, plan)
+            source.written.setdefault(i, (place, size))
+            facts.sizes.append(size)
+    except VideoError as error:
+        problem = error.reason
+    frames = len(facts.sizes) - before
+    verdict = judged(video, frames=frames, problem=problem)
+    if problem and isinstance(verdict, Skipped):
+        file.seek(begin)  # too little of it is good: leave it out
+        file.truncate()
+        del facts.sizes[before:]
+        source.written = {i: (place, size) for i, (place, size) in source.written.items() if place < begin}
+        frames, problem = 0, verdict.reason
+    facts.frames.append(frames)
+    facts.problems.append(problem)
+    facts.notes.append(source.notes(video))
+    facts.times.append(source.times(video, frames) if frames else [])
+
+
+def _copy(file: BinaryIO, place: int, size: int) -> int:
+    """Write once more what lies at another place of the file."""
+    end = file.tell()
+    file.seek(place)
+    packed = file.read(size)
+    file.seek(end)
+    return file.write(packed)
 
 
 def _pack(frame_HWC: NDArray[np.uint8], file: BinaryIO, plan: PartPlan) -> int:

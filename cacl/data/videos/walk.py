@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
+TEXT = "not a video (text file)"  # why a text file is no video
 _HEAD = 512  # bytes
 
 
@@ -53,10 +54,13 @@ def why_no_video(path: Path) -> str:
         return f"cannot be read ({(error.strerror or str(error)).lower()})"
     if not head:
         return "empty file"
-    return "not a video (text file)" if _is_text(head) else ""
+    return TEXT if _is_text(head) else ""
 
 
 def _is_text(head: bytes) -> bool:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # marks UTF-16
+        odd = head[2 + (head[0] == 0xFF) :: 2]
+        return len(head) > 2 and odd.count(0) > len(odd) * 0.7
     if b"\0" in head or head.startswith(b"YUV4MPEG2"):
         return False
     try:

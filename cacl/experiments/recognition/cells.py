@@ -21,9 +21,11 @@ from torch import nn
 
 from cacl.data.videos.catalog import Video
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.labels import join_labels
 from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
 from cacl.evaluation.embed import VideoFeatures
+from cacl.evaluation.multilabel import MultiLabel, multilabel, truth_matrix
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.recognition.labelled import LabelledSplit, draw_labels, held_out
@@ -38,6 +40,9 @@ from cacl.training.stop import StopRequest
 
 COLUMNS = ("split", "labels_per_class", "draw", "path", "first_frame", "label", "predicted", "right", "probability",
            "label_probability", "label_rank")  # fmt: skip
+
+
+Targets = dict[int, tuple[int, ...]]  # number of a video -> its classes, one or more
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Study:
         number_of: (path, first frame) -> number in ``data``.
         features: of the frozen encoder; ``row_of`` gives the row of a video's number.
         linear: no fine-tuning, the linear probe is the result.
-        stop: asked for between steps.
+        several: some video has several classes.
+        stop: checked between steps.
         say: told what is done.
     """
 
@@ -89,6 +95,7 @@ class Study:
     features: VideoFeatures
     row_of: Mapping[int, int]
     linear: bool
+    several: bool
     stop: StopRequest
     say: Callable[[str], None]
 
@@ -97,11 +104,17 @@ class Study:
         """Name of the row that the pictures and the saved classifier are of."""
         return "linear probe" if self.linear else "fine-tuned"
 
-    def targets(self, videos: Sequence[Video]) -> dict[int, int]:
-        """Number in ``data`` -> class, of the videos whose frames can be read."""
+    def targets(self, videos: Sequence[Video]) -> Targets:
+        """Number in ``data`` -> classes, of the videos whose frames can be read."""
         place = {name: k for k, name in enumerate(self.classes)}
-        found = [(self.number_of.get((v.path, v.first_frame)), place[str(v.label)]) for v in videos]
-        return {number: label for number, label in found if number is not None}
+        found = [(self.number_of.get((v.path, v.first_frame)), tuple(place[name] for name in v.labels)) for v in videos]
+        return {number: labels for number, labels in found if number is not None}
+
+    def measured(self, scores_VK: NDArray[np.float64], truth: Sequence[tuple[int, ...]]) -> Recognition | MultiLabel:
+        """How well the videos are told: of several classes by mAP."""
+        if self.several:
+            return multilabel(scores_VK, truth_matrix(truth, len(self.classes)), self.classes)
+        return recognition(scores_VK, [own[0] for own in truth], self.classes)
 
 
 def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> dict[str, Any]:
@@ -133,10 +146,11 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
     found, linear = _frozen(study, train, test)
     if study.linear:
         classifier, numbers = (
-            Classifier(study.encoder, study.classes, linear=linear, clips=settings.test.clips),
+            Classifier(study.encoder, study.classes, linear=linear, clips=settings.test.clips, several=study.several),
             _readable(study, test),
         )
-        scores_VK = _linear_scores(linear, study, numbers).softmax(dim=1).double().numpy()
+        logits_VK = _linear_scores(linear, study, numbers).double()
+        scores_VK = (logits_VK.sigmoid() if study.several else logits_VK.softmax(dim=1)).numpy()
     else:
         study.say(f"Fine-tuning on {counted(len(train), 'video')}: {cell} …")
         part = Part(folder, tuple(train), tuple(train.values()), settings.run.seed + cell.draw)
@@ -145,24 +159,23 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
         )
         result |= _length(folder) | ({"unreadable": failed} if failed else {})
         numbers, scores_VK = _predicted(study, classifier, list(test))
-        found["fine-tuned"] = recognition(scores_VK, [test[n] for n in numbers], study.classes)
+        found["fine-tuned"] = study.measured(scores_VK, [test[n] for n in numbers])
         if validation:
             seen, seen_VK = _predicted(study, classifier, list(validation))
-            told = recognition(seen_VK, [validation[n] for n in seen], study.classes)
-            result["validation"] = {"videos": len(seen), "top-1": told.top1, "top-5": told.top5}
+            held_out = study.measured(seen_VK, [validation[n] for n in seen])
+            kept = {name: value for name, value in held_out.numbers.items() if name != "mean class"}
+            result["validation"] = {"videos": len(seen), **kept}
     result["skipped"] = [study.data.catalog.videos[n].path for n in test if n not in set(numbers)]
-    result["recognition"] = {
-        name: {"top-1": r.top1, "top-5": r.top5, "mean class": r.mean_class} for name, r in found.items()
-    }
-    result["per class"] = found[study.main].per_class
-    result["confusion"] = found[study.main].confusion.tolist()
+    result["recognition"] = {name: r.numbers for name, r in found.items()}
+    main = found[study.main]
+    result["per class"] = main.per_class
+    if isinstance(main, Recognition):
+        result["confusion"] = main.confusion.tolist()
     truth = [test[n] for n in numbers]
     run = RunFolder(study.folder, owner=is_first())
     run.write(f"parts/{cell.name}/predictions.csv", _predictions(study, cell, numbers, truth, scores_VK))
     if keep and is_first():
-        measured = (
-            f"{study.main}, {cell}: {found[study.main]} (k-NN of the frozen encoder: {found['k-NN'].top1:.1f} %)."
-        )
+        measured = f"{study.main}, {cell}: {main} (k-NN of the frozen encoder: top-1 {found['k-NN'].top1:.1f} %)."
         classifier.save(
             study.folder / "classifier",
             trained_on=f"{len(train)} labelled videos, preset {settings.preset}.",
@@ -170,7 +183,8 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
         )
     run.write(f"parts/{cell.name}/result.json", json.dumps(result, indent=2) + "\n")  # last: it ends the cell
     _tidy(folder)
-    study.say(f"{cell}: " + "; ".join(f"{name} {r.top1:.1f} %" for name, r in found.items()) + " right.")
+    told_text = "; ".join(f"{name} {next(iter(r.numbers.values())):.1f} %" for name, r in found.items())
+    study.say(f"{cell}: {told_text} {'mAP' if study.several else 'right'}.")
     return result
 
 
@@ -180,8 +194,8 @@ def _tidy(folder: Path) -> None:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _training_videos(study: Study, split: LabelledSplit, cell: Cell) -> tuple[dict[int, int], dict[int, int]]:
-    """Number -> class of the videos to train on, and of those held out; of few labels none can be spared."""
+def _training_videos(study: Study, split: LabelledSplit, cell: Cell) -> tuple[Targets, Targets]:
+    """Number -> classes of the videos to train on, and of those held out; of few labels none can be spared."""
     seed, count = study.settings.run.seed, study.settings.data.hold_out
     assert count != "auto"
     if cell.count is None:
@@ -190,9 +204,7 @@ def _training_videos(study: Study, split: LabelledSplit, cell: Cell) -> tuple[di
     return study.targets(draw_labels(split.train, cell.count, seed=seed, draw=cell.draw, split=cell.split)), {}
 
 
-def _frozen(
-    study: Study, train: Mapping[int, int], test: Mapping[int, int]
-) -> tuple[dict[str, Recognition], nn.Linear]:
+def _frozen(study: Study, train: Targets, test: Targets) -> tuple[dict[str, Recognition | MultiLabel], nn.Linear]:
     """The linear probe and k-NN on the frozen encoder's features."""
     fit, ask = _readable(study, train), _readable(study, test)
     if not fit or not ask:
@@ -206,13 +218,13 @@ def _frozen(
     probe_VK = _linear_scores(linear, study, ask).double().numpy()
     votes_VK = neighbour_scores(features[rows_Q], features[rows_G], labels, classes=len(classes))
     found = {
-        "linear probe": recognition(probe_VK, truth, classes),
-        "k-NN": recognition(votes_VK, truth, classes),
+        "linear probe": study.measured(probe_VK, truth),
+        "k-NN": study.measured(votes_VK, truth),
     }
     return found, linear
 
 
-def _readable(study: Study, videos: Mapping[int, int]) -> list[int]:
+def _readable(study: Study, videos: Targets) -> list[int]:
     return [number for number in videos if number in study.row_of]
 
 
@@ -226,14 +238,14 @@ def _linear_scores(linear: nn.Linear, study: Study, numbers: Sequence[int]) -> t
 def _predicted(study: Study, classifier: Classifier, numbers: list[int]) -> tuple[list[int], NDArray[np.float64]]:
     """The numbers of the videos that could be read, and their probabilities."""
     with VideoProgress(study.stop) as progress:
-        told = predict_videos(
+        found = predict_videos(
             classifier,
             study.data.subset(numbers),
             device=study.settings.run.device,
-            progress=lambda done: progress("videos told", done, len(numbers)),
+            progress=lambda done: progress("videos classified", done, len(numbers)),
         )
     classifier.cpu()
-    return [numbers[i] for i in told.kept.tolist()], told.probabilities
+    return [numbers[i] for i in found.kept.tolist()], found.probabilities
 
 
 def _length(folder: Path) -> dict[str, int]:
@@ -243,17 +255,19 @@ def _length(folder: Path) -> dict[str, int]:
 
 
 def _predictions(
-    study: Study, cell: Cell, numbers: Sequence[int], truth: Sequence[int], scores_VK: NDArray[np.float64]
+    study: Study, cell: Cell, numbers: Sequence[int], truth: Sequence[tuple[int, ...]], scores_VK: NDArray[np.float64]
 ) -> str:
-    """Rows of ``predictions.csv``: what each test video was taken for."""
+    """Rows of ``predictions.csv``: what each test video was taken for; of several labels, the one ranked last."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     ranked_VK = ranking(scores_VK)
-    for row, (number, label) in enumerate(zip(numbers, truth, strict=True)):
+    for row, (number, own) in enumerate(zip(numbers, truth, strict=True)):
         video, best = study.data.catalog.videos[number], int(ranked_VK[row, 0])
-        rank = int(np.flatnonzero(ranked_VK[row] == label)[0]) + 1
-        chances = [f"{scores_VK[row, k]:.6f}" for k in (best, label)]
-        told = (study.classes[label], study.classes[best], int(best == label))
-        writer.writerow([cell.split, cell.labels, cell.draw, video.path, video.first_frame, *told, *chances, rank])
+        rank = int(np.flatnonzero(np.isin(ranked_VK[row], own))[-1]) + 1
+        chances = [f"{scores_VK[row, k]:.6f}" for k in (best, int(ranked_VK[row, rank - 1]))]
+        names = [study.classes[label] for label in own]
+        label = join_labels(names) if len(names) > 1 else names[0]
+        row_words = (label, study.classes[best], int(best in own))
+        writer.writerow([cell.split, cell.labels, cell.draw, video.path, video.first_frame, *row_words, *chances, rank])
     return out.getvalue().encode("utf-8", "replace").decode()  # a file name may hold bytes that are no text

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.resampled import resampled
 from cacl.errors import UserError, counted
-from cacl.evaluation.recognition import predict_videos, ranking, recognition
-from cacl.experiments.any_videos import open_unlabelled
+from cacl.evaluation.multilabel import MultiLabel, multilabel, truth_matrix
+from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import check_replaceable, write_whole
-from cacl.machine.auto import usable_device
+from cacl.machine.device import choose_device
 from cacl.models.classifier import Classifier
 
 _COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 
 
 @dataclass(frozen=True)
-class Told:
+class Prediction:
     """One video with its most probable classes, the best first, each with its probability in [0, 1]."""
 
     video: Video
@@ -32,27 +34,27 @@ class Told:
 
 @dataclass(frozen=True)
 class Classified:
-    """Every video of a folder: told, or skipped with the reason.
+    """Every video of a folder: predicted, or skipped with the reason.
 
     Attributes:
-        told: in the order of the folder.
+        predicted: in the order of the folder.
         skipped: files that could not be read.
-        note: how many were told right, where the folder's labels are classes of the classifier; or why it cannot be
+        note: how many were right, where the folder's labels are classes of the classifier; or why it cannot be
             said; and how many of these the classifier was trained with; empty where there are no labels.
     """
 
-    told: tuple[Told, ...]
+    predicted: tuple[Prediction, ...]
     skipped: tuple[Skipped, ...]
     note: str
 
     def to_csv(self) -> str:
         """``path,first_frame,frames,status,reason,class_1,probability_1,…``, the skipped last."""
-        top = len(self.told[0].classes)
+        top = len(self.predicted[0].classes)
         ranks = [f"{word}_{k}" for k in range(1, top + 1) for word in ("class", "probability")]
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([*_COLUMNS, *ranks])
-        for one in self.told:
+        for one in self.predicted:
             cells = [text for name, p in one.classes for text in (name, f"{p:.6f}")]
             video = one.video
             writer.writerow([video.path, video.first_frame, video.frames, "used", video.note, *cells])
@@ -69,7 +71,7 @@ class Classified:
                 "frames": one.video.frames,
                 "predictions": [{"class": name, "probability": round(p, 6)} for name, p in one.classes],
             }
-            for one in self.told
+            for one in self.predicted
         ]
         skipped = [{"path": item.path, "reason": item.reason} for item in self.skipped]
         return json.dumps({"videos": videos, "skipped": skipped}, indent=2, ensure_ascii=False) + "\n"
@@ -83,7 +85,7 @@ def classify(
     top: int = 5,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Classified:
-    """Tell the class of every video of a folder; labels are not needed.
+    """Predict the class of every video of a folder; labels are not needed.
 
     Args:
         run: a fine-tuned run, or a classifier folder.
@@ -106,27 +108,31 @@ def classify(
     if target is not None:
         check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
-    data = open_unlabelled(Path(videos), classifier.encoder.clip.resize, progress=progress)
+    clip = classifier.encoder.clip
+    data = open_videos(
+        Path(videos), resize=clip.resize, rules=clip.rules, blank=clip.blank, encoder=True, progress=progress
+    )
+    data = resampled(data, clip.frame_rate)
     entries = data.catalog.videos
-    told = predict_videos(
+    found = predict_videos(
         classifier,
         data,
-        device=usable_device()[0],
-        progress=None if progress is None else lambda done: progress("videos told", done, len(entries)),
+        device=choose_device(fallback=True)[0],
+        progress=None if progress is None else lambda done: progress("videos classified", done, len(entries)),
     )
-    ranked_VK = ranking(told.probabilities)[:, :top]
-    names, kept = classifier.classes, [entries[i] for i in told.kept.tolist()]
+    ranked_VK = ranking(found.probabilities)[:, :top]
+    names, kept = classifier.classes, [entries[i] for i in found.kept.tolist()]
     rows = tuple(
-        Told(video, tuple((names[k], float(p[k])) for k in best))
-        for video, best, p in zip(kept, ranked_VK.tolist(), told.probabilities, strict=True)
+        Prediction(video, tuple((names[k], float(p[k])) for k in best))
+        for video, best, p in zip(kept, ranked_VK.tolist(), found.probabilities, strict=True)
     )
-    notes = [_counted(kept, told.probabilities, names)]
-    if known := [video for video in kept if video.label in names]:
+    notes = [_counted(kept, found.probabilities, names, several=classifier.several)]
+    if known := [video for video in kept if not set(video.labels).isdisjoint(names)]:
         notes += trained_on_notes(Path(run), known, data.catalog.root, what="videos with a label", head=True)
-    found = Classified(rows, (*data.catalog.skipped, *told.skipped), "\n".join(note for note in notes if note))
+    result = Classified(rows, (*data.catalog.skipped, *found.skipped), "\n".join(note for note in notes if note))
     if target is not None:
-        write_whole(target, found.to_json() if target.suffix.lower() == ".json" else found.to_csv())
-    return found
+        write_whole(target, result.to_json() if target.suffix.lower() == ".json" else result.to_csv())
+    return result
 
 
 def _is_table(file: Path) -> bool:
@@ -136,18 +142,24 @@ def _is_table(file: Path) -> bool:
     return head.startswith((f"{','.join(_COLUMNS)},class_1,probability_1", '{\n  "videos": [\n    {\n      "path": '))
 
 
-def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...]) -> str:
-    """Where the videos have labels that the classifier knows: how many it told right."""
-    labels = [video.label for video in videos]
-    known = [i for i, label in enumerate(labels) if label in classes]
-    strange = sorted({label for label in labels if label is not None and label not in classes})
+def _counted(videos: list[Video], probabilities_VK: Any, classes: tuple[str, ...], *, several: bool) -> str:
+    """Where the videos have labels that the classifier knows: how many it predicts right."""
+    labels = [[classes.index(name) for name in video.labels if name in classes] for video in videos]
+    known = [i for i, own in enumerate(labels) if own]
+    strange = sorted({name for video in videos for name in video.labels if name not in classes})
     if not known:
         if not strange:
             return ""
         shown = ", ".join(strange[:3])
         return f"The folders or lists name {shown}, none of the classifier's classes ({', '.join(classes[:3])} …)."
-    result = recognition(probabilities_VK[known], [classes.index(str(labels[i])) for i in known], classes)
+    truth = [labels[i] for i in known]
+    several = several or any(len(own) > 1 for own in truth)
+    result: Recognition | MultiLabel
+    if several:
+        result = multilabel(probabilities_VK[known], truth_matrix(truth, len(classes)), classes)
+    else:
+        result = recognition(probabilities_VK[known], [own[0] for own in truth], classes)
+    first = f"mAP {result.map:.1f} %, " if isinstance(result, MultiLabel) else ""
     other = f" Left out: {', '.join(strange[:5])}, no class of the classifier." if strange else ""
-    return (
-        f"Of {counted(len(known), 'video')} with a label: top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %.{other}"
-    )
+    top = f"{first}top-1 {result.top1:.1f} %, top-5 {result.top5:.1f} %"
+    return f"Of {counted(len(known), 'video')} with a label: {top}.{other}"

@@ -1,7 +1,7 @@
 """``cacl finetune``: recognition (paper section 4.4, Table 5) over splits and numbers of labels, in one run folder.
 
 Beside every fine-tuning stand the linear probe and k-NN on the same encoder, frozen. ``config.yaml`` has the settings,
-``data.json`` what was asked, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
+``data.json`` the request, ``start/`` the encoder that every training begins with, ``videos/`` the splits as found,
 ``parts/`` one folder a training; ``results.json`` is written last.
 """
 
@@ -17,18 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from cacl.data.media.colours import PixelRules
+from cacl.data.videos.resampled import as_files
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
 from cacl.errors import UserError
 from cacl.evaluation.results import write_results
 from cacl.experiments.recognition.cells import Cell, Study, run_cell
-from cacl.experiments.recognition.labelled import LabelledSplit
+from cacl.experiments.recognition.labelled import LabelledSplit, near_copies_said
 from cacl.experiments.recognition.videos import find_splits, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
-from cacl.machine.auto import check_device, device_auto, machine_choices, set_deterministic, set_tf32
+from cacl.machine.auto import machine_choices, set_deterministic, set_tf32
+from cacl.machine.device import choose_device, device_auto
 from cacl.models.classifier import Classifier
 from cacl.models.encoder import Encoder
 from cacl.reports.figures import save_figure
@@ -37,6 +40,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
+from cacl.training.videos import move_videos
 from cacl.training.wiring import clip_spec, initial_network
 
 UNTRAINED = "untrained"
@@ -60,7 +64,7 @@ def finetune(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Fine-tune an encoder on labelled videos and tell the test videos' classes; or the linear probe alone.
+    """Fine-tune an encoder on labelled videos and predict the test videos' classes; or the linear probe alone.
 
     Args:
         labelled: videos with labels, a training and a test part (``val`` where nothing is called ``test``): class
@@ -97,7 +101,7 @@ def finetune(
             raise UserError(f"{place}: there is no such {what}.")
     if is_store(labelled) and (lists is not None or tuple(splits) != (1,)):
         raise UserError(f"{labelled} is a store and has its parts already; leave out --lists and --splits.")
-    check_device(resolved.settings.run.device)
+    choose_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
     data = {
@@ -115,8 +119,12 @@ def finetune(
     return _run(run, start=start)
 
 
-def resume_finetune(run: str | Path) -> dict[str, Any]:
+def resume_finetune(run: str | Path, *, videos: str | Path | None = None) -> dict[str, Any]:
     """Continue a fine-tuning where it stopped, bit-exactly; everything comes from its folder.
+
+    Args:
+        run: the run folder.
+        videos: the folder (or store) that its videos are in now, where they were moved.
 
     Raises:
         UserError: no such run there.
@@ -124,7 +132,11 @@ def resume_finetune(run: str | Path) -> dict[str, Any]:
     join()
     path = RunFolder.open(Path(run), verb="finetune").path
     _check_processes(load_finetune(path).settings)
-    return _run(RunFolder(path, owner=is_first()), start=None)
+    folder = RunFolder(path, owner=is_first())
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
+    return _run(folder, start=None)
 
 
 def _check_processes(settings: FineTune) -> None:
@@ -146,7 +158,7 @@ def _load_start(model: str | Path, settings: FineTune) -> Encoder:
     """The encoder to begin with, with the layer that retrieval and the linear probe stand on."""
     if str(model) == UNTRAINED:
         pretraining = resolve_settings(preset=settings.preset, flags={"run.seed": settings.run.seed}).settings
-        spec, model_settings = clip_spec(pretraining), pretraining.model
+        spec, model_settings = clip_spec(pretraining, PixelRules(colours=pretraining.data.colours)), pretraining.model
         return Encoder(
             model_settings.network, width=model_settings.width, clip=spec, network=initial_network(pretraining)
         )
@@ -171,10 +183,11 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
             return _results(run)
         request, resolved = run.data, load_finetune(run.path)
         set_deterministic(resolved.settings.run.deterministic)
-        check_device(resolved.settings.run.device)
+        choose_device(resolved.settings.run.device)
         try:
             if run.owner and not (run.path / "start" / "config.json").exists():
                 found = start or _load_start(request["model"], resolved.settings)
+                found.clip = replace(found.clip, window=resolved.settings.data.window)
                 found.save(run.path / "start")
             encoder = first_alone(lambda: Encoder.load(run.path / "start"))
             splits, catalogs = first_alone(lambda: find_splits(run, stop))
@@ -231,13 +244,13 @@ def _finish(
     """Write ``predictions.csv``, ``confusion.png`` and ``results.json``, and say what is doubtful."""
     request, main = run.data, _main(cells)
     together = [r for c, r in zip(cells, found, strict=True) if (c.count, c.draw) == (main.count, main.draw)]
-    confusion_KK = np.sum([np.array(r["confusion"], np.int64) for r in together], axis=0)
     means, deviations = summarise(found)
-    top1 = means[study.main][main.labels]["top-1"]
-    labels = "all labels" if main.count is None else f"{main.count} labels a class"
-    title = f"{study.main}, {labels}: top-1 {top1:.1f} %"
-    figure = confusion_figure(confusion_KK, study.classes, what="class", heading=title)
-    save_figure(figure, run.path / "confusion.png")
+    if not study.several:
+        confusion_KK = np.sum([np.array(r["confusion"], np.int64) for r in together], axis=0)
+        labels = "all labels" if main.count is None else f"{main.count} labels a class"
+        title = f"{study.main}, {labels}: top-1 {means[study.main][main.labels]['top-1']:.1f} %"
+        figure = confusion_figure(confusion_KK, study.classes, what="class", heading=title)
+        save_figure(figure, run.path / "confusion.png")
     texts = [(run.path / "parts" / cell.name / "predictions.csv").read_text(encoding="utf-8") for cell in cells]
     rows = [line for text in texts for line in text.splitlines(keepends=True)[1:]]
     write_whole(run.path / "predictions.csv", texts[0].splitlines(keepends=True)[0] + "".join(rows))
@@ -245,6 +258,10 @@ def _finish(
     lost = [item for item in (*study.data.catalog.skipped, *study.features.skipped) if item.path in used]
     skipped = sorted({f"{item.path}: {item.reason}" for item in lost})
     notes = [f"Split {s.number}: {note}" if len(splits) > 1 else note for s in splits for note in s.notes]
+    files = as_files(study.data)
+    for s in splits:
+        train, test = (list(study.targets(part)) for part in (s.train, s.test))
+        notes += near_copies_said(files, train, test)
     if request["model"] != UNTRAINED:
         for s in splits:
             what = f"test videos of split {s.number}"
@@ -255,7 +272,7 @@ def _finish(
     results = {
         "recognition": means,
         **({"standard deviation": deviations} if deviations else {}),
-        "chance": 100 / len(study.classes),
+        **({} if study.several else {"chance": 100 / len(study.classes)}),
         "per class": _mean_by_class([r["per class"] for r in together]),
         "classes": list(study.classes),
         "model": request["model"],

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog, Video
-from cacl.data.videos.layouts import label_order
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.labels import label_order
 from cacl.errors import UserError, counted
+from cacl.experiments.recognition.near_copies import near_copies
 
 _GROUP = re.compile(r"^v_(.+)_g(\d+)_c\d+$", re.IGNORECASE)  # UCF101: clips of a group are cut from one video
 
@@ -27,7 +29,7 @@ class LabelledSplit:
 
     Attributes:
         number: which split of the lists.
-        train, test: their videos, every one with a label.
+        train, test: their videos, every one with a label or several.
         test_part: ``test``, or ``val`` where nothing is called ``test``.
         notes: what is doubtful, in sentences.
     """
@@ -41,7 +43,12 @@ class LabelledSplit:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of ``label_order``; every one has a training video."""
-        return label_order(str(video.label) for video in self.train)
+        return label_order(label for video in self.train for label in video.labels)
+
+    @property
+    def several(self) -> bool:
+        """Whether some video has several labels."""
+        return any(video.several for video in (*self.train, *self.test))
 
 
 def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
@@ -53,8 +60,8 @@ def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
     """
     parts = {video.split for video in catalog.videos}
     part = "val" if "val" in parts and "test" not in parts else "test"
-    train = [v for v in catalog.videos if v.split == "train" and v.label is not None]
-    test = [v for v in catalog.videos if v.split == part and v.label is not None]
+    train = [v for v in catalog.videos if v.split == "train" and v.labels]
+    test = [v for v in catalog.videos if v.split == part and v.labels]
     if not train or not test:
         raise UserError(
             f"{catalog.root}: recognition needs labelled videos with a training and a test part "
@@ -67,8 +74,8 @@ def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
             f"{catalog.root}: {unknown} among the test videos, but no training video has that label; check "
             "the spelling, or take them out of the list."
         )
-    if len({v.label for v in train}) < 2:
-        raise UserError(f"{catalog.root}: all training videos are of one class ({train[0].label}); two are needed.")
+    if len(names := {label for v in train for label in v.labels}) < 2:
+        raise UserError(f"{catalog.root}: all training videos are of one class ({names.pop()}); two are needed.")
     return LabelledSplit(number, tuple(train), tuple(test), part, tuple(_doubts(catalog, train, test)))
 
 
@@ -97,37 +104,56 @@ def check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], num
 
 def _doubts(catalog: Catalog, train: Sequence[Video], test: Sequence[Video]) -> list[str]:
     notes = []
-    if unlabelled := sum(v.label is None for v in catalog.videos):
+    if unlabelled := sum(not v.labels for v in catalog.videos):
         notes.append(f"Left out: {counted(unlabelled, 'video')} without a label.")
     if catalog.missing:
         notes.append(f"{catalog.missing} of the videos that the lists name are not there.")
     notes += shared_groups(train, test)
     notes += copied_videos(catalog.root, train, test)
-    counts, tested = Counter(v.label for v in train), {v.label for v in test}
-    if single := sorted(str(label) for label, n in counts.items() if n == 1):
+    counts = Counter(label for v in train for label in v.labels)
+    tested = {label for v in test for label in v.labels}
+    if single := sorted(label for label, n in counts.items() if n == 1):
         notes.append(f"One training video only: {', '.join(single)}.")
-    if untested := sorted(str(label) for label in counts if label not in tested):
+    if untested := sorted(label for label in counts if label not in tested):
         notes.append(f"No test video: {', '.join(untested)}; the accuracy says nothing of these classes.")
     return notes
 
 
 def copied_videos(root: Path, train: Sequence[Video], test: Sequence[Video]) -> list[str]:
     """A sentence where a test video is a copy, byte for byte, of a training video of another name, or none."""
+    return _copies_said("copies", [f"{path} = {other}" for path, other in _byte_copies(root, train, test)])
+
+
+def near_copies_said(data: Dataset, train: Sequence[int], test: Sequence[int]) -> list[str]:
+    """A sentence where a test video shows what a training video shows, encoded anew or in another container, or none.
+
+    Byte copies are left to ``copied_videos``. Frames are read: see ``near_copies``.
+    """
+    videos = data.catalog.videos
+    byte = {path for path, _ in _byte_copies(data.catalog.root, data.videos(list(train)), data.videos(list(test)))}
+    pairs = [(videos[i].path, videos[j].path) for i, j in near_copies(data, train, test)]
+    return _copies_said("near copies", [f"{path} ~ {other}" for path, other in sorted(pairs) if path not in byte])
+
+
+def _copies_said(what: str, copies: Sequence[str]) -> list[str]:
+    if not copies:
+        return []
+    more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
+    return [f"Test videos that are {what} of training videos: {', '.join(copies[:3])}{more}; the result is too good."]
+
+
+def _byte_copies(root: Path, train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str, str]]:
     files = {video.path: root / video.path for video in (*train, *test)}
     sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
     of_size: dict[int, list[str]] = defaultdict(list)
     for path in {video.path for video in train} & set(sizes):
         of_size[sizes[path]].append(path)
-    copies = [
-        f"{path} = {other}"
+    return [
+        (path, other)
         for path in sorted({video.path for video in test} & set(sizes))
         for other in sorted(of_size.get(sizes[path], []))[:1]
         if other != path and filecmp.cmp(files[path], files[other], shallow=False)
     ]
-    if not copies:
-        return []
-    more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
-    return [f"Test videos that are copies of training videos: {', '.join(copies[:3])}{more}; the result is too good."]
 
 
 def shared_groups(train: Sequence[Video], test: Sequence[Video]) -> list[str]:
@@ -145,8 +171,8 @@ def shared_groups(train: Sequence[Video], test: Sequence[Video]) -> list[str]:
 
 def untrained_labels(train: Sequence[Video], test: Sequence[Video]) -> str:
     """The labels among the test videos that no training video has, with their numbers, or an empty string."""
-    labels = {v.label for v in train}
-    unknown = Counter(str(v.label) for v in test if v.label not in labels)
+    known = {label for v in train for label in v.labels}
+    unknown = Counter(label for v in test for label in v.labels if label not in known)
     return _counted(unknown) if unknown else ""
 
 
@@ -163,7 +189,7 @@ def _counted(labels: Counter[str]) -> str:
 def check_label_counts(split: LabelledSplit, counts: Sequence[int | None]) -> None:
     """Raise UserError, with the classes, where more labels a class are asked for than there are."""
     wanted = max((n for n in counts if n is not None), default=0)
-    there = Counter(str(v.label) for v in split.train)
+    there = Counter(label for v in split.train for label in v.labels)
     few = {label: n for label, n in sorted(there.items()) if n < wanted}
     if few:
         shown = ", ".join(f"{label} has {n}" for label, n in list(few.items())[:8])
@@ -175,13 +201,14 @@ def check_label_counts(split: LabelledSplit, counts: Sequence[int | None]) -> No
 
 
 def draw_labels(videos: Sequence[Video], count: int, *, seed: int, draw: int, split: int) -> list[Video]:
-    """``count`` videos of each class, in the order given.
+    """``count`` videos of each class, in the order given; one of several classes may be drawn for any of them.
 
     A draw of fewer is part of the same draw of more: a curve over ``count`` adds labels and exchanges none.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for position, video in enumerate(videos):
-        members[str(video.label)].append(position)
+        for label in video.labels:
+            members[label].append(position)
     chosen: set[int] = set()
     for number, label in enumerate(sorted(members)):
         order = generator(seed, "labels", split, draw, number).permutation(len(members[label]))
@@ -191,11 +218,12 @@ def draw_labels(videos: Sequence[Video], count: int, *, seed: int, draw: int, sp
 
 def held_out(videos: Sequence[Video], count: int, *, seed: int, split: int) -> tuple[list[Video], list[Video]]:
     """Training videos without ``count`` that are set aside at random, and these; a class keeps its last video."""
-    left = Counter(video.label for video in videos)
+    left = Counter(label for video in videos for label in video.labels)
     aside: set[int] = set()
     for position in generator(seed, "hold out", split).permutation(len(videos)).tolist():
-        if len(aside) < count and left[videos[position].label] > 1:
+        labels = videos[position].labels
+        if len(aside) < count and all(left[label] > 1 for label in labels):
             aside.add(position)
-            left[videos[position].label] -= 1
+            left.subtract(labels)
     kept = [video for position, video in enumerate(videos) if position not in aside]
     return kept, [video for position, video in enumerate(videos) if position in aside]

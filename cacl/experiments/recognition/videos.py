@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
-from cacl.data.videos.catalog import Catalog, Skipped, scan
-from cacl.data.videos.dataset import Dataset, open_catalog
-from cacl.data.videos.layouts import label_order
+from cacl.data.videos.catalog import Catalog, Skipped, check_there, root_of
+from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.resampled import resampled
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
@@ -22,7 +24,7 @@ from cacl.experiments.recognition.cells import Study
 from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.files import whole, writing
 from cacl.finetune_settings import FineTune
-from cacl.models.encoder import Encoder
+from cacl.models.encoder import ClipSpec, Encoder
 from cacl.run_folder import RunFolder
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
@@ -38,7 +40,7 @@ def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit],
         for number in request["splits"]:
             file = kept / f"split-{number}.csv"
             if file.exists():
-                catalogs.append(Catalog.read_csv(file, root=root if root.is_dir() else root.parent))
+                catalogs.append(Catalog.read_csv(file, root=root_of(root)))
             elif is_store(root):
                 catalogs.append(FrameStore(root).catalog)
             else:
@@ -74,20 +76,23 @@ def open_study(
 ) -> Study:
     """Open the videos of all splits as one data set, and embed them with the frozen encoder."""
     request, settings = run.data, resolved.settings
-    root, (height, width) = Path(request["videos"]), encoder.clip.resize
+    root, resize = Path(request["videos"]), encoder.clip.resize
     if is_store(root):
-        store = FrameStore(root)
-        if (store.height, store.width) != (height, width):
-            raise UserError(
-                f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
-                f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
-            )
-        data = Dataset(store.catalog, store)
+        data = open_videos(root, resize=resize, blank=encoder.clip.blank, encoder=True)
     else:
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
-        union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
+        union = Catalog(
+            catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped, encoder.clip.blank
+        )
+        if not is_store(run.path / "store") and (
+            note := check_there(
+                union, mend="If the videos were moved, say where they are: --videos FOLDER beside --resume"
+            )
+        ):
+            run.log(note)
         with VideoProgress(stop) as progress:
-            data = first_alone(lambda: _open_videos(run, union, settings.data.store, (height, width), progress))
+            data = first_alone(lambda: _open_kept(run, union, settings.data.store, encoder.clip, progress))
+    data = resampled(data, encoder.clip.frame_rate, say=run.log)
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
     numbers = sorted(number_of[key] for key in used if key in number_of)
@@ -102,13 +107,14 @@ def open_study(
         features=features,
         row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
         linear=request["linear"],
+        several=any(split.several for split in splits),
         stop=stop,
         say=run.log,
     )
 
 
-def _open_videos(
-    run: RunFolder, catalog: Catalog, store: str, size: tuple[int, int], progress: Callable[[str, int, int], None]
+def _open_kept(
+    run: RunFolder, catalog: Catalog, store: str, clip: ClipSpec, progress: Callable[[str, int, int], None]
 ) -> Dataset:
     """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
 
@@ -117,19 +123,19 @@ def _open_videos(
     request = run.data
     if "store" in request:
         store = "none" if request["store"] is None else str(run.path / request["store"])
-    height, width = size
-    data = open_catalog(
+    store_folder = run.path / "store"
+    data = open_videos(
         catalog,
-        height=height,
-        width=width,
+        resize=clip.resize,
+        rules=clip.rules,
         store=store,
-        store_folder=run.path / "store",
+        store_folder=store_folder,
         say=run.log,
         progress=progress,
     )
     if "store" not in request:
         kept = data.source.path if isinstance(data.source, FrameStore) else None
-        inside = kept == run.path / "store"  # so that the run folder can be moved
+        inside = kept == store_folder  # so that the run folder can be moved
         request["store"] = None if kept is None else "store" if inside else str(kept.resolve())
         run.write("data.json", json.dumps(request, indent=2) + "\n")
     return data

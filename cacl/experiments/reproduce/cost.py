@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 
 from cacl.config import Settings
-from cacl.data.videos.layouts import read_lists, split_of_name
+from cacl.data.videos.lists.entry import split_of_name
+from cacl.data.videos.lists.find import read_lists
 from cacl.data.videos.walk import walk
 from cacl.experiments.reproduce.paper_tables import PaperTable, Pretraining, SetName
 from cacl.experiments.reproduce.parts import Study
 from cacl.experiments.reproduce.scale import Place, Scale
 from cacl.experiments.reproduce.step_time import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.finetune_settings import resolve_finetune
-from cacl.machine.auto import device_auto
+from cacl.machine.device import device_auto
 from cacl.training.resolve import resolve_settings
 
 FRAMES_A_VIDEO = 180_000 / 9537  # section 4.1: about 180k frames of UCF101's training split 1
@@ -88,7 +89,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the parts of an estimate are asked: arguments of ``estimate``, the videos of each set, and the device."""
+    """What the parts of an estimate need: arguments of ``estimate``, the videos of each set, and the device."""
 
     study: Study
     table: PaperTable

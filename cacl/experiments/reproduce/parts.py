@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import open_videos
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
 from cacl.experiments.analyse import analyse
 from cacl.experiments.recognition.finetune import finetune, resume_finetune
 from cacl.experiments.reproduce.paper_tables import Evaluation, Pretraining, SetName, folder_name
 from cacl.experiments.reproduce.scale import Place, Scale
-from cacl.experiments.retrieval import device_of
+from cacl.machine.device import run_device
 from cacl.models.encoder import Encoder
 from cacl.presets import ALL_PAIRS
 from cacl.run import Run
@@ -145,22 +145,18 @@ def _retrieval(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dic
 
 def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName) -> Retrieval:
     """The run's encoder alone, or without one everything that was not learned."""
-    device, autocast_dtype = device_of(run)
+    device, autocast_dtype = run_device(run.settings.run, run.path, say=study.folder.log)
+    place, resize = study.places[on], run.settings.data.resize
     return evaluate_retrieval(
         encoders,
         None if encoders else run.untrained,
-        _opened(study, run, on),
+        open_videos(place.videos, resize=resize, lists=place.lists, store=study.store(on)),
         seed=run.settings.run.seed,
         device=device,
         autocast_dtype=autocast_dtype,
         references=not encoders,
         say=study.folder.log,
     )
-
-
-def _opened(study: Study, run: Run, on: SetName) -> Dataset:
-    place, (height, width) = study.places[on], run.settings.data.resize
-    return open_dataset(place.videos, height=height, width=width, lists=place.lists, store=study.store(on))
 
 
 def _recognition(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:

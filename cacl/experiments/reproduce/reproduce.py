@@ -126,9 +126,9 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     if other == ["settings"]:
         raise UserError(f"{folder} was begun by another version of cacl, with other settings; choose another --out.")
     shown = [key for key in other if key != "settings"]
-    had, asked = (", ".join(f"--{key} {content.get(key)}" for key in shown) for content in (before, plan))
+    had, given = (", ".join(f"--{key} {content.get(key)}" for key in shown) for content in (before, plan))
     raise UserError(
-        f"{folder} was begun with {had}; you asked for {asked}. Choose another --out, or give the old command again."
+        f"{folder} was begun with {had}; you asked for {given}. Choose another --out, or give the old command again."
     )
 
 

@@ -122,7 +122,7 @@ def table_csv(results: Mapping[str, Any]) -> str:
                 if numbers == [None] * 3:
                     continue
                 seeds = len(results["seeds"]) if numbers[1] is not None else 0
-                told = [row["facts"].get(fact, "") for fact in facts]
+                of_row = [row["facts"].get(fact, "") for fact in facts]
                 cells = ["" if value is None else f"{value:.6g}" for value in numbers]
-                writer.writerow([results["table"], row["name"], *told, on, column, *cells, seeds, results["scale"]])
+                writer.writerow([results["table"], row["name"], *of_row, on, column, *cells, seeds, results["scale"]])
     return out.getvalue()

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cacl.data.synthetic.generate import make_videos
-from cacl.data.videos.layouts import find_lists
+from cacl.data.videos.lists.find import find_lists
 from cacl.errors import UserError
 from cacl.experiments.reproduce.paper_tables import SetName, folder_name
 
 ScaleName = Literal["tiny", "paper"]
-SCALES: tuple[ScaleName, ...] = ("tiny", "paper")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, clas
     method = Classify(
         initial_network(settings),
         classes=classes,
-        labels=[0] * finetuning.optim.batch_size,
+        labels=[[0]] * finetuning.optim.batch_size,
         frames=settings.data.frames,
         stride=settings.data.stride,
         standardise=settings.model.standardise,

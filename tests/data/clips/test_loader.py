@@ -52,6 +52,34 @@ def loader(source: FakeVideos | None = None, **settings: Any) -> ClipLoader:
     return ClipLoader(source or FakeVideos(), LENGTHS, plan, **made)
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_counts_say_how_often_a_video_is_read(workers: int) -> None:
+    counts = [1.0] * 20 + [4.0, 2.5, 1.5]
+    made = loader(counts=counts, workers=workers, batch_size=4)
+    assert (made.samples_per_epoch, made.steps_per_epoch) == (28, 7)
+    epochs = []
+    for epoch in range(2):
+        batches = list(made.epoch(epoch))
+        video, sample = (torch.cat([getattr(b, name) for b in batches]) for name in ("video", "sample"))
+        assert sorted(sample.tolist()) == list(range(28))
+        assert video.tolist() == made.videos(epoch)[sample].tolist()
+        times = np.bincount(video.numpy(), minlength=23)
+        assert times[:21].tolist() == [1] * 20 + [4]
+        assert times[21] in (2, 3)
+        assert times[22] in (1, 2)
+        starts = {int(b.clips[0][i, 0, 0, 0, 1]) for b in batches for i in range(4) if b.video[i] == 20}
+        assert len(starts) > 1  # each another clip
+        epochs.append(video.tolist())
+    assert epochs[0] != epochs[1]
+    late = list(made.epoch(1, start_step=5))
+    assert all(same(a, b) for a, b in zip(late, batches[5:], strict=True))
+
+
+def test_equal_counts_read_each_video_once() -> None:
+    (batch,) = loader(counts=[1.0] * 23, batch_size=23).epoch(0)
+    assert sorted(batch.video.tolist()) == list(range(23))
+
+
 def same(a: ClipBatch, b: ClipBatch) -> bool:
     pairs = [(a.video, b.video), (a.sample, b.sample), *zip(a.clips, b.clips, strict=True)]
     pairs += [(a.targets[name], b.targets[name]) for name in b.targets]

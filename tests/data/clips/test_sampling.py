@@ -98,6 +98,40 @@ def test_evaluation_starts_round_exact_halves_to_even(n_frames: int, clips: int)
     assert evaluation_clips(n_frames, clips=clips)[:, 0].tolist() == wanted
 
 
+def released_evaluation(n_frames: int, clips: int) -> list[list[int]]:
+    """What the authors' evaluation cuts out of a video, by slices of its frame numbers."""
+    video = list(range(n_frames))
+    found = []
+    for where in np.linspace(0, n_frames - 16 * 2, clips):
+        start = max(int(where), 0)
+        cut = video[start : start + 16 * 2 - 1 : 2]
+        found.append(cut if len(cut) == 16 else video[start : start + 16])
+    return found
+
+
+@pytest.mark.parametrize("clips", [1, 2, 10])
+def test_padded_evaluation_clips_are_those_of_the_authors(clips: int) -> None:
+    for n_frames in range(16, 400):
+        found = evaluation_clips(n_frames, clips=clips, window="padded")
+        assert found.tolist() == released_evaluation(n_frames, clips), n_frames
+
+
+def test_padded_training_starts_are_those_of_the_authors() -> None:
+    """Their fine-tuning: a start in 0 … N - 32 at stride 2 where N is above 32, else in 0 … N - 16 at stride 1."""
+    for n_frames in (16, 20, 31, 32, 33, 36):
+        stride, starts = (2, n_frames - 31) if n_frames > 32 else (1, n_frames - 15)
+        drawn = [training_clip(n_frames, generator(1, "t", i), window="padded")[0] for i in range(40 * starts)]
+        assert {clip[0] for clip in drawn} == set(range(starts)), n_frames
+        assert all((np.diff(clip) == stride).all() for clip in drawn), n_frames
+
+
+@given(st.integers(1, 15), st.integers(1, 5))
+def test_padded_clips_of_a_video_shorter_than_a_clip_are_looped(n_frames: int, stride: int) -> None:
+    looped = (np.arange(16) % n_frames).tolist()
+    assert evaluation_clips(n_frames, stride=stride, window="padded").tolist() == [looped] * 10
+    assert training_clip(n_frames, generator(0, "t"), stride=stride, window="padded").tolist() == [looped]
+
+
 def test_one_evaluation_clip_is_the_first() -> None:
     assert evaluation_clips(100, clips=1)[:, 0].tolist() == [0]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cacl.config import resolve
-from cacl.data.videos.advice import suggestions
+from cacl.data.videos.advice import suggestions, time_spread
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.presets import SMALL
 
@@ -51,6 +51,46 @@ def test_what_stands_out_has_its_setting(found: Catalog, advice: list[str]) -> N
     assert settings(text) == advice
     assert text.count(": try ") <= 2
     resolve(SMALL, assignments=tuple(word if "=" in word else f"optim.batch_size={word}" for word in advice))
+
+
+def at_rates(*rates: float) -> Catalog:
+    return Catalog(
+        Path(), tuple(Video(f"{n}.mp4", str(n), None, None, 900, fps, 320, 240) for n, fps in enumerate(rates))
+    )
+
+
+def test_rates_that_differ_are_said_with_one_that_few_do_not_reach() -> None:
+    mixed = at_rates(*[24.0] * 40, *[60.0] * 40, *[5.0] * 2)
+    assert settings(advise(mixed)) == ["data.frame_rate=24"]
+    assert advise(mixed, frame_rate=24.0) == ""
+    assert advise(at_rates(*[25.0] * 50, *[29.97] * 50)) == ""
+    assert advise(at_rates(*[25.0] * 99, 60.0)) == ""  # one that stands out is no spread
+    assert advise(at_rates(*[0.0] * 100)) == ""
+
+
+def lengths(*frames: int) -> Catalog:
+    return Catalog(
+        Path(), tuple(Video(f"{n}.mp4", str(n), None, None, f, 25.0, 320, 240) for n, f in enumerate(frames))
+    )
+
+
+def test_long_videos_that_an_epoch_hardly_sees_are_said() -> None:
+    mostly = lengths(*[100] * 40, 180_000)
+    assert settings(advise(mostly)) == ["data.clips_per_video=duration"]
+    assert "in 1 video of 41" in advise(mostly)
+    assert advise(mostly, clips_per_video="duration") == ""
+    assert advise(lengths(*[100] * 40, 3000)) == ""  # long, but less than the others together
+    assert advise(lengths(*[90_000] * 40)) == ""  # all alike
+
+
+def test_the_spread_of_rates_and_of_what_a_clip_lasts() -> None:
+    assert time_spread(at_rates(25.0, 25.0, 0.0), frames=16, stride=2) == (
+        "25 frames a second: a clip of 31 frames lasts 1.24 s."
+    )
+    assert time_spread(at_rates(29.97, 10.0, 62.0), frames=16, stride=2) == (
+        "10 to 62 frames a second (median 29.97): a clip of 31 frames lasts 0.50 to 3.10 s."
+    )
+    assert time_spread(at_rates(0.0), frames=16, stride=2) == ""
 
 
 def test_the_training_part_is_what_counts() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video, scan
+from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video
+from cacl.data.videos.scan import scan
 from cacl.errors import UserError
 
 
@@ -80,6 +81,19 @@ def test_folders_give_labels_and_splits(media: Path, tmp_path: Path) -> None:
     dates = tmp_path / "dates"
     put(clip, dates / "2019" / "07" / "a.mp4", dates / "2019" / "08" / "b.mp4", dates / "2020" / "01" / "a.mp4")
     assert scan(dates).labels == ()
+
+
+def test_several_labels_come_back_from_the_table(media: Path, tmp_path: Path) -> None:
+    put(media / "one_frame.mp4", tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "c.mp4")
+    rows = 'a.mp4,run; jump;run,\nb.mp4,,wave\nc.mp4,"""odd; one"";two",\n'
+    (tmp_path / "videos.csv").write_text("path,labels,label\n" + rows, encoding="utf-8")
+    catalog = scan(tmp_path)
+    assert [v.labels for v in catalog.videos] == [("run", "jump"), ("wave",), ("odd; one", "two")]
+    assert [v.label for v in catalog.videos] == [None, "wave", None]
+    assert catalog.labels == ("jump", "odd; one", "run", "two", "wave")
+    catalog.write_csv(tmp_path / "kept.csv")
+    assert Catalog.is_csv(tmp_path / "kept.csv")
+    assert Catalog.read_csv(tmp_path / "kept.csv", root=tmp_path) == catalog
 
 
 def test_same_names_with_other_suffixes_keep_apart(media: Path, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 
 from cacl.data.media import open_files
+from cacl.data.media.colours import AS_CODED
 from cacl.data.videos import store
 from cacl.data.videos import store_parts as parts
-from cacl.data.videos.catalog import Catalog, scan
+from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
 from cacl.errors import UserError, VideoError
 from cacl.lock import NAME as LOCK
@@ -314,9 +316,9 @@ def test_more_videos_than_open_files(catalog: Catalog, monkeypatch: pytest.Monke
     monkeypatch.setattr(open_files, "_OPEN_FILES", 2)
     size: dict[str, Any] = {"height": 4, "width": 4, "at_least": 1, "known": None}
     paths = [str(catalog.file(video)) for video in catalog.videos[:6]]
-    first = [open_files.read_frames(path, np.array([0]), **size)[0] for path in paths]
+    first = [open_files.read_frames(path, np.array([0]), rules=AS_CODED, **size)[0] for path in paths]
     assert all(
-        np.array_equal(open_files.read_frames(p, np.array([0]), **size)[0], f)
+        np.array_equal(open_files.read_frames(p, np.array([0]), rules=AS_CODED, **size)[0], f)
         for p, f in zip(paths, first, strict=True)
     )
     assert len(open_files._open) == 2

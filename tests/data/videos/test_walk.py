@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cacl.data.media.isolated import isolated
-from cacl.data.videos.catalog import Catalog, Skipped, scan
+from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.data.videos.walk import walk

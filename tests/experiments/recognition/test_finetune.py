@@ -14,7 +14,7 @@ from experiments.tables import results_of, rows_of
 from tiny import FINETUNING
 
 from cacl.data.media.encode import write_video
-from cacl.data.videos.catalog import scan
+from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
 from cacl.experiments.recognition import finetune as recognition
@@ -224,7 +224,7 @@ def test_bad_videos_are_listed_and_the_others_told(tuned, squares, tmp_path, mak
     (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
     (folder / "empty.avi").touch()
     found = classify(tuned, tmp_path / "mixed", out=tmp_path / "t.json", top=1)
-    assert [one.video.path for one in found.told] == ["deep/tree/short.mp4", "deep/tree/ä b.MP4"]
+    assert [one.video.path for one in found.predicted] == ["deep/tree/short.mp4", "deep/tree/ä b.MP4"]
     assert [item.path for item in found.skipped] == ["deep/tree/empty.avi", "deep/tree/noise.mp4"]
     table = json.loads((tmp_path / "t.json").read_text())
     assert [len(video["predictions"]) for video in table["videos"]] == [1, 1]

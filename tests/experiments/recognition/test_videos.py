@@ -61,6 +61,26 @@ def test_held_out_videos_are_not_trained_on_and_measured(squares, finished, tmp_
     assert "validation" not in part
 
 
+def test_the_window_of_the_settings_places_every_clip_and_stays_with_the_classifier(
+    squares, finished, tmp_path, monkeypatch
+):
+    read, original = [], DecodedVideos.read
+
+    def remembered(self, video, indices):
+        read.append(indices)
+        return original(self, video, indices)
+
+    monkeypatch.setattr(DecodedVideos, "read", remembered)
+    settings = {**FINETUNING, "data.hold_out": 0, "optim.epochs": 1}
+    for preset, last in (("small", 39), ("released", 38)):  # 40 frames: starts 0 … 9, or 0 … 8 of a window of 32
+        read.clear()
+        finetune(squares, model=finished, out=tmp_path / preset, preset=preset, settings=settings)
+        assert max(indices.max() for indices in read) == last
+        windows = {json.loads((tmp_path / preset / part / "config.json").read_text())["clip"]["window"]
+                   for part in ("start", "classifier")}  # fmt: skip
+        assert windows == {"fitted" if preset == "small" else "padded"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

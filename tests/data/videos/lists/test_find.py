@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from list_files import only, write
 
-from cacl.data.videos.layouts import Entry, find_lists, label_order, match, plain_lists, read_lists, split_of_name
+from cacl.data.videos.labels import label_order
+from cacl.data.videos.lists.entry import Entry, split_of_name
+from cacl.data.videos.lists.find import find_lists, read_lists
+from cacl.data.videos.lists.match import match
+from cacl.data.videos.lists.plain import plain_lists
 from cacl.errors import UserError
 
-
-def write(folder: Path, **files: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name, text in files.items():
-        (folder / name.replace("__", ".")).write_text(text, encoding="utf-8")
-    return folder
+ROOT = Path("/videos")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def ucf(tmp_path: Path) -> Path:
 
 def test_ucf101(ucf: Path) -> None:
     listing = read_lists(ucf, split=1)
-    assert [(e.name.split("/")[1], e.label, e.split) for e in listing.entries] == [
+    assert [(e.name.split("/")[1], only(e), e.split) for e in listing.entries] == [
         ("v_Archery_g08_c01.avi", "Archery", "train"),
         ("v_HandStandPushups_g08_c01.avi", "HandstandPushups", "train"),
         ("v_Archery_g01_c01.avi", "Archery", "test"),
@@ -40,7 +40,7 @@ def test_ucf101(ucf: Path) -> None:
         "Archery/v_Archery_g08_c01.mp4",
         "v_Archery_g01_c01.MP4",
     ]
-    pairs, missing = match(listing, files)
+    pairs, missing = match(listing, files, root=ROOT)
     assert [path for _, path in pairs] == [files[1], files[2], files[0]]
     assert [e.name for e in missing] == ["HandstandPushups/v_HandStandPushups_g08_c01.avi"]
 
@@ -51,7 +51,7 @@ def test_classes_counted_from_0_are_those_that_ucf101_counts_from_1(tmp_path: Pa
     folder = write(
         tmp_path, trainlist01__txt="".join(reversed(lines)), testlist01__txt="Hammering/v_Hammering_g01.avi\n"
     )
-    order = label_order(str(entry.label) for entry in read_lists(folder).entries)
+    order = label_order(str(only(entry)) for entry in read_lists(folder).entries)
     assert [order.index(line.split("/")[0]) for line in lines] == [0, 1, 2, 3]
 
 
@@ -74,7 +74,7 @@ def test_hmdb51(tmp_path: Path) -> None:
         wave_test_split1__txt="d_wave_0.avi 2\n",
     )
     entries = read_lists(folder, split=1).entries
-    assert [(e.name, e.label, e.split) for e in entries] == [
+    assert [(e.name, only(e), e.split) for e in entries] == [
         ("brush_hair/a#1_brush_hair_u_nm_0.avi", "brush_hair", "train"),
         ("brush_hair/b_brush_hair_1.avi", "brush_hair", "test"),
         ("wave/d_wave_0.avi", "wave", "test"),
@@ -93,8 +93,8 @@ def test_kinetics_names_files_by_identifier_and_times(tmp_path: Path) -> None:
     )
     listing = read_lists(folder)
     files = ["train/air_drumming/-_abc1_000003_000013.mp4", "val/xyz.mkv", "train/abseiling/ab_c2_000120_000130.mp4"]
-    pairs, missing = match(listing, files)
-    assert [(e.label, e.split, path) for e, path in pairs] == [
+    pairs, missing = match(listing, files, root=ROOT)
+    assert [(only(e), e.split, path) for e, path in pairs] == [
         ("air drumming", "train", files[0]),
         ("abseiling", "train", files[2]),
         ("abseiling", "val", files[1]),
@@ -110,8 +110,8 @@ def test_table_of_parts(tmp_path: Path) -> None:
     listing = find_lists(tmp_path)
     assert listing is not None
     assert listing.entries == (
-        Entry("a/x.mp4", "wave", "train", 1.5, 3.0),
-        Entry("a/x.mp4", "jump", "test", 3.0, None),
+        Entry("a/x.mp4", ("wave",), "train", 1.5, 3.0),
+        Entry("a/x.mp4", ("jump",), "test", 3.0, None),
         Entry("b.mp4"),
     )
     for text, problem in {
@@ -128,8 +128,8 @@ def test_table_of_parts(tmp_path: Path) -> None:
 def test_plain_lists(tmp_path: Path) -> None:
     folder = write(tmp_path, train__txt="a/one film.mp4 wave\nb.mp4,jump\n# a remark\nc.mp4\n", val_list__txt="d\n")
     listing = read_lists(folder)
-    pairs, missing = match(listing, ["a/one film.mp4", "b.mp4", "c.mp4", "x/d.mp4"])
-    assert [(path, e.label, e.split) for e, path in pairs] == [
+    pairs, missing = match(listing, ["a/one film.mp4", "b.mp4", "c.mp4", "x/d.mp4"], root=ROOT)
+    assert [(path, only(e), e.split) for e, path in pairs] == [
         ("a/one film.mp4", "wave", "train"),
         ("b.mp4", "jump", "train"),
         ("c.mp4", None, "train"),
@@ -142,7 +142,7 @@ def test_plain_lists(tmp_path: Path) -> None:
 
 def test_a_file_of_another_folder_is_not_the_one_named(tmp_path: Path) -> None:
     listing = read_lists(write(tmp_path, train__txt="a/1.mp4\nb/1.mp4\n2.mp4\n"))
-    pairs, missing = match(listing, ["a/1.avi", "c/1.mp4", "c/2.mp4"])
+    pairs, missing = match(listing, ["a/1.avi", "c/1.mp4", "c/2.mp4"], root=ROOT)
     assert [path for _, path in pairs] == ["a/1.avi", "c/2.mp4"]
     assert [e.name for e in missing] == ["b/1.mp4"]
 
@@ -151,7 +151,7 @@ def test_lists_of_other_videos_are_an_error(ucf: Path) -> None:
     with pytest.raises(
         UserError, match=r"3 of the 4 videos named there .* first HandstandPushups/v_HandStandPushups_g08"
     ):
-        match(read_lists(ucf), ["Archery/v_Archery_g08_c01.avi", "other.mp4"])
+        match(read_lists(ucf), ["Archery/v_Archery_g08_c01.avi", "other.mp4"], root=ROOT)
 
 
 def test_words_for_splits() -> None:

@@ -1,0 +1,145 @@
+"""Every file of a folder, accounted for: used as a video, or skipped with a reason; totals always add up.
+
+A video is known by its content, not by its suffix. Labels and splits come from list files or ``videos.csv`` where
+there are some, else from folders (``train/CLASS/video.mp4``, ``CLASS/video.mp4``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from cacl.data.media.cut import Box
+from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video
+from cacl.data.videos.frame_folders import by_themselves, frame_folders
+from cacl.data.videos.lists.entry import Entry, split_of_name
+from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
+from cacl.data.videos.lists.match import OtherVideosError
+from cacl.data.videos.look import look
+from cacl.data.videos.named import Named
+from cacl.data.videos.walk import TEXT, walk, why_no_video
+from cacl.errors import UserError, counted
+
+_MOST_LISTS = 50  # text files that are looked at once more
+
+
+def scan(
+    root: str | Path,
+    *,
+    lists: str | Path | None = None,
+    split: int = 1,
+    deep: bool = False,
+    rate: float = 0.0,
+    blank: tuple[Box, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Catalog:
+    """Look at every file below a folder, or at one video file.
+
+    Args:
+        root: the folder; or a list file or ``videos.csv`` in it. Links are followed, but never in a circle.
+        lists: folder with split lists, or one list file; files that they do not name are skipped. Without it, lists
+            that lie in ``root`` or one folder below give labels and splits.
+        split: which of the official splits, from 1.
+        deep: decode every video once, to know which ones break. Without it a video's packets are read, about a
+            millisecond a file, and a break shows later.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
+        blank: boxes that are black in the frames of all videos.
+        progress: called with files done and files in all.
+
+    Returns:
+        Videos in the order of their paths (parts of one file by their beginning), every other file with its reason.
+
+    Raises:
+        UserError: no such folder, no video in it, or lists that name mostly files that are not there.
+    """
+    root = Path(root)
+    try:
+        root.stat()
+    except OSError as error:
+        reason = "no such folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        raise UserError(f"{root}: {reason}. Name the folder that holds the videos.") from None
+    in_place = None  # of the folder: a list that was named there
+    if root.is_file() and why_no_video(root) == TEXT:
+        root, lists, in_place = root.parent, root, root
+    if root.is_file():
+        root, files, out, listing = root.parent, [root.name], [], None
+    elif not root.is_dir():
+        raise UserError(f"{root} is neither a folder nor a file: name the folder that holds the videos.")
+    else:
+        files, others = walk(root)
+        out = [Skipped(path, reason) for path, reason in others]
+        listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
+    check_split(root, listing, split)
+    strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
+    pictures = frame_folders(files)
+    own = by_themselves(files, pictures)
+    try:
+        named = Named.of(root, files, pictures, own, listing, strict=strict)
+    except OtherVideosError as error:
+        if in_place is None:
+            raise
+        why = str(error).removeprefix(f"{in_place}: ")
+        raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
+    places = own | (named.entries.keys() & pictures.keys())
+    within = {path for place in places for path in pictures[place]}
+    items = sorted({*files, *places} - within)
+    videos: list[Video] = []
+    for done, path in enumerate(items, 1):
+        if path in named.lists:
+            out.append(Skipped(path, named.lists[path]))
+        elif path not in places and (reason := why_no_video(root / path)):
+            out.append(Skipped(path, reason))
+        elif strict and path not in named.entries and listing is not None:
+            out.append(Skipped(path, listing.absent))
+        else:
+            entries = named.entries.get(path)
+            found = look(root, path, entries or [Entry(path)], deep=deep, rate=rate, named=entries is not None)
+            videos += [item for item in found if isinstance(item, Video)]
+            out += [item for item in found if isinstance(item, Skipped)]
+        if progress is not None:
+            progress(done, len(items))
+    if not videos:
+        raise UserError(
+            f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
+        )
+    out = _unused_lists(root, out, videos)
+    out += [Skipped(entry.name, MISSING) for entry in named.missing]
+    out.sort(key=lambda item: item.path)
+    return Catalog(root, tuple(_with_folders(videos)), tuple(out), blank)
+
+
+def _unused_lists(root: Path, skipped: Sequence[Skipped], videos: Sequence[Video]) -> list[Skipped]:
+    """The same, but that files in the folder itself which look like lists are called so."""
+    stems = {os.path.splitext(video.path.rsplit("/", 1)[-1])[0].lower() for video in videos}
+    few = [item.path for item in skipped if "/" not in item.path and item.reason == TEXT][:_MOST_LISTS]
+    looks = {path for path in few if looks_like_list(root / path, stems)}
+    return [Skipped(item.path, UNUSED) if item.path in looks else item for item in skipped]
+
+
+def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:
+    """Labels and splits from folders where no list gave any, and short ids where they stay distinct."""
+    folders = [v.path.split("/")[:-1] for v in videos]
+    # Folders above all of them are no classes; of a single folder nobody knows, so it is taken for one.
+    common = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    shared = len(list(common)) if len({tuple(f) for f in folders}) > 1 else 0
+    inner = [f[shared:] for f in folders]
+    splits = [split_of_name(f[0]) if f else None for f in inner]
+    levels = [f[1:] if split else f for f, split in zip(inner, splits, strict=True)]
+    levels = [f[:1] if len(f) == 2 and f[0] == f[1] else f for f in levels]
+    labelled = all(len(f) <= 1 for f in levels)  # deeper trees are kept in order by something else than class
+    short = Counter(os.path.splitext(v.path)[0] for v in videos)
+    for video, split, level in zip(videos, splits, levels, strict=True):
+        stem, suffix = os.path.splitext(video.path)
+        name = video.id.replace(suffix, "", 1) if video.id == video.path and short[stem] == 1 and suffix else video.id
+        label = video.label or (level[0] if labelled and level and not video.several else None)
+        yield replace(video, id=name, label=label, split=video.split or split)
+
+
+def _most(skipped: Sequence[Skipped]) -> str:
+    """The most frequent reason, for the sentence that says that there is nothing to use."""
+    reasons = Counter(s.reason for s in skipped).most_common(1)
+    return f" (most often: {reasons[0][0]})" if reasons else ""
