@@ -48,8 +48,8 @@ def say_replaced(path: Path, before: bool) -> None:
         print(printable(f"{path} was there, and has been replaced."), file=sys.stderr)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         from cacl import __version__
 
         print(f"cacl {__version__}")
@@ -62,4 +62,4 @@ def _cacl(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
-    """Only for what is asked of no verb; the help is the app's."""
+    """Only for the options of no verb; the help is the app's."""

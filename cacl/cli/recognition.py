@@ -1,4 +1,4 @@
-"""The verbs that tell classes: finetune, classify."""
+"""The verbs that recognise classes: finetune, classify."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def finetune(
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count, run=run, verb="finetune"))
 
-    from cacl.experiments import recognition
+    from cacl.experiments.recognition import finetune as recognition
     from cacl.training.stop import Stopped
 
     try:
@@ -131,7 +131,7 @@ def classify(
 
     Example: cacl classify runs/ucf videos/ --out table.csv
     """
-    from cacl.experiments.classify import classify as run_classify
+    from cacl.experiments.recognition.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 
     there_before = out is not None and holds_something(out)
@@ -139,7 +139,7 @@ def classify(
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}", file=sys.stderr)
-    print(f"{len(found.told)} used, {len(found.skipped)} skipped.", file=sys.stderr)
+    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
     if out is not None:
@@ -148,7 +148,7 @@ def classify(
 
 
 def show_recognition(results: dict[str, Any]) -> None:
-    """The table of a recognition run on stdout: a row a number of labels, a column a way of telling."""
+    """The table of a recognition run on stdout: a row a number of labels, a column a way of predicting."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     means, spread = results["recognition"], results.get("standard deviation", {})
     names, several = list(means), "chance" not in results  # of several labels a video

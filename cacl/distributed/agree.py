@@ -73,7 +73,7 @@ def check_processes(
     # all of a machine's processes refuse alike, before one of them makes a run folder
     local = int(os.environ.get("LOCAL_WORLD_SIZE", int(os.environ.get("LOCAL_RANK", "0")) + 1))
     gpus = torch.cuda.device_count()
-    if device == "cuda" and local > gpus > 0:  # none: check_device says so
+    if device == "cuda" and local > gpus > 0:  # none: choose_device says so
         raise UserError(
             f"Each process takes a GPU of its own, and this machine has {gpus} for {local} processes: start {gpus} or "
             "fewer, or set run.device=cpu."

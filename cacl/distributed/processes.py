@@ -54,7 +54,7 @@ def join(timeout: timedelta = TIMEOUT) -> None:
     """Join the processes that ``--processes`` or torchrun has started, once; a process alone has nothing to join.
 
     They are found by torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), speak gloo about
-    tensors on the CPU and NCCL about those on GPUs (``check_device`` gives each the GPU of its local rank).
+    tensors on the CPU and NCCL about those on GPUs (``choose_device`` gives each the GPU of its local rank).
 
     Args:
         timeout: for one exchange within a step; a process that is silent for longer counts as lost.

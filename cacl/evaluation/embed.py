@@ -9,23 +9,22 @@ Shapes: V videos, N clips, C channels, T frames, H W pixels, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.clips.augment import centre_crop
-from cacl.data.clips.normalise import Standardise
-from cacl.data.clips.sampling import Window, evaluation_clips
-from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.store import FrameSource
+from cacl.data.clips.sampling import evaluation_clips
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
-from cacl.models.encoder import Encoder, pool_map
+from cacl.models.encoder import ClipSpec, pool_map
 
 
 class Trainable(Protocol):
@@ -49,8 +48,8 @@ class VideoFeatures:
     """Features of the videos that could be read, and the others with the reason.
 
     Attributes:
-        features: float32 ``[V, D]``, one row a video that was read, in the order asked for.
-        kept: position of each row in the ``videos`` asked for, int64 ``[V]``.
+        features: float32 ``[V, D]``, one row a video that was read, in their order.
+        kept: number of each row's video in the data set, int64 ``[V]``.
         skipped: the videos left out.
     """
 
@@ -69,22 +68,13 @@ class VideoFeatures:
 @torch.no_grad()
 def video_features(
     network: FeatureNetwork,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
-    frames: int = 16,
-    stride: int = 2,
-    size: int,
     clips: int = 10,
-    window: Window = "fitted",
-    layer: Literal["max", "mean"] = "max",
     batch_size: int = 40,
     device: torch.device | str = "cpu",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
     autocast_dtype: torch.dtype | None = None,
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> VideoFeatures:
@@ -92,101 +82,46 @@ def video_features(
 
     Args:
         network: has ``forward_features``; already on ``device``.
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
-        frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
-        size: side of the centre crop in pixels, at most the source's height and width.
+        data: the videos, at ``clip.resize``.
+        clip: what the network sees, and the layer that gives the feature.
         clips: clips a video, evenly spaced.
-        window: how they are placed, see ``evaluation_clips``.
-        layer: see :func:`pool_map`.
         batch_size: clips in one forward pass.
-        mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
-        standardise: of each clip, see ``cacl.data.clips.augment.normalise_``.
         autocast_dtype: mixed precision of the forward pass; pooling and averaging are float32 always.
         threads: decoding threads, which read ahead.
         progress: called with the number of videos read.
 
     Raises:
-        UserError: if ``size`` exceeds the frames, or no video could be read.
+        UserError: if ``clip.size`` exceeds the frames, or no video could be read.
     """
     rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
 
     def embed(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
-        x_NCTHW = centre_crop(
-            torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std, standardise=standardise
-        )
+        x_NCTHW = clip.pixels(torch.from_numpy(clips_NTHWC).to(device))
         with mixed_precision(device, autocast_dtype):
             map_NDTHW = network.forward_features(x_NCTHW)
-        return pool_map(map_NDTHW, layer)
+        return pool_map(map_NDTHW, clip.layer)
 
     with evaluating(network):
-        for position, vectors_ND in clips_through(
-            embed,
-            source,
-            videos,
-            frames=frames,
-            stride=stride,
-            clips=clips,
-            window=window,
-            batch_size=batch_size,
-            numbers=numbers,
-            threads=threads,
-            skipped=skipped,
-            progress=progress,
+        for number, vectors_ND in clips_through(
+            embed, data, clip, clips=clips, batch_size=batch_size, threads=threads, skipped=skipped, progress=progress
         ):
-            kept.append(position)
+            kept.append(number)
             rows.append(vectors_ND.mean(dim=0).cpu().numpy())
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
 
 
-def encoder_features(
-    encoder: Encoder,
-    source: FrameSource,
-    videos: Sequence[Video],
-    *,
-    clips: int,
-    device: torch.device | str,
-    autocast_dtype: torch.dtype | None = None,
-    numbers: Sequence[int] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> VideoFeatures:
-    """``video_features`` of the pixels and the layer that the encoder's description says; it is moved to ``device``."""
-    spec = encoder.clip
-    return video_features(
-        encoder.network.to(device),
-        source,
-        videos,
-        frames=spec.frames,
-        stride=spec.stride,
-        size=spec.size,
-        clips=clips,
-        window=spec.window,
-        layer=spec.layer,
-        device=device,
-        mean=spec.pixel_mean,
-        std=spec.pixel_std,
-        standardise=spec.standardise,
-        autocast_dtype=autocast_dtype,
-        numbers=numbers,
-        progress=progress,
-    )
-
-
 def clips_through(
     compute: Callable[[NDArray[np.uint8]], Tensor],
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
-    frames: int,
-    stride: int,
     clips: int,
     skipped: list[Skipped],
-    window: Window = "fitted",
     batch_size: int = 40,
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield ``(position, compute(its clips))`` of each video that can be read; each is decoded once, by one process.
+    """Yield ``(number, compute(its clips))`` of each video that can be read; each is decoded once, by one process.
 
     Args:
         compute: uint8 ``[n, T, H, W, 3]``, clips of several videos, to a vector each, ``[n, D]``. What is yielded is on
@@ -197,25 +132,17 @@ def clips_through(
         UserError: no video could be read.
     """
 
-    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
-        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips, window=window)
+    def read(own: FrameSource, number: int) -> NDArray[np.uint8]:
+        frames = data.catalog.videos[number].frames
+        plan_NT = evaluation_clips(frames, frames=clip.frames, stride=clip.stride, clips=clips, window=clip.window)
         return read_clips(own, number, plan_NT)
 
     def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:
         for vectors_ND in in_batches(pixels, compute, batch_size):
             yield vectors_ND.cpu()
 
-    yield from shared_videos(
-        source,
-        videos,
-        read,
-        vectors,
-        group=batch_size // math.gcd(batch_size, clips),  # the fewest videos that fill batches
-        skipped=skipped,
-        numbers=numbers,
-        threads=threads,
-        progress=progress,
-    )
+    group = batch_size // math.gcd(batch_size, clips)  # the fewest videos that fill batches
+    yield from shared_videos(data, read, vectors, group=group, skipped=skipped, threads=threads, progress=progress)
 
 
 def in_batches(

@@ -1,7 +1,7 @@
 """An embedding folder: vectors of stretches of videos, and which stretch each belongs to.
 
 ``vectors.npy`` (float32 ``[S, D]``), ``segments.csv`` (row i belongs to vector i), ``videos.csv`` (every file, used or
-skipped with the reason) and ``embedding.json`` (the encoder and what was asked for).
+skipped with the reason) and ``embedding.json`` (the encoder and the request).
 
 Shapes: S segments of all videos, D features.
 """
@@ -11,35 +11,17 @@ from __future__ import annotations
 import csv
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import UserError
 from cacl.files import read_object
+from cacl.models.segments import Segments
 
 FORMAT = 1
 ABOUT, VECTORS, SEGMENTS = "embedding.json", "vectors.npy", "segments.csv"
-ROWS = ("path", "start_s", "end_s", "first_frame", "frames")
-
-
-class Segment(NamedTuple):
-    """A stretch of a video.
-
-    Attributes:
-        path: of the file, relative to the folder that was embedded.
-        start_s: seconds from the file's first frame; NaN where the file says nothing about time.
-        end_s: seconds.
-        first_frame: number of its first frame in the file, from 0.
-        frames: how many.
-    """
-
-    path: str
-    start_s: float
-    end_s: float
-    first_frame: int
-    frames: int
 
 
 class Embedding:
@@ -74,14 +56,16 @@ class Embedding:
         return found
 
     @cached_property
-    def segments(self) -> list[Segment]:
-        """Which stretch of which video each vector belongs to, in the same order."""
+    def segments(self) -> Segments:
+        """Which stretch of which video each vector belongs to, with the vectors."""
         try:
             with (self.path / SEGMENTS).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-                rows = csv.reader(file)
-                next(rows)
-                return [Segment(row[0], float(row[1]), float(row[2]), int(row[3]), int(row[4])) for row in rows]
-        except (OSError, ValueError, IndexError, StopIteration) as error:
+                _, *rows = csv.reader(file)
+            paths, start_s, end_s, first_frame, frames = zip(*rows, strict=True)
+            start_S, end_S = np.array(start_s, np.float64), np.array(end_s, np.float64)
+            first_S, length_S = np.array(first_frame, np.int64), np.array(frames, np.int64)
+            return Segments(paths, start_S, end_S, first_S, length_S, self.vectors)
+        except (OSError, ValueError) as error:
             raise UserError(f"{self.path / SEGMENTS} is missing or damaged ({error}): embed again.") from error
 
     def __len__(self) -> int:

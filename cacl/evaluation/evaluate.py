@@ -21,30 +21,37 @@ from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.labels import label_order
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
-from cacl.evaluation.embed import encoder_features
+from cacl.evaluation.embed import video_features
 from cacl.evaluation.multilabel import truth_matrix
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k, related_at_k, related_chance
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
-from cacl.report.neighbours import neighbour_rows, pick_queries
-from cacl.report.tiles import TileRow
 
 STATISTICS_CLIPS = 256  # training clips for the untrained network's BatchNorm statistics
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """A query and the videos nearest to it, by their numbers in the data set, best first, with their cosines."""
+
+    query: int
+    found: tuple[int, ...]
+    similarity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Retrieval:
-    """Recall@k in percent of each row, the picture of some queries, and what could not be read.
+    """Recall@k in percent of each row, the neighbours of some queries, and what could not be read.
 
     Attributes:
         recalls: row name -> {"R@1": …}.
-        neighbours: queries of the last network with their nearest training videos.
+        neighbours: some queries of the last network with their nearest training videos.
         queries, gallery: how many videos.
         part: what the queries' part is called, ``test`` or ``val``.
     """
 
     recalls: dict[str, dict[str, float]]
-    neighbours: list[TileRow]
+    neighbours: list[Neighbours]
     queries: int
     gallery: int
     part: str = "test"
@@ -67,7 +74,7 @@ def evaluate_retrieval(
     """Recall@k of chance, colour histogram, thumbnail, the untrained network (twice) and of each encoder.
 
     Args:
-        encoders: name -> trained encoder; the last one's neighbours are drawn.
+        encoders: name -> trained encoder; the last one's neighbours are kept.
         untrained: the same network with its initial weights: once with BatchNorm as initialised, once with the
             statistics of training clips.
         data: videos with labels and a train and a test part; ``val`` where nothing is called ``test``. Videos without
@@ -95,8 +102,7 @@ def evaluate_retrieval(
             recalls["chance"] = related_chance(_related(data, test, train), ks=ks)
         else:
             recalls["chance"] = chance(labels[test], labels[train], ks=ks)
-        query = video_baselines(data.source, data.videos(test), numbers=test)
-        gallery = video_baselines(data.source, data.videos(train), numbers=train)
+        query, gallery = (video_baselines(data.subset(part)) for part in (test, train))
         q_kept, g_kept = np.array(test)[query.kept], np.array(train)[gallery.kept]
         recalls["colour histogram"] = recall(query.histogram, gallery.histogram, q_kept, g_kept)
         recalls["thumbnail"] = recall(query.thumbnail, gallery.thumbnail, q_kept, g_kept)
@@ -106,7 +112,7 @@ def evaluate_retrieval(
         rows.append(("untrained, batch statistics", _with_statistics(untrained, data, train, seed, device)))
     rows += list(encoders.items())
     skipped: list[str] = []
-    neighbours: list[TileRow] = []
+    neighbours: list[Neighbours] = []
     for name, encoder in rows:
         say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
         features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
@@ -114,7 +120,8 @@ def evaluate_retrieval(
         recalls[name] = recall(q, g, q_numbers, g_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
-            neighbours = _neighbours(q, g, q_numbers, g_numbers, data)
+            picked = pick_queries([next(iter(video.labels), None) for video in data.videos(q_numbers.tolist())])
+            neighbours = _neighbours(q[picked], g, q_numbers[picked], g_numbers)
     return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped)
 
 
@@ -153,15 +160,8 @@ def _features(
     """(features, the videos' numbers, what was skipped)."""
     if autocast_dtype is not None:  # 16-bit convolutions are twice as fast so
         channels_last_(encoder.network.to(device))
-    found = encoder_features(
-        encoder,
-        data.source,
-        data.videos(numbers),
-        clips=clips,
-        device=device,
-        autocast_dtype=autocast_dtype,
-        numbers=numbers,
-    )
+    network, part = encoder.network.to(device), data.subset(numbers)
+    found = video_features(network, part, encoder.clip, clips=clips, device=device, autocast_dtype=autocast_dtype)
     bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
     return found.features, np.array(numbers)[found.kept], bad
 
@@ -179,7 +179,7 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
             clips = []
             for number in numbers[start : start + 32]:
                 plan = training_clip(data.catalog.videos[number].frames, rng, frames=spec.frames, stride=spec.stride)
-                with suppress(VideoError):  # told where features are made
+                with suppress(VideoError):  # reported where features are made
                     clips.append(data.source.read(number, plan[0]))
             if clips:
                 yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))
@@ -189,22 +189,36 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
 
 
 def _neighbours(
-    q: NDArray[np.float32],
-    g: NDArray[np.float32],
-    q_numbers: NDArray[np.int64],
-    g_numbers: NDArray[np.int64],
-    data: Dataset,
-) -> list[TileRow]:
-    queries = data.videos(q_numbers.tolist())
-    picked = pick_queries([next(iter(video.labels), None) for video in queries])
-    indices, similarities = nearest(q[picked], g, 5)
-    return neighbour_rows(
-        [queries[i] for i in picked],
-        data.videos(g_numbers.tolist()),
-        indices,
-        similarities,
-        query_source=data.source,
-        gallery_source=data.source,
-        query_numbers=q_numbers[picked].tolist(),
-        gallery_numbers=g_numbers.tolist(),
-    )
+    query_QD: NDArray[np.float32],
+    gallery_GD: NDArray[np.float32],
+    query_numbers: NDArray[np.int64],
+    gallery_numbers: NDArray[np.int64],
+) -> list[Neighbours]:
+    indices_QK, similarities_QK = nearest(query_QD, gallery_GD, 5)
+    return [
+        Neighbours(int(number), tuple(gallery_numbers[found].tolist()), tuple(similarity.tolist()))
+        for number, found, similarity in zip(query_numbers, indices_QK, similarities_QK, strict=True)
+    ]
+
+
+def pick_queries(labels: Sequence[str | None], count: int = 8) -> list[int]:
+    """Positions of ``count`` queries that show as many classes as can be, class by class in sorted order.
+
+    Within a class the queries are taken evenly from the first to the last, so that the choice is the same every time
+    and does not look at the result.
+    """
+    members: dict[str, list[int]] = {}
+    for position, label in enumerate(labels):
+        members.setdefault(label or "", []).append(position)
+    classes = sorted(members)
+    if len(classes) > count:
+        classes = [classes[i] for i in np.linspace(0, len(classes) - 1, count).round().astype(int)]
+    turns = -(-count // max(1, len(classes)))
+    queues = {name: _evenly(members[name], turns) for name in classes}
+    picked = [queues[name][turn] for turn in range(turns) for name in classes if turn < len(queues[name])]
+    return picked[:count]
+
+
+def _evenly(items: list[int], count: int) -> list[int]:
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]  # the middle of each part

@@ -7,7 +7,7 @@ Shapes: B samples of a batch, T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from cacl.data.clips.batch import ClipBatch
 from cacl.data.clips.sampling import ClipPlan, TooShort
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.reading import read_clips, read_videos
@@ -26,10 +27,8 @@ from cacl.methods.contract import Method, MethodBatch
 def drawn_views(
     method: Method,
     make_views: Callable[[ClipBatch], MethodBatch],
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int],
     draws: int,
     seed: int,
     skipped: list[Skipped],
@@ -39,37 +38,37 @@ def drawn_views(
 ) -> Iterator[MethodBatch]:
     """Clips of every video, planned and augmented as in training (paper section 3.2): batches for ``method``.
 
-    Seed, position in ``videos`` and draw decide each clip, shuffle and augmentation, so that another ``batch_size`` or
+    Seed, number of the video and draw decide each clip, shuffle and augmentation, so that another ``batch_size`` or
     number of threads gives the same.
 
     Args:
         method: says which frames and which shuffle (``plan``).
         make_views: augmentation, from ``cacl.training.views``.
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it.
+        data: the videos.
         draws: clips a video.
         seed: 0 or more.
         skipped: takes the videos that cannot be read, or are too short for the method.
 
     Yields:
-        Batches whose ``video`` is the position in ``videos``.
+        Batches whose ``video`` is its number in ``data``.
 
     Raises:
         UserError: no video could be read.
     """
 
-    def read(own: FrameSource, number: int, position: int) -> list[tuple[ClipPlan, tuple[Tensor, ...], int]]:
-        video, samples = videos[position], []
+    def read(own: FrameSource, number: int) -> list[tuple[ClipPlan, tuple[Tensor, ...], int]]:
+        video, samples = data.catalog.videos[number], []
         for draw in range(draws):
             try:
-                plan = method.plan(video.frames, generator(seed, "analysis", position, draw))
+                plan = method.plan(video.frames, generator(seed, "analysis", number, draw))
             except TooShort as error:
                 raise VideoError(video.path, f"{video.frames} frames are too few: {error}") from error
             clips = tuple(torch.from_numpy(read_clips(own, number, clip)) for clip in plan.clips)
-            samples.append((plan, clips, position * draws + draw))
+            samples.append((plan, clips, number * draws + draw))
         return samples
 
     waiting: list[tuple[ClipPlan, tuple[Tensor, ...], int]] = []
-    for _, samples in read_videos(source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
+    for _, samples in read_videos(data, read, skipped=skipped, threads=threads):
         waiting.extend(samples)
         while len(waiting) >= batch_size:
             yield make_views(_batch(waiting[:batch_size], draws, seed).to(device))

@@ -1,4 +1,5 @@
-"""How well is a temporal task predicted on unseen clips, and how far do plain frame differences get in it?
+"""How well is a temporal task predicted on unseen clips, how far do plain frame differences get in it, and which of its
+classes are confused?
 
 Shapes: P examples, C channels, T frames, S pixels, M classes, F numbers.
 """
@@ -81,7 +82,6 @@ class _Drawn(NamedTuple):
 def draw_examples(
     task: Task,
     data: Dataset,
-    numbers: Sequence[int],
     clip: ClipSpec,
     *,
     purpose: str,
@@ -93,10 +93,10 @@ def draw_examples(
 ) -> TaskExamples:
     """Draw examples at random places of every video, as evaluation sees them (centre crop).
 
-    Seed, purpose, position of the video and draw decide, so that two networks, and the baseline, meet the same ones.
+    Seed, purpose, number of the video and draw decide, so that two networks, and the baseline, meet the same ones.
 
     Args:
-        numbers: of the videos in ``data``.
+        data: the videos.
         clip: what a clip is to the encoder.
         purpose: examples for training and for testing are drawn apart.
         draws: examples a video; 4 for training and 3 for testing are usual.
@@ -105,13 +105,12 @@ def draw_examples(
     Raises:
         UserError: if no video could be read.
     """
-    videos = data.videos(list(numbers))
 
-    def read(own_source: FrameSource, number: int, position: int) -> _Drawn:
-        video = videos[position]
+    def read(own_source: FrameSource, number: int) -> _Drawn:
+        video = data.catalog.videos[number]
         try:
             plans = [
-                task.draw(video.frames, generator(seed, f"{task.name} pairs {purpose}", position, draw))
+                task.draw(video.frames, generator(seed, f"{task.name} pairs {purpose}", number, draw))
                 for draw in range(draws)
             ]
         except TooShort as error:
@@ -126,7 +125,7 @@ def draw_examples(
         return _Drawn(clips, targets, differences)
 
     differences, classes, logits, skipped = [], [], [], list[Skipped]()
-    for _, drawn in read_videos(data.source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
+    for _, drawn in read_videos(data, read, skipped=skipped, threads=threads):
         differences.extend(drawn.differences)
         classes.append(drawn.targets[task.name])
         if encoder is not None:
@@ -184,3 +183,62 @@ def score(task: Task, logits_PM: Tensor, classes_P: Tensor) -> TaskResult:
         mean_error=float(away_P.mean()) if task.ordered else None,
         examples=len(classes_P),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class TaskConfusion:
+    """True against predicted classes.
+
+    Attributes:
+        counts: int64 ``[M, M]``, row = true class, column = predicted.
+        values: of each class, as ``(0, 2, 3, …)``.
+        ordered: whether the distance of two values means anything.
+    """
+
+    counts: NDArray[np.int64]
+    values: tuple[int, ...]
+    ordered: bool = True
+
+    def numbers(self) -> dict[str, Any]:
+        """For ``results.json``: percent; errors in values, ``error of one answer`` is that of the best constant."""
+        values, pairs = np.array(self.values), int(self.counts.sum())
+        found: dict[str, Any] = {
+            "accuracy": 100.0 * float(np.trace(self.counts)) / pairs,
+            "chance": 100.0 / len(values),
+            "pairs": pairs,
+            "values": list(self.values),
+            "counts": self.counts.tolist(),
+        }
+        if not self.ordered:
+            return found
+        away_MM = np.abs(values[:, None] - values[None, :])
+        constant_M = self.counts.sum(axis=1) @ away_MM / pairs
+        return {
+            **found,
+            "within one": 100.0 * float(self.counts[away_MM <= 1].sum()) / pairs,
+            "mean error": float((self.counts * away_MM).sum() / pairs),
+            "error of one answer": float(constant_M.min()),
+        }
+
+
+def task_confusion(
+    true_P: NDArray[np.int64], predicted_P: NDArray[np.int64], values: Sequence[int], *, ordered: bool = True
+) -> TaskConfusion:
+    """Count examples by true and predicted class.
+
+    Args:
+        true_P: classes 0 … M - 1, at least one example.
+        predicted_P: likewise.
+        values: of each class.
+
+    Raises:
+        ValueError: other lengths, no example, or a class that is none.
+    """
+    size = len(values)
+    if len(true_P) != len(predicted_P) or len(true_P) == 0:
+        raise ValueError(f"{len(true_P)} true and {len(predicted_P)} predicted classes")
+    classes = np.concatenate([true_P, predicted_P])
+    if classes.min() < 0 or classes.max() >= size:
+        raise ValueError(f"classes are 0 to {size - 1}, found {classes.min()} to {classes.max()}")
+    counts = np.bincount(true_P * size + predicted_P, minlength=size * size).reshape(size, size)
+    return TaskConfusion(counts.astype(np.int64), tuple(values), ordered)

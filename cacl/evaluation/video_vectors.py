@@ -8,7 +8,7 @@ Shapes: S segments of one video, n windows read at once, T frames, H W pixels, D
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,34 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.catalog import Video
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips
 from cacl.models.encoder import Encoder
-from cacl.models.segments import segment_windows
+from cacl.models.segments import Segments, segment_windows
 
 WINDOWS = 16  # read at once: neighbours share frames and what was decoded before them
-
-
-@dataclass(frozen=True, eq=False)
-class VideoVectors:
-    """One video.
-
-    Attributes:
-        position: of the video in what was asked for.
-        starts: int64 ``[S]``, the first frame that each segment stands for, counted from the video's own first.
-        stops: int64 ``[S]``, one after the last.
-        vectors: float32 ``[S, D]``.
-        problem: why it ends before the video does, or an empty string.
-    """
-
-    position: int
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    problem: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +40,24 @@ class _Piece:
 @torch.no_grad()
 def video_vectors(
     encoder: Encoder,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int],
     skipped: dict[int, str],
     step: int | None = None,
     batch_size: int = 40,
     autocast_dtype: torch.dtype | None = None,
     threads: int = 2,
     progress: Callable[[int], None] = lambda done: None,
-) -> Iterator[VideoVectors]:
-    """Yield the vectors of each video that can be read, in order: those of ``Encoder.embed_video``.
+) -> Iterator[tuple[int, Segments, str]]:
+    """Yield ``(number, segments, problem)`` of each video that can be read, in order.
+
+    The vectors are those of ``Encoder.embed_video``, without seconds. The problem is why they end before the video
+    does, or an empty string.
 
     Args:
         encoder: on its device; in eval mode meanwhile.
-        source: frames at ``encoder.clip.resize``.
-        videos: video i is number ``numbers[i]`` of ``source``.
-        skipped: takes position and reason of the videos of which not one window can be read. One that breaks is used
+        data: the videos, at ``encoder.clip.resize``.
+        skipped: takes number and reason of the videos of which not one window can be read. One that breaks is used
             up to its break.
         step: frames from one window to the next; ``None``: one window after the other.
         batch_size: windows in one forward pass.
@@ -92,17 +73,16 @@ def video_vectors(
     problems: dict[int, str] = {}
 
     def pieces() -> Iterator[_Piece]:
-        for position, video in enumerate(videos):
-            w = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
-            for first in range(0, len(w.starts), WINDOWS):
-                part = slice(first, first + WINDOWS)
-                yield _Piece(position, w.frames[part], w.starts[part], w.stops[part])
+        for position, video in enumerate(data.catalog.videos):
+            windows = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
+            for first in range(0, len(windows[0]), WINDOWS):
+                yield _Piece(position, *(column[first : first + WINDOWS] for column in windows))
 
     def read(own: FrameSource, piece: _Piece) -> tuple[NDArray[np.uint8], str]:
-        return _readable(own, numbers[piece.position], piece.frames)
+        return _readable(own, piece.position, piece.frames)
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for piece, found in read_ahead(source, pieces(), read, threads=threads):
+        for piece, found in read_ahead(data.source, pieces(), read, threads=threads):
             if piece.position in problems:
                 continue  # behind the break
             clips_NTHWC, problem = (np.empty(0, np.uint8), found.reason) if isinstance(found, VideoError) else found
@@ -125,13 +105,13 @@ def video_vectors(
         for vectors_ND in in_batches(pixels(), compute, batch_size):
             piece = order.popleft()
             if done and piece.position != done[0][0].position:
-                yield _joined(done, problems)
+                yield _joined(done, data, problems)
                 progress(piece.position)
                 done = []
             done.append((piece, vectors_ND))
         if done:
-            yield _joined(done, problems)
-        progress(len(videos))
+            yield _joined(done, data, problems)
+        progress(len(data))
 
 
 def _readable(source: FrameSource, number: int, frames_NT: NDArray[np.int64]) -> tuple[NDArray[np.uint8], str]:
@@ -148,12 +128,12 @@ def _readable(source: FrameSource, number: int, frames_NT: NDArray[np.int64]) ->
         return np.concatenate(good), ""  # it went wrong once only
 
 
-def _joined(done: list[tuple[_Piece, Tensor]], problems: dict[int, str]) -> VideoVectors:
-    position = done[0][0].position
-    return VideoVectors(
-        position,
-        np.concatenate([piece.starts for piece, _ in done]),
-        np.concatenate([piece.stops for piece, _ in done]),
-        torch.cat([vectors_ND for _, vectors_ND in done]).numpy(),
-        problems.get(position, ""),
-    )
+def _joined(done: list[tuple[_Piece, Tensor]], data: Dataset, problems: dict[int, str]) -> tuple[int, Segments, str]:
+    number = done[0][0].position
+    video = data.catalog.videos[number]
+    start_S = np.concatenate([piece.starts for piece, _ in done])
+    length_S = np.concatenate([piece.stops for piece, _ in done]) - start_S
+    unknown_S, paths = np.full(len(start_S), np.nan), [video.path] * len(start_S)
+    vectors_SD = torch.cat([vectors_ND for _, vectors_ND in done]).numpy()
+    segments = Segments(paths, unknown_S, unknown_S, video.first_frame + start_S, length_S, vectors_SD)
+    return number, segments, problems.get(number, "")

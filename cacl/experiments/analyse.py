@@ -1,6 +1,6 @@
 """``cacl analyse RUN``: what a run has learned; everything goes into ``RUN/analysis/``.
 
-Table 3 (similarity of the positive pairs), Figure 3 (attention of T), confusion of shuffle degrees, a picture of video
+Table 3 (similarity of the positive pairs), Figure 3 (attention of T), confusion in the tasks, a picture of video
 features, and temporal probes, on videos that the run was not trained on.
 """
 
@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.videos.dataset import Dataset, open_dataset
-from cacl.data.videos.resampled import as_files, resampled
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.resampled import as_files
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
+from cacl.evaluation.results import EARLIER_PARTS, tasks_of
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
-from cacl.experiments.evaluate import evaluation_folder
+from cacl.experiments.evaluate import evaluation_folder, videos_to_evaluate
 from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
-from cacl.machine.auto import check_device, device_auto, usable_device
+from cacl.machine.device import run_device
 from cacl.run import Run
-from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
-from cacl.training.videos import open_run_data
 
 SET_APART = 5  # without a test part every fifth video tests the probes
 
@@ -37,7 +36,7 @@ def analyse(
     *,
     lists: str | Path | None = None,
     split: int = 1,
-    parts: Sequence[Part] = tuple(PARTS),
+    parts: Sequence[str] = tuple(PARTS),
     projection: ProjectionName = "pca",
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -63,6 +62,7 @@ def analyse(
         UserError: no checkpoint, no usable video, an unknown part, or a package that ``projection`` needs is missing.
     """
     main = Run(run)
+    parts = [EARLIER_PARTS.get(part, part) for part in parts]
     for part in parts:
         if part not in PARTS:
             raise UserError(
@@ -70,11 +70,11 @@ def analyse(
             )
     if "features" in parts and projection != "pca":
         check_projection(projection)  # before anything is computed
-    device = _device(main)
+    device, _ = run_device(main.settings.run, main.path, say=say)
     method, steps = trained_method(main, device=device)
     if main.finished is None:
         say(f"{main.path} is not finished: this is what it is after {steps} steps.")
-    data = _open(main, videos, lists, split)
+    data = videos_to_evaluate(main, videos, lists=lists, split=split, verb="analyse")[0]
     train, test, how = _sides(data)
     place = evaluation_folder(main.path, videos, split=split)
     folder = place / "analysis"
@@ -97,31 +97,17 @@ def analyse(
 
 def _one(subject: Subject, part: Part, results: dict[str, Any]) -> None:
     """Do one part, or note in one line why not."""
-    results.pop(part, None)
+    for name in (part, *(tasks_of(results) if part == "tasks" else ())):
+        results.pop(name, None)
     results["left out"].pop(part, None)
     why = why_not(part, subject)
     if why is None:
         say(f"Analysis: {part} …")
-        results[part] = PARTS[part](subject)
+        found = PARTS[part](subject)
+        results.update(found if part == "tasks" else {part: found})
     else:
         results["left out"][part] = why
         say(f"Left out: {part}, {why}.")
-
-
-def _open(run: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> Dataset:
-    folder = RunFolder.open(run.path)
-    if videos is None:
-        if lists is not None or split not in (1, folder.data["split"]):
-            raise UserError(
-                f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists "
-                f"and --split, or name the videos too (cacl analyse {run.path} VIDEOS --lists {lists or 'DIR'})."
-            )
-        return open_run_data(folder)
-    height, width = run.settings.data.resize
-    data = open_dataset(
-        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
-    )
-    return resampled(data, run.settings.data.frame_rate)
 
 
 def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
@@ -134,18 +120,6 @@ def _sides(data: Dataset) -> tuple[list[int], list[int], str]:
         return [], every, "all videos"
     say(f"{data.catalog.root} has no test part: every fifth video is set apart ({len(test)} of {len(every)}).")
     return [i for i in every if i not in set(test)], test, "every fifth video"
-
-
-def _device(run: Run) -> str:
-    """The run's device, or the best one where this machine lacks it."""
-    device = run.settings.run.device
-    try:
-        check_device(device)
-    except UserError:
-        best, why = usable_device()
-        say(f"{run.path} was trained on {device}, which is not there; analysing on {best} ({why}).")
-        return best
-    return device_auto()[0] if device == "auto" else device
 
 
 def _earlier(path: Path, about: dict[str, Any]) -> dict[str, Any]:

@@ -21,24 +21,30 @@ from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
-from cacl.evaluation.projection import Projection, ProjectionName, draw_projections, project
-from cacl.evaluation.similarity import draw_similarity, pair_similarity
-from cacl.evaluation.task_test import draw_examples
+from cacl.evaluation.projection import Projection, ProjectionName, project
+from cacl.evaluation.similarity import pair_similarity
+from cacl.evaluation.task_test import draw_examples, task_confusion
 from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
-from cacl.evaluation.temporal_probe import draw_probes, probe_time
+from cacl.evaluation.temporal_probe import probe_time
 from cacl.files import write_whole
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method, MethodBatch
+from cacl.methods.task import Task
 from cacl.models.cnn3d import CNN3D
-from cacl.report.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.models.encoder import ClipSpec
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import attention_figure, confusion_figure
+from cacl.reports.probes import probes_figure
+from cacl.reports.scatter import draw_scatter
+from cacl.reports.similarity import similarity_figure
 from cacl.run import Run
 from cacl.training.views import augmented_views
 from cacl.training.wiring import clip_spec
 
-Part = Literal["similarity", "attention", "degree", "features", "probes"]
+Part = Literal["similarity", "attention", "tasks", "features", "probes"]
 MOST_VIDEOS = 2000  # of each side: more would change the last digit only
 SIMILARITY_CLIPS = 1000  # about, in small sets up to three clips a video
-DEGREE_DRAWS = 3  # as at the end of a training, so that both say the same
+TASK_DRAWS = 3  # as at the end of a training, so that both say the same
 PROBE_DRAWS = 2
 
 
@@ -66,18 +72,10 @@ class Subject:
         """The network at its first step, in evaluation mode."""
         return self.run.untrained.network.to(self.device).eval()
 
-    def pixels(self) -> dict[str, Any]:
+    @property
+    def clip(self) -> ClipSpec:
         """What a clip is to the run's network."""
-        settings = self.settings
-        return {
-            "frames": settings.data.frames,
-            "stride": settings.data.stride,
-            "size": settings.augment.size,
-            "mean": settings.augment.mean,
-            "std": settings.augment.std,
-            "standardise": settings.model.standardise,
-            "device": self.device,
-        }
+        return clip_spec(self.settings)
 
 
 def why_not(part: Part, subject: Subject) -> str | None:
@@ -87,8 +85,8 @@ def why_not(part: Part, subject: Subject) -> str | None:
         return f"{subject.run.method} draws no pairs together"
     if part == "attention" and not subject.settings.wants_frame_encoder:
         return f"{subject.run.method} has no video transformer"
-    if part == "degree" and not subject.method.tasks():
-        return f"{subject.run.method} did not learn shuffle degrees"
+    if part == "tasks" and not subject.method.tasks():
+        return f"{subject.run.method} predicts nothing of time"
     if part == "features" and len(subject.test) < 3:
         return f"a picture needs 3 videos, there are {len(subject.test)}"
     if part == "probes" and (len(subject.train) < 5 or not subject.test):
@@ -101,8 +99,9 @@ def _similarity(subject: Subject) -> dict[str, Any]:
     draws = max(1, min(3, SIMILARITY_CLIPS // len(numbers)))
     batches = _views(subject, numbers, draws, skipped)
     similarity = pair_similarity(subject.method, batches)
-    draw_similarity(similarity, subject.folder / "similarity.png")
-    return {**similarity.numbers(), **_told(skipped)}
+    found = similarity.numbers()
+    save_figure(similarity_figure(found, heading="Similarity of positive pairs"), subject.folder / "similarity.png")
+    return {**found, **_unread(skipped)}
 
 
 def _attention(subject: Subject) -> dict[str, Any]:
@@ -111,45 +110,48 @@ def _attention(subject: Subject) -> dict[str, Any]:
     batches = _views(subject, [subject.test[i] for i in chosen], draws, skipped)
     attention = mean_attention(subject.method, batches)
     write_attention(attention, subject.folder)
-    return {**attention.numbers(), **_told(skipped)}
+    heading = f"First-layer attention of T, {attention.clips} clips"
+    figure = attention_figure(attention.weights, attention.names, heading=heading)
+    save_figure(figure, subject.folder / "attention.png")
+    return {**attention.numbers(), **_unread(skipped)}
 
 
-def _degree(subject: Subject) -> dict[str, Any]:
-    (task,) = subject.method.tasks()
+def _tasks(subject: Subject) -> dict[str, Any]:
+    """One entry a task, under its name."""
+    return {task.name: _task(subject, task) for task in subject.method.tasks()}
+
+
+def _task(subject: Subject, task: Task) -> dict[str, Any]:
     examples = draw_examples(
         task,
-        subject.data,
-        _thinned(subject.test),
-        clip_spec(subject.settings),
+        subject.data.subset(_thinned(subject.test)),
+        subject.clip,
         purpose="test",
-        draws=DEGREE_DRAWS,
+        draws=TASK_DRAWS,
         seed=subject.seed,
         encoder=subject.method.encoder,
         device=subject.device,
     )
     assert examples.logits is not None
-    confusion = degree_confusion(examples.classes, examples.logits.argmax(axis=1), task.values)
-    draw_degree_confusion(confusion, subject.folder / "degree.png")
-    return {**confusion.numbers(), **_told(examples.skipped)}
+    predicted = examples.logits.argmax(axis=1)
+    confusion = task_confusion(examples.classes, predicted, task.values, ordered=task.ordered)
+    found = confusion.numbers()
+    heading = f"{task.title} of {found['pairs']} pairs: {found['accuracy']:.1f} % right"
+    figure = confusion_figure(confusion.counts, [str(value) for value in task.values], what=task.name, heading=heading)
+    save_figure(figure, subject.folder / f"{task.name}.png")
+    return {"title": task.title, **found, **_unread(examples.skipped)}
 
 
 def _features(subject: Subject) -> dict[str, Any]:
     videos = subject.data.videos(subject.test)
     found: dict[str, Projection] = {}
     for name, network in {"untrained": subject.untrained, subject.run.method: subject.method.encoder}.items():
-        features = video_features(
-            network,
-            subject.data.source,
-            videos,
-            numbers=subject.test,
-            window=subject.settings.data.window,
-            **subject.pixels(),
-        )
+        features = video_features(network, subject.data.subset(subject.test), subject.clip, device=subject.device)
         length_V1 = np.linalg.norm(features.features, axis=1, keepdims=True)  # 1, as retrieval compares them
         unit_VD = features.features / np.maximum(length_V1, 1e-12)
         found[name] = project(unit_VD, subject.projection, seed=subject.seed)
     kept = [videos[i] for i in features.kept]
-    draw_projections(found, [", ".join(video.labels) or None for video in kept], subject.folder / "features.png")
+    draw_scatter(found, [", ".join(video.labels) or None for video in kept], subject.folder / "features.png")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", *(f"{name} {axis}" for name in found for axis in (1, 2))])
@@ -158,7 +160,7 @@ def _features(subject: Subject) -> dict[str, Any]:
         writer.writerow([video.path, join_labels(video.labels) if video.several else video.label, *points])
     write_whole(subject.folder / "features.csv", text.getvalue())
     axes = {name: list(projection.axes) for name, projection in found.items()}
-    return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_told(features.skipped)}
+    return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_unread(features.skipped)}
 
 
 def _probes(subject: Subject) -> dict[str, Any]:
@@ -171,21 +173,20 @@ def _probes(subject: Subject) -> dict[str, Any]:
     for side, numbers in sides.items():
         samples[side] = temporal_samples(
             networks,
-            subject.data.source,
-            subject.data.videos(numbers),
-            numbers=numbers,
+            subject.data.subset(numbers),
+            subject.clip,
             purpose="train" if side == "train" else "test",
             draws=PROBE_DRAWS,
             seed=subject.seed,
             speeds=speeds,
             skipped=skipped,
-            **subject.pixels(),
+            device=subject.device,
         )
     results = probe_time(samples["train"], samples["test"], frames=clip, speeds=speeds)
     if "playback speed" not in results:
         say(f"Left out: playback speed, at least half of the videos would have to be {2 * clip - 1} frames long.")
-    draw_probes(results, subject.folder / "probes.png")
-    return {**results, **_told(skipped)}
+    save_figure(probes_figure(results), subject.folder / "probes.png")
+    return {**results, **_unread(skipped)}
 
 
 def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[MethodBatch]:
@@ -197,9 +198,7 @@ def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipp
             seed=subject.settings.run.seed,
             channels_last=channels_last(subject.settings.run, subject.device),
         ),
-        subject.data.source,
-        subject.data.videos(numbers),
-        numbers=numbers,
+        subject.data.subset(numbers),
         draws=draws,
         seed=subject.seed,
         skipped=skipped,
@@ -211,7 +210,7 @@ def _thinned(numbers: list[int]) -> list[int]:
     return numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]
 
 
-def _told(skipped: Sequence[Skipped]) -> dict[str, Any]:
+def _unread(skipped: Sequence[Skipped]) -> dict[str, Any]:
     """Videos that could not be read, for the results, and a line about them."""
     reasons = {bad.path: bad.reason for bad in skipped}
     if reasons:
@@ -229,7 +228,7 @@ def say(text: str) -> None:
 PARTS: dict[Part, Callable[[Subject], dict[str, Any]]] = {
     "similarity": _similarity,
     "attention": _attention,
-    "degree": _degree,
+    "tasks": _tasks,
     "features": _features,
     "probes": _probes,
 }

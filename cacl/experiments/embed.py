@@ -18,18 +18,17 @@ from typing import Any
 
 import torch
 
-from cacl.data.videos.dataset import Dataset
-from cacl.data.videos.resampled import as_files
+from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
 from cacl.evaluation.video_vectors import video_vectors
-from cacl.experiments.any_videos import open_unlabelled
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
-from cacl.machine.auto import check_device, device_auto
+from cacl.machine.device import choose_device
 from cacl.machine.precision import PrecisionName, choose_precision
 from cacl.models.encoder import Encoder
 
@@ -70,8 +69,7 @@ def embed(
         raise UserError(f"--step is {step}; it must be 1 or more.")
     videos, out = Path(videos), Path(out)
     _check_free(out)
-    device = device_auto()[0] if device == "auto" else device
-    check_device(device)
+    device, _ = choose_device(device)
     encoder = Encoder.load(model).to(device)
     clip = encoder.clip
     shape = (BATCH, 3, clip.frames, clip.size, clip.size)
@@ -89,7 +87,8 @@ def embed(
             say(f"{out} is finished already.")
             return Embedding(out)
         say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_unlabelled(videos, clip, say=say, progress=progress)
+        data = open_videos(videos, resize=clip.resize, encoder=True, progress=progress)
+        data = resampled(data, clip.frame_rate, say=say)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
         keep_catalog(out, as_files(data).catalog)
         computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
@@ -146,9 +145,7 @@ def _compute_parts(
 
             found = video_vectors(
                 encoder,
-                data.source,
-                videos,
-                numbers=numbers,
+                data.subset(numbers),
                 skipped=skipped,
                 step=step,
                 batch_size=BATCH,

@@ -24,11 +24,10 @@ from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.resampled import ResampledFrames, as_files
 from cacl.data.videos.sources import FrameStore
 from cacl.errors import UserError, VideoError
-from cacl.evaluation.embedding import ABOUT, ROWS, SEGMENTS, VECTORS
-from cacl.evaluation.video_vectors import VideoVectors
+from cacl.evaluation.embedding import ABOUT, SEGMENTS, VECTORS
 from cacl.files import whole, write_whole, writing
 from cacl.models.encoder import ClipSpec
-from cacl.models.segments import even_seconds, segment_windows
+from cacl.models.segments import Segment, Segments, even_seconds, segment_windows
 
 PART = 4096  # vectors, or those of one long video: what a kill can cost
 PARTS = "parts"
@@ -38,7 +37,7 @@ def part_bounds(videos: Sequence[Video], clip: ClipSpec, step: int | None) -> It
     """First and stop of the videos of each part; they depend on nothing but the videos."""
     first = count = 0
     for i, video in enumerate(videos):
-        count += len(segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step).starts)
+        count += len(segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)[0])
         if count >= PART or i + 1 == len(videos):
             yield first, i + 1
             first, count = i + 1, 0
@@ -62,12 +61,18 @@ def keep_catalog(out: Path, catalog: Catalog) -> None:
 
 
 def write_part(
-    path: Path, found: Sequence[VideoVectors], skipped: dict[int, str], data: Dataset, first: int, *, timed: bool
+    path: Path,
+    found: Sequence[tuple[int, Segments, str]],
+    skipped: dict[int, str],
+    data: Dataset,
+    first: int,
+    *,
+    timed: bool,
 ) -> None:
     """Write the vectors of some videos, whole or not at all.
 
     Args:
-        found: positions count from ``first``, as those of ``skipped`` do.
+        found: from ``video_vectors``; their numbers count from ``first``, as those of ``skipped`` do.
         timed: ask the files when their frames appear.
 
     Raises:
@@ -75,19 +80,18 @@ def write_part(
     """
     columns: dict[str, list[NDArray[Any]]] = {}
     files = as_files(data)
-    for one in found:
-        video = files.catalog.videos[first + one.position]
-        seconds = _seconds(files, first + one.position, timed=timed)
-        bounds_S2 = np.stack([one.starts, one.stops], axis=1)
+    for number, one, _ in found:
+        seconds = _seconds(files, first + number, timed=timed)
+        frames_S2 = np.stack([one.first_frame, one.first_frame + one.frames], axis=1)
         if isinstance(data.source, ResampledFrames):
-            bounds_S2 = data.source.file_spans(first + one.position, bounds_S2)
-        frames_S2 = video.first_frame + bounds_S2
-        rows = {"video": np.full(len(frames_S2), first + one.position), "frames": frames_S2}
-        for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vectors}.items():
+            begin = files.catalog.videos[first + number].first_frame
+            frames_S2 = begin + data.source.file_spans(first + number, frames_S2 - begin)
+        rows = {"video": np.full(len(frames_S2), first + number), "frames": frames_S2}
+        for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vector}.items():
             columns.setdefault(name, []).append(values)
     notes = {
-        "skipped": {first + position: reason for position, reason in skipped.items()},
-        "broken": {first + one.position: one.problem for one in found if one.problem},
+        "skipped": {first + number: reason for number, reason in skipped.items()},
+        "broken": {first + number: problem for number, _, problem in found if problem},
     }
     arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in columns.items()}
     with whole(path) as partial, partial.open("wb") as file:
@@ -146,7 +150,7 @@ def _write_segments(path: Path, paths: Sequence[Path], videos: Sequence[Video]) 
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(ROWS)
+        writer.writerow(Segment._fields)
         for part in map(_needed, paths):
             columns = (part[name].tolist() for name in ("video", "seconds", "frames") if name in part)
             for number, (start, end), (first, stop) in zip(*columns, strict=True):

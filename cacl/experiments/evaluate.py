@@ -5,20 +5,29 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join
-from cacl.errors import UserError
-from cacl.experiments.labelled import check_leakage, copied_videos, near_copies_said, shared_groups, untrained_labels
-from cacl.experiments.retrieval import run_retrieval
+from cacl.errors import UserError, counted
+from cacl.evaluation.evaluate import evaluate_retrieval
+from cacl.evaluation.results import tasks_of
+from cacl.experiments.recognition.labelled import (
+    check_leakage,
+    copied_videos,
+    near_copies_said,
+    shared_groups,
+    untrained_labels,
+)
 from cacl.experiments.trained_on import trained_on_notes
-from cacl.files import read_object
+from cacl.files import read_object, writing
+from cacl.machine.device import run_device
 from cacl.models.encoder import Encoder
-from cacl.report.run import RETRIEVAL
+from cacl.reports.neighbours import draw_neighbours, neighbour_rows
+from cacl.reports.run import RETRIEVAL, keep_retrieval, write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.videos import open_run_data
@@ -47,7 +56,7 @@ def evaluate(
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, and ``"notes"``, where something is doubtful.
+        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, and ``"notes"``, where something is doubtful.
 
     Raises:
         UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both
@@ -62,11 +71,68 @@ def evaluate(
     others = _distinct_names(main, runs[1:])
     command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
     with RunFolder(main.path, owner=is_first()):
-        data, split = _labelled(main, videos, lists, split)
+        data, split = videos_to_evaluate(main, videos, lists=lists, split=split, verb="evaluate")
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
         named = None if place == main.path else Path(str(videos)).resolve()
-        return run_retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        return _retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+
+
+def _retrieval(
+    run: Run,
+    data: Dataset,
+    *,
+    place: Path | None = None,
+    videos: Path | None = None,
+    beside: Mapping[str, Run] | None = None,
+    notes: Sequence[str] = (),
+    command: str = "",
+) -> dict[str, Any]:
+    """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png``.
+
+    Args:
+        run: a finished run.
+        data: labelled videos with a train and a test part.
+        place: where to write; made when missing, by default the run folder.
+        videos: what they are called, by default the folder that they are in.
+        beside: name -> another run, for more rows of the table.
+        notes: what is doubtful, in sentences for the results and the report.
+        command: for the foot of the report.
+
+    Returns:
+        The numbers in percent, ``retrieval`` and the tasks; and ``notes``, where there are any.
+
+    Raises:
+        UserError: no labels, no part for testing, or a file cannot be written.
+    """
+    place = run.path if place is None else place
+    finished, (device, autocast_dtype) = run.finished or {}, run_device(run.settings.run, run.path, say=_say)
+    others = beside or {}
+    retrieval = evaluate_retrieval(
+        {name: other.encoder for name, other in others.items()} | {run.method: run.encoder},
+        run.untrained,
+        data,
+        seed=run.settings.run.seed,
+        device=device,
+        autocast_dtype=autocast_dtype,
+        say=_say,
+    )
+    results: dict[str, Any] = {"retrieval": retrieval.recalls}
+    if place == run.path:  # the run's own videos
+        results |= tasks_of(finished)
+    if notes:
+        results["notes"] = list(notes)
+    if retrieval.skipped:
+        _say(f"{counted(len(retrieval.skipped), 'video')} could not be read: {'; '.join(retrieval.skipped)}")
+    if not is_first():
+        return results
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    rows = neighbour_rows(data, retrieval.neighbours)
+    draw_neighbours(rows, place / "neighbours.png")
+    keep_retrieval(place, retrieval, rows, videos=data.catalog.root if videos is None else videos, beside=others)
+    write_run_report(run, results, place=place, finished=finished, command=command)
+    return results
 
 
 def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, split: int = 1) -> Path:
@@ -75,33 +141,37 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
     NAME is that of the folder or file of ``videos``; of one that is called ``videos`` that of the folder around it.
     """
     folder = Path(run)
-    asked = None if videos is None else Path(videos).resolve()
-    if asked is None or asked == Path(RunFolder.open(folder).data["videos"]).resolve():
+    named = None if videos is None else Path(videos).resolve()
+    if named is None or named == Path(RunFolder.open(folder).data["videos"]).resolve():
         return folder
-    name = (asked.parent if asked.name.lower() == "videos" else asked).name + (f"-split{split}" if split != 1 else "")
+    name = (named.parent if named.name.lower() == "videos" else named).name + (f"-split{split}" if split != 1 else "")
     for number in itertools.count(1):  # two data sets may have one name
         place = folder / "transfer" / (name if number == 1 else f"{name}-{number}")
         before = read_object(place / RETRIEVAL).get("videos")
-        if before in (None, str(asked)):
+        if before in (None, str(named)):
             return place
     raise AssertionError
 
 
-def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> tuple[Dataset, int]:
-    """The videos to evaluate on, and which split of them."""
-    settings, folder = main.settings, RunFolder.open(main.path)
-    if videos is None:
-        if lists is not None or split not in (1, folder.data["split"]):
-            raise UserError(
-                f"The videos of {main.path} keep the lists and the split that it was trained with: leave out --lists "
-                f"and --split, or name the videos too (cacl evaluate {main.path} VIDEOS --lists {lists or 'DIR'})."
-            )
-        return open_run_data(folder), folder.data["split"]
-    height, width = settings.data.resize
-    data = open_dataset(
-        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
-    )
-    return resampled(data, settings.data.frame_rate, say=_say), split
+def videos_to_evaluate(
+    run: Run, videos: str | Path | None, *, lists: str | Path | None, split: int, verb: str
+) -> tuple[Dataset, int]:
+    """The run's own videos, or those that are named, and which split of them.
+
+    Raises:
+        UserError: ``lists`` or ``split`` without ``videos``, in the words of ``cacl verb``; or as ``open_videos``.
+    """
+    folder = RunFolder.open(run.path)
+    if videos is not None:
+        place = None if lists is None else Path(lists)
+        data = open_videos(Path(videos), resize=run.settings.data.resize, lists=place, split=split)
+        return resampled(data, run.settings.data.frame_rate, say=_say), split
+    if lists is not None or split not in (1, folder.data["split"]):
+        raise UserError(
+            f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists and "
+            f"--split, or name the videos too (cacl {verb} {run.path} VIDEOS --lists {lists or 'DIR'})."
+        )
+    return open_run_data(folder), folder.data["split"]
 
 
 def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str]:
@@ -124,11 +194,6 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     return notes
 
 
-def _say(text: str) -> None:
-    if is_first():
-        print(text, file=sys.stderr, flush=True)
-
-
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     """Row names of other runs: of two with the same method each has its folder's name too."""
     taken = Counter(run.method for run in [main, *others])
@@ -141,3 +206,8 @@ def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
 def load(path: str | Path) -> Encoder:
     """The encoder of a run folder or an encoder folder, in evaluation mode: ``cacl.load("runs/gulls")(clips)``."""
     return Encoder.load(path).eval()
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(text, file=sys.stderr, flush=True)

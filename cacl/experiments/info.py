@@ -11,16 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, Embedding
-from cacl.experiments.info_weights import encoder_facts, weights_facts
+from cacl.evaluation.results import tasks_of
 from cacl.experiments.run_state import run_facts
 from cacl.files import check_there, read_object
+from cacl.models.encoder import Encoder
+from cacl.models.exported import exported_config
+from cacl.models.foreign import identify_network, read_foreign
+from cacl.models.weights import describe_frame_state, read_frame_state
+from cacl.run_folder import how_to_mend
 
 _PARENTS = 3  # so far up a part of something is looked for
+_WEIGHTS = {".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors"}
 _SHOWN = 20  # entries of a list in the text
 
 
@@ -80,7 +88,7 @@ def _words(value: object) -> str:
 def _folder(path: Path) -> dict[str, Any] | None:
     if (facts := run_facts(path)) is not None:
         return facts
-    if (path / "config.json").is_file() and (facts := encoder_facts(path)) is not None:
+    if (path / "config.json").is_file() and (facts := _encoder(path)) is not None:
         return facts
     if is_store(path):
         return _store(path)
@@ -117,7 +125,7 @@ def _file(path: Path) -> dict[str, Any] | None:
         return _checkpoint(path.parent)
     # not to be taken for weights, or for weights without their clips
     known = path.name in ("frames.bin", "model.safetensors") and _part(path)
-    return known or weights_facts(path)
+    return known or _weights(path)
 
 
 def _part(path: Path) -> dict[str, Any] | None:
@@ -192,20 +200,102 @@ def _catalog(catalog: Catalog) -> dict[str, Any]:
 
 
 def _results(path: Path) -> dict[str, Any] | None:
-    """R@1 of each row and the degree; other protocols by name."""
+    """R@1 of each row and the tasks; other protocols by name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or "steps" in content:  # of finished.json
         return None
-    if not {"retrieval", "degree", "recognition"} & content.keys():
+    tasks = tasks_of(content)
+    if not tasks and not {"retrieval", "recognition"} & content.keys():
         return None
     facts: dict[str, Any] = {"kind": "results", "protocols": [key for key in content if isinstance(content[key], dict)]}
     rows = content.get("retrieval")
     if isinstance(rows, dict):
         facts["R@1 in %"] = {name: row.get("R@1") for name, row in rows.items() if isinstance(row, dict)}
-    degree = content.get("degree")
-    if isinstance(degree, dict):
-        facts["degree accuracy in %"] = degree.get("accuracy")
-    return facts
+    return facts | {f"{name} accuracy in %": task["accuracy"] for name, task in tasks.items()}
+
+
+def _encoder(folder: Path) -> dict[str, Any] | None:
+    """What a folder with ``config.json`` and weights holds; ``None`` where the file is not one of cacl's.
+
+    Raises:
+        UserError: an encoder that ``cacl.load`` would refuse.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}): {how_to_mend(folder)}.") from error
+    kind = str(config.get("format", "")) if isinstance(config, dict) else ""
+    if not kind.startswith("cacl "):
+        return None
+    if kind == "cacl encoder":
+        encoder = Encoder.load(folder)  # says what is wrong with it
+        origin = {"imported from": config["imported_from"]} if "imported_from" in config else {}
+        return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder), **origin}
+    plain = {key: value for key, value in config.items() if key not in ("format", "network", "clip")}
+    facts: dict[str, Any] = {"kind": kind.removeprefix("cacl ")}
+    facts |= {"network": _network(config)} if "network" in config else {}
+    facts |= {"clip": config["clip"]} if "clip" in config else {}
+    return facts | plain
+
+
+def _weights(file: Path) -> dict[str, Any] | None:
+    """What a file of weights holds; ``None`` where it is none that is known here.
+
+    Raises:
+        UserError: a file named like weights that cannot be read as tensors alone, or an ONNX file and no onnxruntime.
+    """
+    if file.suffix == ".pt2":
+        return _exported("torch.export program", exported_config(file))
+    if file.suffix == ".onnx":
+        return _exported("ONNX file", exported_config(file))
+    if file.suffix not in _WEIGHTS:
+        return None
+    if (config := exported_config(file)) is not None:
+        return _exported("weights", config)
+    try:
+        found = read_foreign(file)
+    except UserError as error:
+        return _frame_weights(file, error)
+    name, width = identify_network(found.state)
+    return {
+        "kind": "weights",
+        "network": f"{name or 'a 3D CNN of unknown depth'} of width {width}",
+        "names begin with": found.place or "nothing",
+        "tensors": len(found.state),
+        "beside them": f"{len(found.left_out)} other tensors",
+        "to use it": f"cacl import {file} --out ENCODER",
+    }
+
+
+def _frame_weights(file: Path, refusal: UserError) -> dict[str, Any]:
+    """A network over single frames, or the sentence that was said of the file as a 3D CNN."""
+    try:
+        described = describe_frame_state(read_frame_state(file))
+    except UserError:
+        raise refusal from None
+    return {
+        "kind": "weights",
+        "network": f"{described or 'a ResNet'} over single frames",
+        "to use it": f"--set model.frame_weights={file}",
+    }
+
+
+def _exported(kind: str, config: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if config is None else {"kind": f"{kind} of cacl export", **_described(config)}
+
+
+def _described(config: dict[str, Any]) -> dict[str, Any]:
+    facts = {"network": _network(config), "features": config.get("num_features"), "clip": config.get("clip")}
+    return {**facts, "cacl": config.get("cacl")}
+
+
+def _network(config: dict[str, Any]) -> str:
+    network = config.get("network")
+    return f"{network.get('name')} of width {network.get('width')}" if isinstance(network, dict) else str(network)
+
+
+def _parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

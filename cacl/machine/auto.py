@@ -9,64 +9,12 @@ from typing import Any
 import torch
 
 from cacl.config import Run, Settings
-from cacl.distributed.processes import world
-from cacl.errors import UserError
-from cacl.machine.device_errors import explained
+from cacl.machine.device import device_auto
 from cacl.methods.queue_size import queue_size
 
 STEPS = 900  # of CACL: see docs/recipes.md
 FRAME_STEPS = 350  # of MoCo on frames
 FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
-
-
-def device_auto() -> tuple[str, str]:
-    """The best device of this machine, and why."""
-    if torch.cuda.is_available():
-        return "cuda", f"{torch.cuda.get_device_name()} found"
-    if torch.backends.mps.is_available():
-        return "mps", "Apple GPU found"
-    return "cpu", "no GPU found"
-
-
-def check_device(device: str) -> None:
-    """Take the device that ``run.device`` names, a process of several its own GPU; nothing is left to it by chance.
-
-    Raises:
-        UserError: it is not there, or cannot be computed on.
-    """
-    device = device_auto()[0] if device == "auto" else device
-    kind, _, number = device.partition(":")
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
-    if there and number:
-        there = int(number) < torch.cuda.device_count()
-    if not there:
-        raise UserError(f"run.device is {device}, but PyTorch finds none here; set run.device=auto or cpu.")
-    if kind == "cuda":
-        _take_gpu(device, int(number) if number else int(os.environ.get("LOCAL_RANK", "0")) if world() > 1 else None)
-
-
-def usable_device() -> tuple[str, str]:
-    """``device_auto``, or the CPU where the best device cannot be computed on, and why."""
-    best, why = device_auto()
-    try:
-        check_device(best)
-    except UserError as error:
-        return "cpu", str(error)
-    return best, why
-
-
-def _take_gpu(device: str, number: int | None) -> None:
-    """Make it the current one: pinned memory, names and waiting would mean the first one. Then compute something."""
-    name, capability = "the GPU", ""
-    try:
-        if number is not None:
-            torch.cuda.set_device(number % torch.cuda.device_count())
-        name, capability = torch.cuda.get_device_name(), "{}.{}".format(*torch.cuda.get_device_capability())
-        torch.ones(1, device=device).add_(1).cpu()
-    except RuntimeError as error:
-        reason = explained(error) or (str(error).splitlines() or [type(error).__name__])[0]
-        found = f"{name}, compute capability {capability}," if capability else name
-        raise UserError(f"run.device is {device}, but {found} cannot be used. {reason}") from error
 
 
 def auto_values(

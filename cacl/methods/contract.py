@@ -119,7 +119,7 @@ class Method(nn.Module):
         views: what ``batch.views`` is to hold.
         uniforms: U, random numbers a sample that ``forward`` wants.
         shared: S, random numbers a step.
-        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``).
+        curves: what to draw and to warn about beside the loss (``cacl/methods/curves.py``), from the settings.
     """
 
     views: tuple[View, ...] = (View(),)

@@ -90,9 +90,11 @@ class Queue(nn.Module):
     def negatives(self, query_bE: Tensor, video_b: Tensor, *, mask_own_keys: bool) -> Tensor:
         """Cosines with all keys, ``[b, K]``; ``-inf`` for those of the query's own video where these are masked."""
         cosine_bK = query_bE @ self.keys.T
-        if mask_own_keys:
-            cosine_bK = cosine_bK.masked_fill(video_b[:, None] == self.videos[None, :], -torch.inf)
-        return cosine_bK
+        return self.without_own(cosine_bK, video_b) if mask_own_keys else cosine_bK
+
+    def without_own(self, cosine_bK: Tensor, video_b: Tensor) -> Tensor:
+        """The same cosines, ``-inf`` for keys of the query's own video."""
+        return cosine_bK.masked_fill(video_b[:, None] == self.videos[None, :], -torch.inf)
 
 
 def batch_negatives(query_bE: Tensor, others: Sequence[Tensor], video_b: Tensor) -> list[Tensor]:
@@ -186,10 +188,10 @@ class MoCo(Method):
             query_bE = F.normalize(self.query[1](features_bF), dim=1)
         with torch.no_grad(), section("key"):
             key_bE = shuffled_keys(self._key, batch.views[1], batch.uniforms[:, -1] if self.shuffle_keys else None)
-        positive_b = (query_bE * key_bE).sum(dim=1)
         with torch.autocast(features_bF.device.type, enabled=False):
             queued_bK = query_bE @ self.queue.keys.T
-            negatives = [self.queue.negatives(query_bE, batch.video, mask_own_keys=self.mask_own_keys)]
+            positive_b = (query_bE * key_bE).sum(dim=1)
+            negatives = [self.queue.without_own(queued_bK, batch.video) if self.mask_own_keys else queued_bK]
             if self.batch_negatives:
                 negatives += batch_negatives(query_bE, [gathered(key_bE)], batch.video)
         metrics = {

@@ -130,7 +130,6 @@ class VCOP(Method):
         self.network, self.head, self.standardise = network, head, standardise
         self.views = tuple(View(clip=i, draw=i) for i in range(head.clips))
         self.uniforms = head.order.in_features
-        self.curves = (order_curve(head.clips),)
 
     @property
     def encoder(self) -> CNN3D:

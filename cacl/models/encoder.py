@@ -176,16 +176,19 @@ class Encoder(nn.Module):
         vectors = []
         try:
             with VideoDecoder(path) as decoder, torch.inference_mode():
-                seconds, numbers = decoder.seconds, self._frames_of(decoder)
-                windows = segment_windows(len(numbers), frames=self.clip.frames, stride=self.clip.stride, step=step)
-                for first in range(0, len(windows.frames), batch_size):
-                    wanted_BT = numbers[windows.frames[first : first + batch_size]]
+                seconds, numbers, clip = decoder.seconds, self._frames_of(decoder), self.clip
+                frames_ST, start_S, stop_S = segment_windows(
+                    len(numbers), frames=clip.frames, stride=clip.stride, step=step
+                )
+                for first in range(0, len(frames_ST), batch_size):
+                    wanted_BT = numbers[frames_ST[first : first + batch_size]]
                     frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
-        spans = file_spans(numbers, decoder.frames, np.stack([windows.starts, windows.stops], axis=1))
-        return Segments(str(path), seconds[spans[:, 0]], seconds[spans[:, 1]], np.concatenate(vectors))
+        first_S, last_S = file_spans(numbers, decoder.frames, np.stack([start_S, stop_S], axis=1)).T
+        paths = [str(path)] * len(first_S)
+        return Segments(paths, seconds[first_S], seconds[last_S], first_S, last_S - first_S, np.concatenate(vectors))
 
     def _frames_of(self, decoder: VideoDecoder) -> NDArray[np.int64]:
         """The frames of a video that clips are made of, int64 ``[M]``: all, or those at ``clip.frame_rate``."""

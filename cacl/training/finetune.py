@@ -22,14 +22,15 @@ from cacl.data.clips.counts import balanced_counts
 from cacl.data.videos.dataset import Dataset
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, hold_out_auto, tf32_auto
+from cacl.machine.auto import channels_last, channels_last_auto, hold_out_auto, tf32_auto
+from cacl.machine.device import device_auto
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.training.loop import Stage
-from cacl.training.stages import build_stage, prepare_method, train_stage
+from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import clip_counts
 
@@ -99,7 +100,8 @@ def train_classifier(
     method.network.checkpointed = run.checkpoint_activations
     with writing(part.folder):
         part.folder.mkdir(parents=True, exist_ok=True)
-    failed = train_stage(finetune_stage(part, method, data, spec, settings, say=say), stop, compile=run.compile)
+    stage = finetune_stage(part, method, data, spec, settings, say=say)
+    train_stage(stage, stop, compile=run.compile)
     tuned = Encoder(
         encoder.name,
         width=encoder.width,
@@ -114,7 +116,7 @@ def train_classifier(
         average=settings.test.average,
         several=method.several,
     )
-    return classifier.eval(), failed
+    return classifier.eval(), unreadable_videos(stage)
 
 
 def finetune_stage(
@@ -129,16 +131,17 @@ def finetune_stage(
     """Everything that the loop needs, from the settings."""
     optim, run, workers = settings.optim, settings.run, settings.data.workers
     assert workers != "auto"
-    videos = data.videos(list(part.numbers))
+    own = data.subset(part.numbers)
+    videos = list(own.catalog.videos)
     counts = clip_counts(settings.data.clips_per_video, videos)
     if settings.data.balance:
         counts = balanced_counts(part.labels, np.array(counts or [1.0] * len(videos))).tolist()
     return build_stage(
         "finetune",
         method,
-        data.part(part.numbers),
-        [video.frames for video in videos],
-        [video.path for video in videos],
+        own.source,
+        [video.frames for video in own.catalog.videos],
+        [video.path for video in own.catalog.videos],
         augment=Augment(size=spec.size, mean=spec.pixel_mean, std=spec.pixel_std, **settings.augment.model_dump()),
         optim=optim,
         run=run,

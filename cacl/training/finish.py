@@ -9,13 +9,14 @@ from typing import Any
 from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.health import warnings_from
+from cacl.evaluation.results import task_line
 from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_examples
 from cacl.methods.contract import Method
 from cacl.methods.task import Task
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
-from cacl.report.curves import draw_curves
-from cacl.report.run import write_run_report
+from cacl.reports.curves import draw_curves
+from cacl.reports.run import write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
 from cacl.training.wiring import clip_spec
@@ -51,10 +52,7 @@ def finish(
     warnings = [*warnings_from(own, method.curves), *settings.method.warnings(own)]
     for task in method.tasks():
         result = found[task.name] = task_result(task, settings, data, train_numbers, method, check=check)
-        run.log(
-            f"{task.title} on {result['tested on']}: {result['accuracy']:.1f} % right "
-            f"(chance {result['chance']:.1f} %, frame differences {result['frame-difference baseline']:.1f} %)."
-        )
+        run.log(f"{task_line(result)}.")
         if result["accuracy"] <= result["frame-difference baseline"]:
             warnings.append(
                 f"The {task.name} head knows no more than plain frame differences do; train longer, or {task.advice}."
@@ -104,8 +102,7 @@ def task_result(
     for purpose, numbers, draws in (("train", train_numbers, TRAIN_DRAWS), ("test", test_numbers, TEST_DRAWS)):
         examples[purpose] = draw_examples(
             task,
-            data,
-            _thinned(numbers),
+            data.subset(_thinned(numbers)),
             clip,
             purpose=purpose,
             draws=draws,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cacl.config import Augment
 from cacl.files import writing
-from cacl.report.samples import draw_samples, samples_from
+from cacl.reports.samples import draw_samples, samples_from
 from cacl.run_folder import RunFolder
 from cacl.training.loop import Stage
 

@@ -21,12 +21,11 @@ from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
 from cacl.machine.auto import (
     auto_values,
-    check_device,
-    device_auto,
     machine_choices,
     set_deterministic,
     set_tf32,
 )
+from cacl.machine.device import choose_device, device_auto
 from cacl.machine.device_errors import device_errors
 from cacl.machine.precision import PrecisionChoice, choose_precision
 from cacl.models.weights import read_frame_state
@@ -226,7 +225,7 @@ def _check_device(settings: Settings) -> None:
     """Take the device; where every bit is to be the same again, see that the 3D CNN's operations can do that there."""
     run, size = settings.run, settings.augment.size
     set_deterministic(run.deterministic)
-    check_device(run.device)
+    choose_device(run.device)
     device = device_auto()[0] if run.device == "auto" else run.device
     if run.deterministic and device != "cpu":
         with device_errors():

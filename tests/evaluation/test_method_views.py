@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 
 from cacl.data.randomness import generator
 from cacl.errors import UserError
@@ -52,7 +53,7 @@ def test_embeddings_are_those_of_the_method_s_own_step(make_videos, settings):
     """``forward`` logs the mean similarity of each pair and hands out the keys: both must come out the same."""
     method = small_method(**settings)
     source, videos = make_videos(count=5, height=32, width=32)
-    (batch,) = drawn_views(method, as_views, source, videos, numbers=range(5), draws=1, seed=3, skipped=[])
+    (batch,) = drawn_views(method, as_views, data_of(source, videos), draws=1, seed=3, skipped=[])
     found = method.embeddings(batch)
     with torch.no_grad():
         step = method(batch)
@@ -80,9 +81,7 @@ def test_batches_hold_the_planned_frames_whatever_their_size(make_videos):
 
     skipped = []
     batches = list(
-        drawn_views(
-            method, record, source, videos, numbers=range(4), draws=3, seed=5, skipped=skipped, batch_size=4, threads=3
-        )
+        drawn_views(method, record, data_of(source, videos), draws=3, seed=5, skipped=skipped, batch_size=4, threads=3)
     )
     assert [len(batch.video) for batch in batches] == [4, 4, 1]
     assert torch.cat([batch.video for batch in batches]).tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
@@ -100,8 +99,8 @@ def test_videos_shorter_than_the_start_window_are_left_out(make_videos):
     method = small_method(pairs=("gq_gk",), start_window=46)
     source, videos = make_videos(count=2, lengths=[50, 40], height=8, width=8)
     skipped = []
-    (batch,) = drawn_views(method, as_views, source, videos, numbers=[0, 1], draws=2, seed=0, skipped=skipped)
+    (batch,) = drawn_views(method, as_views, data_of(source, videos), draws=2, seed=0, skipped=skipped)
     assert batch.video.tolist() == [0, 0]
     assert "start_window is 46" in skipped[0].reason
     with pytest.raises(UserError, match="None of 1 videos"):
-        list(drawn_views(method, as_views, source, videos[1:], numbers=[1], draws=2, seed=0, skipped=[]))
+        list(drawn_views(method, as_views, data_of(source, videos).subset([1]), draws=2, seed=0, skipped=[]))

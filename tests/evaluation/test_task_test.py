@@ -25,7 +25,7 @@ def drawn(made, *, task=DEGREE, **options):
     source, videos = made
     data = Dataset(Catalog(Path("."), tuple(videos)), source)
     values = {"purpose": "test", "draws": 2, "seed": 0, **options}
-    return draw_examples(task, data, range(len(videos)), SPEC, **values)
+    return draw_examples(task, data, SPEC, **values)
 
 
 def test_examples_repeat_and_do_not_depend_on_threads(make_videos):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import clip_of, data_of
 
 from cacl.data.clips.shuffle import degree_class, levenshtein
 from cacl.data.videos.catalog import Video
@@ -35,14 +36,12 @@ def numbered(lengths):
 def drawn(lengths, *, speeds=(1, 2, 4, 8), draws=3, purpose="test", seed=0, threads=2, networks=None):
     return temporal_samples(
         {"numbers": Frames()} if networks is None else networks,
-        Numbered(),
-        numbered(lengths),
-        numbers=range(len(lengths)),
+        data_of(Numbered(), numbered(lengths)),
+        clip_of(8),
         purpose=purpose,
         draws=draws,
         seed=seed,
         speeds=speeds,
-        size=8,
         skipped=[],
         threads=threads,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -75,12 +76,10 @@ def test_the_vectors_are_those_of_one_window_at_a_time(encoder, drawn, batch_siz
     lengths, breaks = [n for n, _ in drawn], [at for _, at in drawn]
     source, skipped, seen = Counted(breaks), dict[int, str](), list[int]()
     found = {
-        one.position: one
-        for one in video_vectors(
+        number: (one, problem)
+        for number, one, problem in video_vectors(
             encoder,
-            source,
-            catalog(lengths),
-            numbers=range(len(lengths)),
+            data_of(source, catalog(lengths)),
             skipped=skipped,
             step=step,
             batch_size=batch_size,
@@ -97,11 +96,13 @@ def test_the_vectors_are_those_of_one_window_at_a_time(encoder, drawn, batch_siz
         if not expected:
             assert skipped[video] == f"an error at {at}"
             continue
-        one = found[video]
-        assert list(zip(one.starts, one.stops, strict=True)) == [(start, stop) for start, stop, _ in expected]
-        np.testing.assert_allclose(one.vectors, np.stack([vector for *_, vector in expected]), atol=1e-5)
+        one, problem = found[video]
+        assert [(row.first_frame, row.first_frame + row.frames) for row in one] == [
+            (start, stop) for start, stop, _ in expected
+        ]
+        np.testing.assert_allclose(one.vector, np.stack([vector for *_, vector in expected]), atol=1e-5)
         last = expected[-1][1]
-        assert one.problem == ("" if last == frames else f"an error at {at}")
+        assert problem == ("" if last == frames else f"an error at {at}")
 
 
 def test_a_long_video_is_read_in_pieces(encoder):
@@ -119,15 +120,15 @@ def test_a_long_video_is_read_in_pieces(encoder):
             return super().read(video, indices)
 
     frames = 5 * WINDOWS * SPAN
-    (one,) = video_vectors(encoder, Once([frames]), catalog([frames]), numbers=[0], skipped={}, threads=1)
-    assert len(one.vectors) == 5 * WINDOWS
-    assert one.problem == ""
+    ((_, one, problem),) = video_vectors(encoder, data_of(Once([frames]), catalog([frames])), skipped={}, threads=1)
+    assert len(one.vector) == 5 * WINDOWS
+    assert problem == ""
     assert max(asked) == 4 * WINDOWS
     assert asked.count(4) == WINDOWS
 
 
 def test_the_encoder_stays_in_its_mode(encoder):
     encoder.train()
-    list(video_vectors(encoder, Counted([99]), catalog([20]), numbers=[0], skipped={}))
+    list(video_vectors(encoder, data_of(Counted([99]), catalog([20])), skipped={}))
     assert encoder.training
     encoder.eval()

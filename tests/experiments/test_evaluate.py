@@ -18,7 +18,7 @@ import torch
 from cacl import evaluate, load
 from cacl.data.clips.sampling import evaluation_clips
 from cacl.data.media.encode import write_video
-from cacl.data.videos.dataset import open_dataset
+from cacl.data.videos.dataset import open_videos
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
 from cacl.experiments.evaluate import evaluation_folder
@@ -66,7 +66,7 @@ def test_the_trained_row_is_what_its_parts_give(evaluated: tuple[Path, dict[str,
     """Section 4.3 written out: ten clips, maps max-pooled over 2x2, mean over clips, cosine; a hit among k."""
     run, results = evaluated
     encoder = load(run)
-    data = open_dataset(squares, height=32, width=40)
+    data = open_videos(squares, resize=(32, 40))
     features, labels = [], []
     for number, video in enumerate(data.catalog.videos):
         clips = evaluation_clips(video.frames, frames=16, stride=2, clips=10)

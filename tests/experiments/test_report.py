@@ -17,7 +17,7 @@ from cacl.errors import UserError
 from cacl.experiments import report as module
 from cacl.experiments.evaluate import evaluate
 from cacl.experiments.report import report
-from cacl.report.write import RunPage
+from cacl.reports.write import RunPage
 from cacl.run import Run
 from cacl.training.pretrain import resolve_settings
 
@@ -42,7 +42,7 @@ def other(finished: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def tuned(squares: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuning of the finished run."""
-    from cacl.experiments.recognition import finetune
+    from cacl.experiments.recognition.finetune import finetune
 
     out = tmp_path_factory.mktemp("tuned") / "tuned"
     settings = {**FINETUNING, "optim.epochs": 1}
@@ -109,7 +109,7 @@ def test_a_fine_tuning_shows_what_it_tells(tuned: Path) -> None:
         assert f"{row['all']['top-1']:.1f}" in html
     assert "Few labels" in html
     confusion = json.loads((tuned / "parts" / "split1-all" / "result.json").read_text())["confusion"]
-    counts = [int(n) for n in re.findall(r'<text class="count.*?>(\d+)</text>', html, re.DOTALL)]
+    counts = [int(n) for n in re.findall(r"<title>class \w+ taken for \w+: (\d+) of", html)]
     assert counts == [n for row in confusion for n in row if n]
     for name, value in results["per class"].items():
         assert re.search(rf'bar-name">{name}</div>.*?bar-value">{value:.1f}<', html, re.DOTALL)

@@ -15,12 +15,14 @@ from cacl.distributed import processes
 from cacl.distributed.agree import check_processes
 from cacl.distributed.processes import LostProcess, summed
 from cacl.errors import UserError
-from cacl.experiments.retrieval import device_of
-from cacl.machine import auto
-from cacl.machine.auto import check_device, set_deterministic, usable_device
+from cacl.machine import device as auto
+from cacl.machine import doctor
+from cacl.machine.auto import set_deterministic
+from cacl.machine.device import choose_device, run_device
 from cacl.machine.device_errors import device_errors, explained, out_of_memory
-from cacl.training import doctor, loop, pretrain
+from cacl.training import loop, pretrain
 from cacl.training.pretrain import resolve_settings
+from cacl.training.wiring import checked_networks
 
 FULL = (
     "CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 7.60 GiB of which 1.2 GiB is free."
@@ -145,14 +147,14 @@ def test_full_memory_is_not_taken_for_a_lost_process(monkeypatch: pytest.MonkeyP
 def test_a_named_gpu_becomes_the_current_one(gpus: Any, computes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = gpus(4)
     computes(None)
-    check_device("cuda")  # the first, or the one that CUDA_VISIBLE_DEVICES or the user's own code chose
-    check_device("auto")
-    check_device("cuda:2")
+    choose_device("cuda")  # the first, or the one that CUDA_VISIBLE_DEVICES or the user's own code chose
+    choose_device("auto")
+    choose_device("cuda:2")
     assert taken == [2]
     monkeypatch.setattr(auto, "world", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
-    check_device("cuda")
-    check_device("cpu")
+    choose_device("cuda")
+    choose_device("cpu")
     assert taken == [2, 3]
 
 
@@ -161,18 +163,19 @@ def test_a_gpu_that_cannot_be_used_is_refused(gpus: Any, computes: Any, tiny: di
     computes(RuntimeError(OLD))
     for device in ("cuda", "auto"):
         with pytest.raises(UserError) as caught:
-            check_device(device)
+            choose_device(device)
         assert str(caught.value).startswith(
             "run.device is cuda, but Some GPU, compute capability 5.2, cannot be used. PyTorch "
         )
     computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCUDA kernel errors"))
     with pytest.raises(UserError, match=r"all CUDA-capable devices are busy or unavailable$"):
-        check_device("cuda")
-    assert usable_device()[0] == "cpu"
+        choose_device("cuda")
+    assert choose_device(fallback=True)[0] == "cpu"
     computes(None)
-    assert usable_device() == ("cuda", "Some GPU found")
+    assert choose_device(fallback=True) == ("cuda", "Some GPU found")
     computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"))
-    found = list(doctor.check_precisions(resolve_settings(flags={**tiny, "run.device": "cuda"}).settings))
+    settings = resolve_settings(flags={**tiny, "run.device": "cuda"}).settings
+    found = list(doctor.check_precisions(settings, checked_networks))
     assert [(check.name, check.status) for check in found] == [("computing on cuda", "wrong")]
     assert found[0].advice == "Until then: --set run.device=cpu."
 
@@ -231,14 +234,12 @@ def test_a_network_that_cannot_give_the_same_bits_is_refused_before_anything_is_
     assert not (tmp_path / "run").exists()
 
 
-def test_bfloat16_of_another_machine_is_left_alone_on_an_older_gpu(
-    gpus: Any, computes: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = SimpleNamespace(run=SimpleNamespace(device="cuda", precision="bfloat16"))
-    run: Any = SimpleNamespace(path="run", settings=settings)
+def test_bfloat16_of_another_machine_is_left_alone_on_an_older_gpu(gpus: Any, computes: Any) -> None:
+    run: Any = SimpleNamespace(device="cuda", precision="bfloat16")
+    said: list[str] = []
     computes(None)
     gpus(1, (8, 0))
-    assert device_of(run) == ("cuda", torch.bfloat16)
+    assert run_device(run, "run", say=said.append) == ("cuda", torch.bfloat16)
     gpus(1, (7, 5))
-    assert device_of(run) == ("cuda", None)
-    assert "was trained in bfloat16, which this GPU has not" in capsys.readouterr().err
+    assert run_device(run, "run", say=said.append) == ("cuda", None)
+    assert "was trained in bfloat16, which this GPU has not" in said[0]

@@ -249,23 +249,23 @@ def test_what_is_no_encoder_is_refused_in_a_sentence(encoder: Encoder, tmp_path:
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 4))
 def test_windows_cover_the_video(n_frames: int, frames: int, stride: int):
-    windows = segment_windows(n_frames, frames=frames, stride=stride)
-    assert windows.starts[0] == 0
-    assert windows.stops[-1] == n_frames
-    assert np.all(windows.starts[1:] <= windows.stops[:-1])  # no gap
-    assert np.all(np.diff(windows.starts) > 0)
-    assert windows.frames.min() >= 0
-    assert windows.frames.max() < n_frames
-    assert np.all(windows.frames[:, 0] == windows.starts)
+    read, starts, stops = segment_windows(n_frames, frames=frames, stride=stride)
+    assert starts[0] == 0
+    assert stops[-1] == n_frames
+    assert np.all(starts[1:] <= stops[:-1])  # no gap
+    assert np.all(np.diff(starts) > 0)
+    assert read.min() >= 0
+    assert read.max() < n_frames
+    assert np.all(read[:, 0] == starts)
 
 
 def test_windows_by_hand():
-    windows = segment_windows(70, frames=16, stride=2)
-    assert windows.starts.tolist() == [0, 32, 39]  # 70 - 31 = 39 is the last start that fits
-    assert windows.stops.tolist() == [32, 64, 70]
-    assert windows.frames[2].tolist() == list(range(39, 70, 2))
-    assert segment_windows(70, frames=16, stride=2, step=13).starts.tolist() == [0, 13, 26, 39]
-    assert segment_windows(5, frames=16, stride=2).frames.tolist() == [[i % 5 for i in range(16)]]
+    read, starts, stops = segment_windows(70, frames=16, stride=2)
+    assert starts.tolist() == [0, 32, 39]  # 70 - 31 = 39 is the last start that fits
+    assert stops.tolist() == [32, 64, 70]
+    assert read[2].tolist() == list(range(39, 70, 2))
+    assert segment_windows(70, frames=16, stride=2, step=13)[1].tolist() == [0, 13, 26, 39]
+    assert segment_windows(5, frames=16, stride=2)[0].tolist() == [[i % 5 for i in range(16)]]
     with pytest.raises(ValueError, match="step must be"):
         segment_windows(70, frames=16, stride=2, step=0)
 
@@ -286,7 +286,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_whole_video(encoder: Encoder, video: Path):
     segments = encoder.embed_video(video)
-    assert segments.video == str(video)
+    assert segments.path == [str(video)] * 3
+    assert [(row.first_frame, row.frames) for row in segments] == [(0, 32), (32, 32), (39, 31)]
+    assert segments[1].path == str(video)
     assert segments.start_s.tolist() == pytest.approx([0, 3.2, 3.9])
     assert segments.end_s.tolist() == pytest.approx([3.2, 6.4, 7.0])
     assert segments.vector.shape == (3, encoder.num_features)
@@ -319,4 +321,4 @@ def test_a_file_that_is_no_video(encoder: Encoder, tmp_path: Path):
 
 def test_segments_check_themselves():
     with pytest.raises(ValueError, match="do not belong"):
-        Segments("v", np.zeros(2), np.zeros(3), np.zeros((2, 4), np.float32))
+        Segments("vv", np.zeros(2), np.zeros(3), *np.zeros((2, 2), np.int64), np.zeros((2, 4), np.float32))

@@ -16,11 +16,11 @@ import torch.distributed as dist
 from cacl import analyse, classify, evaluate, finetune, load, pretrain, resume
 from cacl.data.clips.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.distributed import processes
+from cacl.experiments.reproduce import step_time as measured_step
 from cacl.finetune_settings import resolve_finetune
 from cacl.machine.auto import set_deterministic
 from cacl.models.export import export_encoder
 from cacl.presets import ABLATIONS
-from cacl.training import measured_step
 from cacl.training.pretrain import resolve_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -198,7 +198,7 @@ def test_what_a_run_learned_and_what_it_can_be_taught(
     for name, more in {"tuned": {}, "probed": {"linear": True}}.items():
         settings = {**quick, "run.device": "cuda"}
         finetune(squares, model=tmp_path / "run", out=tmp_path / name, settings=settings, **more)
-        assert len(classify(tmp_path / name, squares).told) == 12
+        assert len(classify(tmp_path / name, squares).predicted) == 12
 
 
 @pytest.mark.usefixtures("gpu", "quick_end")

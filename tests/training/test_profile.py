@@ -51,7 +51,7 @@ def test_a_profiled_training_is_the_same_and_tells_where_its_time_goes(
     log = (run.path / "log.txt").read_text()
     clips, frames = shares(log, "train: where the time"), shares(log, "frames: where the time")
     assert {*PARTS, *NETWORKS, "metrics"} < set(clips)
-    assert {*PARTS, "frame encoder query, forward", "frame encoder key", "metrics"} < set(frames)
+    assert {*PARTS, "query, forward", "key", "metrics"} < set(frames)
     for found in (clips, frames):
         assert found.pop("whole step") == 100
         assert sum(found.values()) == pytest.approx(100, abs=1)

@@ -60,7 +60,8 @@ def test_steps_of_before_a_resume_do_not_count_for_the_rate(clock, capsys):
 
 
 def test_numbers_are_smoothed_and_unknown_ones_left_out(clock, capsys):
-    with Progress("train", total=2) as progress:
+    keys = {"loss": "loss", "degree_accuracy": "degree right", "nce": "contrast"}
+    with Progress("train", total=2, keys=keys) as progress:
         clock.now += 1
         progress.advance({"loss": 2.0, "lr": 0.1, "degree_accuracy": 0.5})
         clock.now += 1

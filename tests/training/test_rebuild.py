@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cacl.data.videos.dataset import open_dataset
+from cacl.data.videos.dataset import open_videos
 from cacl.errors import UserError
 from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
@@ -35,7 +35,7 @@ def test_every_weight_is_that_of_the_checkpoint(finished: Path) -> None:
 
 def test_the_degree_test_of_the_end_comes_out_again(finished: Path, squares: Path) -> None:
     run = Run(finished)
-    data = open_dataset(squares, height=32, width=40)
+    data = open_videos(squares, resize=(32, 40))
     method = trained_method(run)[0]
     (task,) = method.tasks()
     found = task_result(task, run.settings, data, data.numbers("train"), method)

@@ -31,7 +31,7 @@ from cacl.distributed.processes import world
 from cacl.errors import UserError
 from cacl.evaluation.health import warnings_from
 from cacl.experiments.evaluate import evaluate
-from cacl.experiments.recognition import finetune
+from cacl.experiments.recognition.finetune import finetune
 from cacl.experiments.report import report
 from cacl.methods.contract import MAIN, Group, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
@@ -65,7 +65,6 @@ class ToySettings(MethodSettings):
 class Toy(Method):
     views = (View(clip=0, draw=0), View(clip=1, draw=0, jitter="frame"), View(clip=1, crop="centre"))
     uniforms, shared = 2, 1
-    curves = CURVES
     bank: Tensor
     age: Tensor
 

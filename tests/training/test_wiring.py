@@ -22,6 +22,7 @@ from cacl.models import transformer as transformer_module
 from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import save_frame_weights
 from cacl.training.pretrain import resolve_settings
+from cacl.training.progress import shown_of
 from cacl.training.views import MakeViews, augmented_views
 from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
 
@@ -204,3 +205,10 @@ def test_channels_last_changes_no_number(tiny: dict[str, Any]) -> None:
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
     weight = next(p for p in method.parameters() if p.ndim == 5 and min(p.shape[:2]) > 1)
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_what_is_shown_of_a_method_is_what_its_settings_say(tiny: dict[str, Any]) -> None:
+    for given in (settings(tiny), settings(tiny, method__pairs=["gq_gk"])):
+        curves = method_of(given).curves
+        assert curves == given.method.curves(given.data.frames)
+        assert {"loss", "nce", "degree_loss", "degree_accuracy"} == set(shown_of(curves))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -43,9 +43,13 @@ class Dataset:
         """The catalog's rows of these numbers."""
         return [self.catalog.videos[i] for i in numbers]
 
-    def part(self, numbers: Sequence[int]) -> FrameSource:
-        """Some of the videos as a source of their own: its video i is ``numbers[i]`` here."""
-        return _Part(self.source, tuple(numbers))
+    def subset(self, numbers: Sequence[int]) -> Dataset:
+        """Some of the videos as a data set of their own: its video i is ``numbers[i]`` here."""
+        videos = tuple(self.catalog.videos[i] for i in numbers)
+        return Dataset(replace(self.catalog, videos=videos), _Part(self.source, tuple(map(int, numbers))))
+
+    def __len__(self) -> int:
+        return len(self.catalog.videos)
 
     @property
     def has_train(self) -> bool:
@@ -85,70 +89,58 @@ class _Part:
         return self.whole.read(self.numbers[video], indices)
 
 
-def open_dataset(
-    videos: Path,
+def open_videos(
+    videos: Path | Catalog,
     *,
-    height: int,
-    width: int,
+    resize: tuple[int, int],
     lists: Path | None = None,
     split: int = 1,
     store: str = "none",
     store_folder: Path | None = None,
     workers: int = 0,
+    encoder: bool = False,
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
-    """Find the videos and open a source of their frames at ``height`` x ``width``.
+    """Find the videos and open a source of their frames.
 
     Args:
-        videos: a folder of videos, a list file, ``videos.csv``, or a store made by ``cacl prepare``.
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, a store made by ``cacl prepare``; or a
+            catalog of what was found before.
+        resize: height and width of the frames, pixels.
         lists: a folder with the data set's split lists.
         split: which of its splits.
         store: ``none`` reads the files; ``auto`` keeps decoded frames in ``store_folder`` when they take less than
             20 GiB and less than half of the free disk; anything else is the folder to keep them in.
         store_folder: where ``auto`` puts them.
         workers: processes that decode for the store.
+        encoder: the frames are for an encoder that was trained on this size, so that it cannot be set otherwise.
         say: told what is done and why.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
     Raises:
-        UserError: no usable video, or a store of another frame size.
+        UserError: nothing there, no usable video, or a store of another frame size.
     """
-    if is_store(videos):
+    height, width = resize
+    if not isinstance(videos, Catalog) and not videos.exists():
+        raise UserError(f"{videos}: there is no such file or folder.")
+    if not isinstance(videos, Catalog) and is_store(videos):
         frames = FrameStore(videos)
-        if (frames.height, frames.width) != (height, width):
-            raise UserError(
-                f"{videos} holds frames of {frames.height}x{frames.width}, data.resize is {height}x{width}; "
-                f"set data.resize=[{frames.height}, {frames.width}], or prepare the store again."
+        if (frames.height, frames.width) != resize:
+            wanted = f"but the encoder knows {height}x{width}" if encoder else f"data.resize is {height}x{width}"
+            mend = (
+                f"prepare another store (cacl prepare VIDEOS --size {height} {width}), or name the videos"
+                if encoder
+                else f"set data.resize=[{frames.height}, {frames.width}], or prepare the store again"
             )
+            raise UserError(f"{videos} holds frames of {frames.height}x{frames.width}, {wanted}; {mend}.")
         if lists is not None:
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
         return Dataset(frames.catalog, frames)
-    catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
-    return open_catalog(
-        catalog,
-        height=height,
-        width=width,
-        store=store,
-        store_folder=store_folder,
-        workers=workers,
-        say=say,
-        progress=progress,
-    )
-
-
-def open_catalog(
-    catalog: Catalog,
-    *,
-    height: int,
-    width: int,
-    store: str = "none",
-    store_folder: Path | None = None,
-    workers: int = 0,
-    say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Dataset:
-    """A source of the frames of videos that were found already; arguments as of ``open_dataset``."""
+    if isinstance(videos, Catalog):
+        catalog = videos
+    else:
+        catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
     target = _store_target(catalog, store, store_folder, height * width, say)
     if target is None:
         return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from cacl.data.media.encode import write_video
 from cacl.data.videos import dataset
 from cacl.data.videos.catalog import Catalog, Video
-from cacl.data.videos.dataset import Dataset, open_dataset
+from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
 
 SIZE = {"height": 24, "width": 32}
+RESIZE = (24, 32)
 
 
 def data_of(*splits: str | None) -> Dataset:
@@ -60,8 +61,8 @@ def test_validation_is_tested_on_where_there_is_no_test(splits: tuple[str, ...],
 
 
 def test_a_part_reads_the_videos_of_the_whole(squares: Path) -> None:
-    whole = open_dataset(squares, **SIZE)
-    part = whole.part([5, 2])
+    whole = open_videos(squares, resize=RESIZE)
+    part = whole.subset([5, 2]).source
     indices = np.array([3, 0, 39])
     assert (part.height, part.width) == (24, 32)
     assert np.array_equal(part.read(0, indices), whole.source.read(5, indices))
@@ -69,7 +70,7 @@ def test_a_part_reads_the_videos_of_the_whole(squares: Path) -> None:
 
 
 def test_folders_give_labels_and_splits(squares: Path) -> None:
-    data = open_dataset(squares, **SIZE)
+    data = open_videos(squares, resize=RESIZE)
     assert isinstance(data.source, DecodedVideos)
     assert data.catalog.labels == ("a", "b")
     assert (len(data.numbers("train")), len(data.numbers("test"))) == (8, 4)
@@ -81,22 +82,22 @@ def test_a_list_file_or_a_table_can_be_named_itself(squares: Path, tmp_path: Pat
     names = sorted(p.name for p in folder.iterdir())
     (folder / "some.csv").write_text(f"path,label,split\n{names[0]},x,train\n{names[2]},y,test\n")
     (folder / "list.txt").write_text(f"{names[1]}\n")
-    table = open_dataset(folder / "some.csv", **SIZE)
+    table = open_videos(folder / "some.csv", resize=RESIZE)
     assert [(v.path, v.label, v.split) for v in table.catalog.videos] == [
         (names[0], "x", "train"),
         (names[2], "y", "test"),
     ]
-    assert [v.path for v in open_dataset(folder / "list.txt", **SIZE).catalog.videos] == [names[1]]
+    assert [v.path for v in open_videos(folder / "list.txt", resize=RESIZE).catalog.videos] == [names[1]]
 
 
 def test_frames_are_kept_where_they_fit(squares: Path, tmp_path: Path) -> None:
-    data = open_dataset(squares, **SIZE, store="auto", store_folder=tmp_path / "kept")
+    data = open_videos(squares, resize=RESIZE, store="auto", store_folder=tmp_path / "kept")
     assert isinstance(data.source, FrameStore)
     assert data.source.path == tmp_path / "kept"
-    elsewhere = open_dataset(squares, **SIZE, store=str(tmp_path / "named"))
+    elsewhere = open_videos(squares, resize=RESIZE, store=str(tmp_path / "named"))
     assert isinstance(elsewhere.source, FrameStore)
     assert elsewhere.source.path == tmp_path / "named"
-    assert isinstance(open_dataset(squares, **SIZE, store="auto").source, DecodedVideos)
+    assert isinstance(open_videos(squares, resize=RESIZE, store="auto").source, DecodedVideos)
 
 
 def test_frames_are_not_kept_where_they_would_fill_the_disk(
@@ -104,7 +105,7 @@ def test_frames_are_not_kept_where_they_would_fill_the_disk(
 ) -> None:
     monkeypatch.setattr(dataset.shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))
     said: list[str] = []
-    data = open_dataset(squares, **SIZE, store="auto", store_folder=tmp_path / "kept", say=said.append)
+    data = open_videos(squares, resize=RESIZE, store="auto", store_folder=tmp_path / "kept", say=said.append)
     assert isinstance(data.source, DecodedVideos)
     assert said == ["Frames are read from the videos: keeping them decoded would take about 0 GiB."]
     assert not (tmp_path / "kept").exists()
@@ -112,17 +113,17 @@ def test_frames_are_not_kept_where_they_would_fill_the_disk(
 
 def test_a_store_is_taken_as_it_is(squares: Path, tmp_path: Path) -> None:
     build_store(scan(squares), tmp_path / "s", **SIZE)
-    data = open_dataset(tmp_path / "s", **SIZE)
+    data = open_videos(tmp_path / "s", resize=RESIZE)
     assert isinstance(data.source, FrameStore)
     with pytest.raises(UserError, match=r"holds frames of 24x32, data.resize is 48x64; set data.resize=\[24, 32\]"):
-        open_dataset(tmp_path / "s", height=48, width=64)
+        open_videos(tmp_path / "s", resize=(48, 64))
     with pytest.raises(UserError, match="leave out --lists"):
-        open_dataset(tmp_path / "s", **SIZE, lists=squares)
+        open_videos(tmp_path / "s", resize=RESIZE, lists=squares)
 
 
 def test_progress_names_what_is_done_and_may_end_it(squares: Path, tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
-    open_dataset(squares, **SIZE, store=str(tmp_path / "s"), progress=lambda *row: heard.append(row))
+    open_videos(squares, resize=RESIZE, store=str(tmp_path / "s"), progress=lambda *row: heard.append(row))
     assert heard[:2] == [("files looked at", 1, 12), ("files looked at", 2, 12)]
     assert heard[-1] == ("videos decoded", 12, 12)
 
@@ -130,7 +131,7 @@ def test_progress_names_what_is_done_and_may_end_it(squares: Path, tmp_path: Pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_dataset(squares, **SIZE, progress=stop)
+        open_videos(squares, resize=RESIZE, progress=stop)
 
 
 def test_several_threads_read_the_same_videos_at_once(tmp_path: Path, make_square: Callable[..., Any]) -> None:
