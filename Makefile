@@ -9,7 +9,7 @@ KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-slow test-real lint bench fuzz chaos setup clean
+.PHONY: demo test test-media test-slow test-real lint bench fuzz chaos setup clean
 
 setup: $(VENV)/installed
 
@@ -24,6 +24,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -m 'not slow and not real' -n 2 --dist loadfile
+
+# What reads media alone; with VENV=build/media PYTHON=python3.12 by PyAV 19, which Python 3.11 does not get.
+test-media: setup
+	$(BIN)/python -m pytest -m 'not slow and not real' tests/data/media tests/data/videos tests/fuzz
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

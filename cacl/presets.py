@@ -27,6 +27,10 @@ PAPER: dict[str, Any] = {
         "hold_out": 0,  # not mentioned
         "store": "none",
         "workers": 4,
+        "colours": "shown",  # the paper says nothing
+        "levels": "full",
+        "blank": [],
+        "picture_rate": None,
     },
     "augment": {
         "size": 112,
@@ -147,6 +151,7 @@ def _with(base: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 RELEASED = _with(
     PAPER,
     preset="released",
+    data__colours="coded",  # decoding libraries give them so
     data__start_window=46,
     data__window="padded",
     data__hold_out="auto",  # 800 of UCF101's training videos
@@ -166,6 +171,7 @@ RELEASED = _with(
 SMALL = _with(
     PAPER,
     preset="small",
+    data__levels="auto",
     data__resize=[64, 86],
     data__moments=2,
     data__store="auto",

@@ -33,6 +33,8 @@ def _as_tuple(value: Any) -> Any:
 
 
 FromList = BeforeValidator(_as_tuple)  # YAML has lists, frozen settings have tuples
+FromLists = BeforeValidator(lambda value: tuple(map(_as_tuple, value)) if isinstance(value, list) else value)
+Box = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Positive, Positive]
 Range = Annotated[tuple[Rate, Rate], FromList]
 Mean = Annotated[tuple[float, float, float], FromList]
 Std = Annotated[tuple[Rate, Rate, Rate], FromList]
@@ -59,6 +61,12 @@ class Data(Section):
     hold_out: Auto | Annotated[int, Field(ge=0)] = 0  # so many training videos, drawn at random, are not trained on
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
+    # Runs that were begun before there was a choice have these.
+    colours: Literal["shown", "coded"] = "coded"
+    levels: Literal["auto", "full", "percentiles"] = "full"
+    # older runs had neither
+    blank: Annotated[tuple[Box, ...], FromLists] = ()  # boxes painted black in every frame: x, y, width, height, pixels
+    picture_rate: Rate | None = None  # frames a second of folders of pictures, where no list says it
 
     @model_validator(mode="after")
     def _window(self) -> Data:

@@ -11,8 +11,10 @@ import pytest
 import torch
 import yaml
 from pages import ROOT, commands, fences, make_folder, run_command
+from PIL import Image
 from safetensors.torch import save_file
 
+from cacl.data.media.decode import VideoDecoder
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder
 from cacl.training import finish
@@ -39,11 +41,13 @@ NO_TRAINING = ("--resume", "--print-config")
 def make_place(home: Path) -> None:
     """Everything that the pages name and that no command of theirs makes."""
     make_folder(home / "videos")
-    for name in ("others", "labelled"):
+    for name in ("others", "labelled", "moved", "camera"):
         shutil.copytree(home / "videos", home / name)
     files = sorted(p.relative_to(home / "videos") for p in (home / "videos").rglob("*.mp4"))
     (home / "videos" / "mine.txt").write_text("".join(f"{file}\n" for file in files[:8]))
     shutil.copy(home / "videos" / files[0], home / "query.mp4")
+    for file in files[:8]:
+        make_pictures(home / "videos" / file, home / "frames" / file.with_suffix(""))
     for videos, lists in (
         ("UCF-101", "ucfTrainTestlist"), ("UCF101", "ucfTrainTestlist"), ("ucf101-9/videos", "ucf101-9/splits")
     ):  # fmt: skip
@@ -63,6 +67,14 @@ def make_place(home: Path) -> None:
     torch.save(network, home / "vcop_c3d.pt")
     prefix = "module.encoder_q.base_network."
     torch.save({"state_dict": {prefix + key: value for key, value in network.items()}}, home / "checkpoint.pth.tar")
+
+
+def make_pictures(video: Path, folder: Path) -> None:
+    """The frames of a video, a picture each."""
+    folder.mkdir(parents=True)
+    with VideoDecoder(video) as decoder:
+        for number, frame in enumerate(decoder.iterate(height=36, width=40), 1):
+            Image.fromarray(frame).save(folder / f"img_{number:05}.png")
 
 
 def make_ucf101(source: Path, videos: Path, lists: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Split, app, there
+from cacl.cli.app import LISTS, Moved, Split, app, there
 from cacl.errors import UserError, did_you_mean
 from cacl.run_folder import RunFolder
 
@@ -25,6 +25,7 @@ def analyse(
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
+    moved: Moved = None,
     only: Annotated[
         str | None, typer.Option(help="Parts: similarity, attention, tasks, features, probes (default: all).")
     ] = None,
@@ -56,6 +57,7 @@ def analyse(
         parts=parts,
         projection=cast("ProjectionName", projection),
         seed=seed,
+        moved=moved,
     )
     if as_json:
         print(json.dumps(results, indent=2, ensure_ascii=False))

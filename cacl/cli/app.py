@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.errors import printable
+from cacl.errors import UserError, printable
 from cacl.files import check_there
 
 
@@ -33,13 +33,42 @@ Videos = Annotated[
 ]
 LISTS = "Folder with the data set's split lists, or one list file"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
+Moved = Annotated[
+    Path | None, typer.Option("--videos", help="The folder that the run's videos were moved to.", callback=there)
+]
 Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
+Blank = Annotated[
+    list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT: a box painted black in every frame (repeatable), pixels.")
+]
+PictureRate = Annotated[float, typer.Option("--rate", help="Frames a second of pictures in folders.", min=0)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
+
+
+def boxes(texts: list[str] | None) -> tuple[tuple[int, int, int, int], ...]:
+    """The boxes of ``--blank``. Raises UserError."""
+    from cacl.data.media.cut import box_of
+
+    found = [(text, box_of(text)) for text in texts or ()]
+    if wrong := [text for text, box in found if box is None]:
+        raise UserError(
+            f"--blank is {wrong[0]}; it must be four whole numbers of pixels with commas between: x and y of the upper "
+            "left corner, width and height, for example 0,0,320,24."
+        )
+    return tuple(box for _, box in found if box is not None)
 
 
 def holds_something(path: Path) -> bool:
     """Whether there is a file or folder at ``path`` that is not empty."""
     return path.exists() and (any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0)
+
+
+def say_used(catalog: Path) -> None:
+    """How many files were used and skipped, and where the list of them is."""
+    from cacl.data.videos.catalog import Catalog
+
+    if catalog.is_file():
+        summary = Catalog.read_csv(catalog, root=".").summary()
+        print(printable(f"{summary}: see {catalog}."), file=sys.stderr)
 
 
 def say_replaced(path: Path, before: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import Videos, app
+from cacl.cli.app import PictureRate, Videos, app, say_used
 from cacl.errors import UserError, did_you_mean
 
 
@@ -20,6 +20,7 @@ def embed(
     step: Annotated[
         int | None, typer.Option(help="Frames from one window to the next, by default a whole window.")
     ] = None,
+    rate: PictureRate = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
@@ -40,6 +41,7 @@ def embed(
                 model=model,
                 out=out,
                 step=step,
+                rate=rate,
                 device=device,
                 precision=precision,  # type: ignore[arg-type]
                 say=lambda text: print(text, file=sys.stderr),
@@ -49,5 +51,5 @@ def embed(
         print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
         raise typer.Exit(130) from None
     about = made.about
-    print(f"{about['used']} videos used: see {out / 'videos.csv'}.", file=sys.stderr)
+    say_used(out / "videos.csv")
     print(f"{about['segments']} vectors of {about['features']} numbers: {out / 'vectors.npy'}, {out / 'segments.csv'}")

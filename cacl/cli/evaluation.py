@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Split, app, there
+from cacl.cli.app import LISTS, Moved, Split, app, there
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
@@ -27,6 +27,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
+    moved: Moved = None,
     beside: Annotated[
         list[Path] | None, typer.Option(help="Another run for the same table (repeatable).", callback=there)
     ] = None,
@@ -47,7 +48,9 @@ def evaluate(
     from cacl.experiments.evaluate import evaluation_folder
 
     with several.one_of_them(go_on="give the same command again"):
-        results = run_evaluation(run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [])
+        results = run_evaluation(
+            run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [], moved=moved
+        )
     if not several.is_first():
         return
     if as_json:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Sets, Videos, app, holds_something, say_replaced, there
+from cacl.cli.app import LISTS, Moved, Sets, Videos, app, holds_something, say_replaced, say_used, there
 from cacl.distributed import launch as several
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
@@ -38,6 +38,7 @@ def finetune(
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run; everything comes from its folder.", callback=there)
     ] = None,
+    moved: Moved = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}.", callback=there)] = None,
     splits: Annotated[
         str, typer.Option(help="Which splits of the lists, for example 1,2,3; the result is the mean.")
@@ -73,6 +74,8 @@ def finetune(
         _check_resume(context, resume)
     elif several.restarted() and (run / "config.yaml").exists():
         resume = run  # what is given beside it is in the run already
+    if resume is None and moved is not None:
+        raise UserError("--videos is for a run that goes on (--resume RUN); name the videos without it.")
     if resume is None:  # before the seconds that PyTorch takes
         _check_new(labelled, model, run)
         resolve_finetune(preset=preset, config=config, assignments=tuple(sets or ()))
@@ -85,7 +88,7 @@ def finetune(
     try:
         with several.one_of_them(go_on=f"cacl finetune --resume {run}"):
             if resume is not None:
-                results = recognition.resume_finetune(resume)
+                results = recognition.resume_finetune(resume, videos=moved)
             else:
                 assert labelled is not None
                 assert model is not None
@@ -113,6 +116,8 @@ def finetune(
         raise typer.Exit(stopped.code) from None
     if not several.is_first():
         return
+    for catalog in sorted((run / "videos").glob("split-*.csv")):
+        say_used(catalog)
     if as_json:
         print(json.dumps(results, indent=2))
     else:
@@ -139,7 +144,8 @@ def classify(
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}", file=sys.stderr)
-    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped.", file=sys.stderr)
+    table = "the table" if out is None else out
+    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped: see the end of {table}.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
     if out is not None:

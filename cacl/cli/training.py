@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import LISTS, Sets, Split, app, there
+from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, there
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import check_free
@@ -32,6 +32,8 @@ def pretrain(
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.", callback=there)] = None,
     split: Split = 1,
+    moved: Moved = None,
+    blank: Blank = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
     network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18.")] = None,
@@ -64,6 +66,7 @@ def pretrain(
         "optim.batch_size": batch_size,
         "model.network": network,
         "run.seed": seed,
+        "data.blank": [list(box) for box in boxes(blank)] or None,
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     assignments = tuple(sets or ())
@@ -75,6 +78,8 @@ def pretrain(
     if print_config:
         print(resolved.to_yaml(), end="")
         return
+    if resume is None and moved is not None:
+        raise UserError("--videos is for a run that goes on (--resume RUN); name the videos without it.")
     if resume is None and videos is None:
         raise UserError("Name a folder of videos (cacl pretrain VIDEOS), or a run to continue (--resume RUN).")
     if resume is None and not several.started_by_another():
@@ -86,7 +91,7 @@ def pretrain(
 
     with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
         if resume is not None:
-            run = training.resume(resume, settings=flags, assignments=assignments, profile=profile)
+            run = training.resume(resume, videos=moved, settings=flags, assignments=assignments, profile=profile)
         else:
             assert videos is not None
             run = training.pretrain(

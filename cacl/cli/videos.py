@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import Lists, Split, Videos, app, holds_something, say_replaced
+from cacl.cli.app import Blank, Lists, PictureRate, Split, Videos, app, boxes, holds_something, say_replaced
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
 from cacl.run_folder import is_run
@@ -18,6 +18,7 @@ def check(
     videos: Videos,
     lists: Lists = None,
     split: Split = 1,
+    rate: PictureRate = 0.0,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the list of all files here.")] = None,
 ) -> None:
@@ -40,7 +41,9 @@ def check(
         catalog = FrameStore(videos).catalog
     else:
         with VideoProgress() as progress:
-            catalog = scan(videos, lists=lists, split=split, deep=deep, progress=progress.of("files looked at"))
+            catalog = scan(
+                videos, lists=lists, split=split, deep=deep, rate=rate, progress=progress.of("files looked at")
+            )
     for skipped in catalog.skipped:
         print(printable(f"skipped  {skipped.path}: {skipped.reason}"))
     for video in catalog.videos:
@@ -75,7 +78,12 @@ def prepare(
     split: Split = 1,
     preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
     size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
+    blank: Blank = None,
+    rate: PictureRate = 0.0,
     kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
+    levels: Annotated[
+        str | None, typer.Option(help="Of values of more than 8 bits: auto, full or percentiles (data.levels).")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
@@ -83,6 +91,7 @@ def prepare(
     Example: cacl prepare videos/ --out videos.store
     """
     from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
+    from cacl.data.videos.pixel_rules import choose_rules
     from cacl.data.videos.scan import scan
     from cacl.data.videos.store import build_store, is_store
     from cacl.training.progress import VideoProgress
@@ -90,21 +99,27 @@ def prepare(
 
     if kind not in ("jpeg", "raw"):
         raise UserError(f"--kind is {kind}; it can be jpeg or raw.{did_you_mean(kind, ['jpeg', 'raw'])}")
-    height, width = size or resolve_settings(preset=preset).settings.data.resize
+    data = resolve_settings(preset=preset, flags={} if levels is None else {"data.levels": levels}).settings.data
+    height, width = size or data.resize
+    black = boxes(blank)
     if is_store(videos):
         raise UserError(f"{videos} is a store already; name the folder of videos that it was made of.")
     if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
         most = f"{MAX_SIDE} pixels, together at most {MAX_PIXELS}"
         raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
     with VideoProgress() as progress:
-        catalog = scan(videos, lists=lists, split=split, progress=progress.of("files looked at"))
+        catalog = scan(
+            videos, lists=lists, split=split, rate=rate, blank=black, progress=progress.of("files looked at")
+        )
         store = build_store(
             catalog,
             out,
             height=height,
             width=width,
             kind=kind,  # type: ignore[arg-type]
+            rules=choose_rules(catalog, colours=data.colours, levels=data.levels, say=print),
             workers=workers,
             progress=progress.of("videos decoded"),
         )
-    print(f"{store.catalog.summary()}. {out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
+    print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
+    print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")

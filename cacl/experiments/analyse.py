@@ -19,13 +19,15 @@ from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.evaluation.results import EARLIER_PARTS, tasks_of
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
-from cacl.experiments.evaluate import evaluation_folder, videos_to_evaluate
+from cacl.experiments.evaluate import evaluation_folder, keep_list, videos_to_evaluate
 from cacl.experiments.report import report
 from cacl.experiments.trained_on import trained_on
 from cacl.files import write_whole, writing
 from cacl.machine.device import run_device
 from cacl.run import Run
+from cacl.run_folder import RunFolder
 from cacl.training.rebuild import trained_method
+from cacl.training.videos import move_videos
 
 SET_APART = 5  # without a test part every fifth video tests the probes
 
@@ -39,6 +41,7 @@ def analyse(
     parts: Sequence[str] = tuple(PARTS),
     projection: ProjectionName = "pca",
     seed: int = 0,
+    moved: str | Path | None = None,
 ) -> dict[str, Any]:
     """Analyse a run; writes ``results.json``, tables and pictures into ``RUN/analysis/``, and the run's page anew.
 
@@ -53,6 +56,7 @@ def analyse(
         parts: what to do; results of other parts, made before on the same videos and checkpoint, are kept.
         projection: of the picture of features.
         seed: chooses clips, shuffles and augmentations.
+        moved: the folder (or store) that the run's own videos are in now, where they were moved.
 
     Returns:
         What ``results.json`` holds: ``"about"`` (steps, videos, seed), one entry a part, and ``"left out"``: part ->
@@ -74,7 +78,10 @@ def analyse(
     method, steps = trained_method(main, device=device)
     if main.finished is None:
         say(f"{main.path} is not finished: this is what it is after {steps} steps.")
-    data = videos_to_evaluate(main, videos, lists=lists, split=split, verb="analyse")[0]
+    if moved is not None:
+        with RunFolder.open(main.path) as own:
+            move_videos(own, moved)
+    data = videos_to_evaluate(main, videos, lists=lists, split=split, verb="analyse", say=say)[0]
     train, test, how = _sides(data)
     place = evaluation_folder(main.path, videos, split=split)
     folder = place / "analysis"
@@ -90,6 +97,7 @@ def analyse(
         if part in parts:
             _one(subject, part, results)
             write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
+    keep_list(data.catalog, main.path, place)
     if place == main.path and main.finished is not None:
         report([main.path], command=f"cacl analyse {main.path}")
     return results

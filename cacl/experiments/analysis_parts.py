@@ -75,7 +75,7 @@ class Subject:
     @property
     def clip(self) -> ClipSpec:
         """What a clip is to the run's network."""
-        return clip_spec(self.settings)
+        return clip_spec(self.settings, self.data.rules)
 
 
 def why_not(part: Part, subject: Subject) -> str | None:
@@ -151,7 +151,7 @@ def _features(subject: Subject) -> dict[str, Any]:
         unit_VD = features.features / np.maximum(length_V1, 1e-12)
         found[name] = project(unit_VD, subject.projection, seed=subject.seed)
     kept = [videos[i] for i in features.kept]
-    draw_scatter(found, [", ".join(video.labels) or None for video in kept], subject.folder / "features.png")
+    draw_scatter(found, [video.label for video in kept], subject.folder / "features.png")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", *(f"{name} {axis}" for name in found for axis in (1, 2))])

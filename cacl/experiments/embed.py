@@ -42,6 +42,7 @@ def embed(
     model: str | Path,
     out: str | Path,
     step: int | None = None,
+    rate: float = 0.0,
     device: str = "auto",
     precision: PrecisionName = "auto",
     say: Callable[[str], None] = lambda text: None,
@@ -56,6 +57,7 @@ def embed(
         model: a run, or an encoder folder.
         out: a folder, new or empty.
         step: frames from one window to the next; ``None``: one window after the other, each of ``frames * stride``.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown, 25 is taken.
         device: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:N``.
         precision: ``auto`` (16 bits where they are faster and right), ``float32``, ``bfloat16`` or ``float16``.
         say: told what is done.
@@ -87,7 +89,9 @@ def embed(
             say(f"{out} is finished already.")
             return Embedding(out)
         say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_videos(videos, resize=clip.resize, encoder=True, progress=progress)
+        data = open_videos(
+            videos, resize=clip.resize, rules=clip.rules, blank=clip.blank, rate=rate, encoder=True, progress=progress
+        )
         data = resampled(data, clip.frame_rate, say=say)
         write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
         keep_catalog(out, as_files(data).catalog)
@@ -185,10 +189,11 @@ def _check_free(out: Path) -> None:
 
 def _check_same(out: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
     """Raise UserError where the folder was begun with something else."""
+    moved = not Path(str(before.get("videos"))).exists()  # keep_catalog says whether they are the same
     changed = [
         f"{key} was {before.get(key)}, is {value}"
         for key, value in about.items()
-        if before.get(key) != value and key not in ("weights", "encoder")
+        if before.get(key) != value and key not in ("weights", "encoder") and not (key == "videos" and moved)
     ]
     if before.get("weights") != about["weights"]:
         changed.append("by another encoder")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
-from cacl.distributed.processes import is_first, join
-from cacl.errors import UserError, counted
+from cacl.distributed.processes import is_first, join, wait_for_first
+from cacl.errors import UserError, counted, printable
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.results import tasks_of
 from cacl.experiments.recognition.labelled import (
@@ -30,7 +31,7 @@ from cacl.reports.neighbours import draw_neighbours, neighbour_rows
 from cacl.reports.run import RETRIEVAL, keep_retrieval, write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.videos import open_run_data
+from cacl.training.videos import move_videos, open_run_data, pixel_rules
 
 
 def evaluate(
@@ -41,6 +42,7 @@ def evaluate(
     lists: str | Path | None = None,
     split: int = 1,
     beside: Sequence[str | Path] = (),
+    moved: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` (``evaluation_folder``).
 
@@ -53,6 +55,7 @@ def evaluate(
         protocol: ``retrieval`` (paper section 4.3).
         lists: the data set's split lists, for ``videos``. The run's own keep the parts that it was trained with.
         split: which split of them.
+        moved: the folder (or store) that the run's own videos are in now, where they were moved.
         beside: other finished runs on the same videos, for more rows of the table.
 
     Returns:
@@ -70,12 +73,25 @@ def evaluate(
             raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
     others = _distinct_names(main, runs[1:])
     command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
-    with RunFolder(main.path, owner=is_first()):
-        data, split = videos_to_evaluate(main, videos, lists=lists, split=split, verb="evaluate")
+    with RunFolder(main.path, owner=is_first()) as folder:
+        if moved is not None and is_first():
+            move_videos(folder, moved)
+        wait_for_first()
+        data, split = videos_to_evaluate(main, videos, lists=lists, split=split, verb="evaluate", say=_say)
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
         named = None if place == main.path else Path(str(videos)).resolve()
-        return _retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        results = _retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        if is_first():
+            keep_list(data.catalog, main.path, place)
+        return results
+
+
+def keep_list(catalog: Catalog, run: Path, place: Path) -> None:
+    """Say how many files were used and skipped, and where their list is: the run's own, or a new one in ``place``."""
+    if place != run:
+        catalog.write_csv(place / "videos.csv")
+    _say(f"{catalog.summary()}: see {place / 'videos.csv'}.")
 
 
 def _retrieval(
@@ -154,24 +170,37 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
 
 
 def videos_to_evaluate(
-    run: Run, videos: str | Path | None, *, lists: str | Path | None, split: int, verb: str
+    run: Run,
+    videos: str | Path | None,
+    *,
+    lists: str | Path | None,
+    split: int,
+    verb: str,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Dataset, int]:
     """The run's own videos, or those that are named, and which split of them.
 
     Raises:
         UserError: ``lists`` or ``split`` without ``videos``, in the words of ``cacl verb``; or as ``open_videos``.
     """
-    folder = RunFolder.open(run.path)
+    folder, settings = RunFolder.open(run.path), run.settings.data
     if videos is not None:
-        place = None if lists is None else Path(lists)
-        data = open_videos(Path(videos), resize=run.settings.data.resize, lists=place, split=split)
-        return resampled(data, run.settings.data.frame_rate, say=_say), split
+        data = open_videos(
+            Path(videos),
+            resize=settings.resize,
+            lists=None if lists is None else Path(lists),
+            split=split,
+            rules=pixel_rules(folder),
+            blank=settings.blank,
+            rate=settings.picture_rate or 0.0,
+        )
+        return resampled(data, settings.frame_rate, say=say), split
     if lists is not None or split not in (1, folder.data["split"]):
         raise UserError(
             f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists and "
             f"--split, or name the videos too (cacl {verb} {run.path} VIDEOS --lists {lists or 'DIR'})."
         )
-    return open_run_data(folder), folder.data["split"]
+    return open_run_data(folder, say=say), folder.data["split"]
 
 
 def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str]:
@@ -194,6 +223,11 @@ def retrieval_doubts(data: Dataset, split: int, runs: Sequence[Run]) -> list[str
     return notes
 
 
+def _say(text: str) -> None:
+    if is_first():
+        print(printable(text), file=sys.stderr, flush=True)
+
+
 def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     """Row names of other runs: of two with the same method each has its folder's name too."""
     taken = Counter(run.method for run in [main, *others])
@@ -206,8 +240,3 @@ def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
 def load(path: str | Path) -> Encoder:
     """The encoder of a run folder or an encoder folder, in evaluation mode: ``cacl.load("runs/gulls")(clips)``."""
     return Encoder.load(path).eval()
-
-
-def _say(text: str) -> None:
-    if is_first():
-        print(text, file=sys.stderr, flush=True)

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from cacl.data.clips.augment import centre_crop
 from cacl.data.clips.normalise import Standardise, normalise_
 from cacl.data.clips.sampling import Window
+from cacl.data.media.colours import Colours, PixelRules
+from cacl.data.media.cut import Box, Cut
 from cacl.data.videos.resample import file_spans, nearest_frames, resampled_count
 from cacl.errors import UserError
 from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
@@ -33,7 +35,7 @@ from cacl.models.segments import Segments, segment_windows
 from cacl.run_folder import how_to_mend
 
 if TYPE_CHECKING:
-    from cacl.data.media.decode import VideoDecoder
+    from cacl.data.media.any_video import AnyVideo
 
 Layer = Literal["max", "mean"]
 
@@ -51,6 +53,8 @@ class ClipSpec:
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
+        colours, levels: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
+        blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video as shown.
         frame_rate: video frames a second that ``stride`` counts in, whatever a file's rate is (the nearest frames by
             its timestamps); ``None``: each file's own.
         window: how evaluation places clips in a video, see ``cacl.data.clips.sampling.evaluation_clips``.
@@ -64,6 +68,9 @@ class ClipSpec:
     pixel_std: tuple[float, float, float] | None = None
     standardise: Standardise = "none"
     layer: Layer = "max"
+    colours: Colours = "coded"
+    levels: tuple[float, float] = (0.0, 1.0)
+    blank: tuple[Box, ...] = ()
     window: Window = "fitted"
     frame_rate: float | None = None
 
@@ -84,8 +91,19 @@ class ClipSpec:
                 raise ValueError("pixel_mean and pixel_std are three finite numbers each")
         if (self.pixel_mean is None) != (self.pixel_std is None) or (self.pixel_std and min(self.pixel_std) <= 0):
             raise ValueError("pixel_mean and pixel_std go together, and pixel_std is above 0")
+        if self.colours not in get_args(Colours):
+            raise ValueError(f"colours must be 'shown' or 'coded', found {self.colours!r}")
+        if len(self.levels) != 2 or not 0 <= self.levels[0] < self.levels[1] <= 1:
+            raise ValueError(f"levels must be two numbers from 0 to 1, found {self.levels}")
+        if not all(len(b) == 4 and all(type(n) is int and n >= 0 for n in b) for b in self.blank):
+            raise ValueError("blank are boxes of four whole numbers each: x, y, width, height")
         if self.standardise not in get_args(Standardise):
             raise ValueError(f"standardise must be 'none', 'clip' or 'motion', found {self.standardise!r}")
+
+    @property
+    def rules(self) -> PixelRules:
+        """How stored pixels become RGB."""
+        return PixelRules(self.colours, self.levels)
 
     def pixels(self, frames_BTHWC: Tensor) -> Tensor:
         """uint8 frames ``[B, T, H, W, 3]`` at ``resize`` to what the network sees, ``[B, 3, T, S, S]``."""
@@ -166,8 +184,8 @@ class Encoder(nn.Module):
         Raises:
             VideoError: the file cannot be decoded.
         """
-        from cacl.data.media.decode import (
-            VideoDecoder,  # here, because decoding is not needed to use clips from elsewhere
+        from cacl.data.media.any_video import (
+            open_video,  # here, because decoding is not needed to use clips from elsewhere
         )
 
         height, width = self.clip.resize
@@ -175,22 +193,22 @@ class Encoder(nn.Module):
         self.eval()
         vectors = []
         try:
-            with VideoDecoder(path) as decoder, torch.inference_mode():
+            with open_video(path, rules=self.clip.rules) as decoder, torch.inference_mode():
                 seconds, numbers, clip = decoder.seconds, self._frames_of(decoder), self.clip
                 frames_ST, start_S, stop_S = segment_windows(
                     len(numbers), frames=clip.frames, stride=clip.stride, step=step
                 )
                 for first in range(0, len(frames_ST), batch_size):
                     wanted_BT = numbers[frames_ST[first : first + batch_size]]
-                    frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width)
+                    frames = decoder.read(wanted_BT.reshape(-1), height=height, width=width, cut=Cut(None, clip.blank))
                     vectors.append(self(frames.reshape(*wanted_BT.shape, height, width, 3)).cpu().numpy())
         finally:
             self.train(was_training)
-        first_S, last_S = file_spans(numbers, decoder.frames, np.stack([start_S, stop_S], axis=1)).T
-        paths = [str(path)] * len(first_S)
-        return Segments(paths, seconds[first_S], seconds[last_S], first_S, last_S - first_S, np.concatenate(vectors))
+        first_S, end_S = file_spans(numbers, decoder.frames, np.stack([start_S, stop_S], axis=1)).T
+        paths = [str(path)] * len(start_S)
+        return Segments(paths, seconds[first_S], seconds[end_S], first_S, end_S - first_S, np.concatenate(vectors))
 
-    def _frames_of(self, decoder: VideoDecoder) -> NDArray[np.int64]:
+    def _frames_of(self, decoder: AnyVideo) -> NDArray[np.int64]:
         """The frames of a video that clips are made of, int64 ``[M]``: all, or those at ``clip.frame_rate``."""
         rate, count = self.clip.frame_rate, decoder.frames
         if rate is None:
@@ -281,6 +299,7 @@ def clip_from_config(config: Mapping[str, Any]) -> ClipSpec:
     clip: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config["clip"].items()
     }
+    clip["blank"] = tuple(tuple(box) for box in clip.get("blank", ()))
     return ClipSpec(**clip)
 
 

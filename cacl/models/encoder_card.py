@@ -36,6 +36,10 @@ def encoder_card(
             "clip": ", then each clip to mean 0 and standard deviation near 1",
             "motion": ", then minus each pixel's mean over the clip, divided by the clip's deviation",
         }[clip["standardise"]]
+    if clip["blank"]:
+        pixels += (
+            f", boxes {' and '.join(str(list(box)) for box in clip['blank'])} (x, y, width, height) of the video black"
+        )
     rate = clip.get("frame_rate")
     frames_of = "the video's" if rate is None else f"those nearest to {rate:g} a second"
     layer = {

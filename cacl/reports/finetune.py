@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.data.videos.catalog import Catalog, Skipped, root_of
 from cacl.finetune_settings import load_finetune
 from cacl.methods.classify import Classify
 from cacl.reports.page import RunPage, Setting
@@ -42,7 +42,7 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
     warnings = list((results or {}).get("notes", []))
     if results is None:
         warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl finetune --resume {path}")
-    catalogs = _catalogs(path / "videos", Path(request["videos"]))
+    catalogs = _catalogs(path / "videos", root_of(Path(request["videos"])))
     skipped = {item.path: item for catalog in catalogs for item in catalog.skipped}
     skipped |= {name: Skipped(name, why) for part in own for name, why in part.get("unreadable", {}).items()}
     what = "Linear probe on frozen features of" if request["linear"] else "Fine-tuning of"

@@ -39,11 +39,11 @@ def neighbour_rows(data: Dataset, neighbours: Sequence[Neighbours], *, height: i
     """
     rows = []
     for one in neighbours:
-        labels = set(data.catalog.videos[one.query].labels)
+        labels = data.catalog.videos[one.query].labels
         lead = _tile(data, one.query, height, note="query")
         tiles = []
         for number, similarity in zip(one.found, one.similarity, strict=True):
-            right = None if not labels else not labels.isdisjoint(data.catalog.videos[number].labels)
+            right = None if not labels else not set(labels).isdisjoint(data.catalog.videos[number].labels)
             tiles.append(_tile(data, number, height, note=f"{similarity:.2f}", right=right))
         if lead is not None:
             rows.append(TileRow(tuple(tile for tile in tiles if tile is not None), lead=lead))

@@ -132,10 +132,9 @@ def finetune_stage(
     optim, run, workers = settings.optim, settings.run, settings.data.workers
     assert workers != "auto"
     own = data.subset(part.numbers)
-    videos = list(own.catalog.videos)
-    counts = clip_counts(settings.data.clips_per_video, videos)
+    counts = clip_counts(settings.data.clips_per_video, own.catalog.videos)
     if settings.data.balance:
-        counts = balanced_counts(part.labels, np.array(counts or [1.0] * len(videos))).tolist()
+        counts = balanced_counts(part.labels, np.array(counts or [1.0] * len(own))).tolist()
     return build_stage(
         "finetune",
         method,

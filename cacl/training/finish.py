@@ -60,7 +60,7 @@ def finish(
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
-    spec = clip_spec(settings)
+    spec = clip_spec(settings, data.rules)
     encoder = Encoder(
         settings.model.network, width=settings.model.width, clip=spec, network=method.encoder.float().cpu()
     )
@@ -95,7 +95,7 @@ def task_result(
 ) -> dict[str, Any]:
     """Accuracy in percent on clips of the test (or validation) videos, of the training videos without these."""
     test_numbers = data.numbers(data.test_part) if data.has_test else train_numbers
-    device, clip = next(method.parameters()).device, clip_spec(settings)
+    device, clip = next(method.parameters()).device, clip_spec(settings, data.rules)
     was_training = method.training
     method.eval()
     examples: dict[str, TaskExamples] = {}

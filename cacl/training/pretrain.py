@@ -36,7 +36,7 @@ from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
-from cacl.training.videos import open_run_data, training_parts
+from cacl.training.videos import move_videos, open_run_data, training_parts
 from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
 
 
@@ -111,6 +111,7 @@ def pretrain(
 def resume(
     run: str | Path,
     *,
+    videos: str | Path | None = None,
     epochs: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
@@ -120,6 +121,7 @@ def resume(
 
     Args:
         run: the run folder.
+        videos: the folder (or store) that its videos are in now, where they were moved.
         epochs: ``optim.epochs``, more than it had.
         settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
             (``data.workers``, ``run.log_every``, ``run.save_minutes``).
@@ -144,6 +146,9 @@ def resume(
                 assert longer != "auto"
                 folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()

@@ -108,7 +108,7 @@ def video_stage(
     assert workers != "auto"
     network = initial_network(settings)
     if is_first() and not (run.path / "initial").exists():
-        spec = clip_spec(settings)
+        spec = clip_spec(settings, data.rules)
         initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
         initial.save(run.path / "initial")
     method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from cacl.config import Settings
+from cacl.data.media.colours import PixelRules
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.catalog import Catalog, check_there, root_of
 from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.pixel_rules import choose_rules, rules_from_json, rules_to_json
 from cacl.data.videos.resampled import resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
@@ -52,6 +54,9 @@ def _open_files(
             resize=settings.data.resize,
             lists=None if where["lists"] is None else Path(where["lists"]),
             split=where["split"],
+            rules=partial(choose_rules, colours=settings.data.colours, levels=settings.data.levels, say=say),
+            blank=settings.data.blank,
+            rate=settings.data.picture_rate or 0.0,
             store=settings.data.store,
             store_folder=run.path / "store",
             say=say,
@@ -60,17 +65,50 @@ def _open_files(
         if isinstance(data.source, FrameStore) and not is_store(root):
             inside = data.source.path == run.path / "store"  # so that the run folder can be moved
             where["store"] = "store" if inside else str(data.source.path.resolve())
-            run.write("data.json", json.dumps(where, indent=2) + "\n")
+        where["pixels"] = rules_to_json(data.rules)
+        run.write("data.json", json.dumps(where, indent=2) + "\n")
         data.catalog.write_csv(kept)  # from now on it decides which video has which number
         return data
-    catalog = Catalog.read_csv(kept, root=root if root.is_dir() else root.parent)
+    catalog = Catalog.read_csv(kept, root=root_of(root), blank=settings.data.blank)
     if not is_store(root) and where.get("store") is None:
-        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+        if note := check_there(
+            catalog, mend="If they were moved, say where they are: --videos FOLDER beside the same command."
+        ):
+            say(note)
+        rules = pixel_rules(run)
+        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width, rules=rules), rules)
     store = root if where.get("store") is None else _own_store(run, catalog, say, progress)
     frames = FrameStore(store)
     if (frames.height, frames.width) != (height, width) or frames.catalog.videos != catalog.videos:
         raise UserError(f"{store} has changed since {run.path} began; put the old one back, or start a new run.")
-    return Dataset(frames.catalog, frames)
+    return Dataset(frames.catalog, frames, frames.rules)
+
+
+def pixel_rules(run: RunFolder) -> PixelRules:
+    """By which stored pixels became RGB in this run."""
+    return rules_from_json(run.data.get("pixels"))
+
+
+def move_videos(run: RunFolder, videos: str | Path) -> None:
+    """From now on the run's videos lie in another folder (or store); everything else is as it was.
+
+    Raises:
+        UserError: they are not there.
+    """
+    place = Path(videos).resolve()
+    if not place.is_dir():
+        raise UserError(
+            f"{videos}: no such folder; --videos names the folder that the videos of {run.path} are in now."
+        )
+    for kept in (*run.path.glob("videos.csv"), *sorted((run.path / "videos").glob("split-*.csv"))):
+        catalog = Catalog.read_csv(kept, root=place)
+        if is_store(place):
+            if FrameStore(place).catalog.videos != catalog.videos:
+                raise UserError(f"{videos} is a store of other videos than those of {run.path}.")
+        else:
+            check_there(catalog, mend=f"The videos of {run.path} are not in {videos}.")
+    run.write("data.json", json.dumps({**run.data, "videos": str(place)}, indent=2) + "\n")
+    run.log(f"The videos of {run.path} are in {place} now.")
 
 
 def training_numbers(settings: Settings, data: Dataset) -> list[int]:
@@ -116,8 +154,11 @@ def _own_store(
     """Where the run's decoded frames are kept; where they were deleted, they are made again, the same."""
     store = run.path / str(run.data["store"])
     if not is_store(store):
+        check_there(
+            catalog, mend=f"The frames kept in {store} are gone, too. If the videos were moved: --videos FOLDER"
+        )
         say(f"The decoded frames in {store} are gone: making them again …")
         height, width = run.resolved.settings.data.resize
         watch = None if progress is None else partial(progress, "videos decoded")
-        build_store(catalog, store, height=height, width=width, progress=watch)
+        build_store(catalog, store, height=height, width=width, rules=pixel_rules(run), progress=watch)
     return store

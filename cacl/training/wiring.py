@@ -11,6 +11,7 @@ from torch import nn
 
 from cacl.config import Augment, Settings
 from cacl.data.clips.counts import duration_counts
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.catalog import Video
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method
@@ -26,8 +27,8 @@ def initial_network(settings: Settings) -> CNN3D:
     return build_cnn3d(settings.model.network, width=settings.model.width)
 
 
-def clip_spec(settings: Settings) -> ClipSpec:
-    """What a clip is to the encoder of this run."""
+def clip_spec(settings: Settings, rules: PixelRules) -> ClipSpec:
+    """What a clip is to the encoder of this run; ``rules``: by which stored pixels became RGB."""
     return ClipSpec(
         frames=settings.data.frames,
         stride=settings.data.stride,
@@ -36,6 +37,9 @@ def clip_spec(settings: Settings) -> ClipSpec:
         pixel_mean=settings.augment.mean,
         pixel_std=settings.augment.std,
         standardise=settings.model.standardise,
+        colours=rules.colours,
+        levels=rules.levels,
+        blank=settings.data.blank,
         window=settings.data.window,
         frame_rate=settings.data.frame_rate,
     )

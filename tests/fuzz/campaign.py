@@ -24,6 +24,7 @@ from children import resident_mib
 from fuzz.mutate import make_seeds, mutated
 
 from cacl.data.media import isolated
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos, FrameStore
@@ -116,8 +117,9 @@ def try_files(batch: Path, ways: dict[str, str], counts: Counts, *, deep: bool, 
     found = {video.path for video in catalog.videos} | reasons.keys()
     if found != ways.keys() or len(catalog.videos) + len(reasons) != len(ways):
         raise LossError(f"{batch}: not accounted for: {sorted(found ^ ways.keys())}")
-    reasons |= _read(catalog, counts, seed)
-    _store(catalog, batch.with_name("store"))
+    rules = PixelRules("shown", (0.0, 0.1)) if deep else AS_CODED
+    reasons |= _read(catalog, counts, seed, rules)
+    _store(catalog, batch.with_name("store"), rules)
     for name, way in ways.items():
         counts.tried += 1
         how = "reported" if name in reasons else "used"
@@ -135,9 +137,9 @@ def try_files(batch: Path, ways: dict[str, str], counts: Counts, *, deep: bool, 
         counts.memory += "GiB of memory" in reason
 
 
-def _read(catalog: Catalog, counts: Counts, seed: int) -> dict[str, str]:
+def _read(catalog: Catalog, counts: Counts, seed: int, rules: PixelRules) -> dict[str, str]:
     """Three clips of every video; the reasons of those of which none can be read."""
-    source = DecodedVideos(catalog, **SIZE)
+    source = DecodedVideos(catalog, rules=rules, **SIZE)
     lost: dict[str, str] = {}
     for number, video in enumerate(catalog.videos):
         rng = np.random.default_rng([seed, number])
@@ -158,9 +160,9 @@ def _read(catalog: Catalog, counts: Counts, seed: int) -> dict[str, str]:
     return lost
 
 
-def _store(catalog: Catalog, out: Path) -> None:
+def _store(catalog: Catalog, out: Path, rules: PixelRules) -> None:
     """The frame store accounts for every video, too, and what it says it holds can be read."""
-    store: FrameStore = build_store(catalog, out, **SIZE)
+    store: FrameStore = build_store(catalog, out, rules=rules, **SIZE)
     held = {video.path for video in store.catalog.videos} | {item.path for item in store.catalog.skipped}
     due = {video.path for video in catalog.videos} | {item.path for item in catalog.skipped}
     if held != due:

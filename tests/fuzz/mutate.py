@@ -1,4 +1,4 @@
-"""Whole videos of seven containers, and what can be done to them: a mutated file is a function of (seed, number)."""
+"""Whole videos of nine containers, and what can be done to them: a mutated file is a function of (seed, number)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from fuzz.unusual import UNUSUAL
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ _SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".ts", ".gif", ".txt", ".j
 
 
 def make_seeds(folder: Path) -> dict[str, bytes]:
-    """One whole video of each kind, moving blocks of colour."""
+    """One whole file of each kind, moving blocks of colour."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     still = small.repeat(HEIGHT // 6, axis=0).repeat(WIDTH // 8, axis=1)
@@ -46,14 +47,17 @@ def make_seeds(folder: Path) -> dict[str, bytes]:
     for name, (codec, count, pixel_format, options) in KINDS.items():
         write_video(folder / name, frames[:count], codec=codec, pixel_format=pixel_format, options=options)
         seeds[name] = (folder / name).read_bytes()
+    for name, make in UNUSUAL.items():
+        make(folder / name, frames)
+        seeds[name] = (folder / name).read_bytes()
     return seeds
 
 
 def mutated(seeds: dict[str, bytes], seed: int, number: int) -> tuple[str, str, bytes]:
     """``(name, what was done, content)`` of file ``number``: each kind and each mutation in turn, details at random."""
     rng = np.random.default_rng([seed, number])
-    kinds, ways = list(KINDS), list(MUTATIONS)
-    kind, way = kinds[number % len(kinds)], ways[number % len(ways)]  # 15 and 14: all pairs come in turn
+    kinds, ways = [*KINDS, *UNUSUAL], list(MUTATIONS)
+    kind, way = kinds[number % len(kinds)], ways[number % len(ways)]  # 25 and 14: all pairs come in turn
     content = MUTATIONS[way](bytearray(seeds[kind]), rng, seeds)
     stem, suffix = kind.split(".")
     suffix = str(rng.choice(_SUFFIXES)) if way == "wrong suffix" else f".{suffix}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz import campaign, mutate
+from fuzz.unusual import UNUSUAL
 
 from cacl.data.media.decode import VideoDecoder
-from cacl.data.videos import catalog
+from cacl.data.videos import scan
 
 
 def test_sixty_damaged_files_are_used_or_reported(tmp_path: Path) -> None:
@@ -92,17 +94,17 @@ def test_damage_is_a_function_of_seed_and_number(tmp_path: Path) -> None:
     other = [mutate.mutated(seeds, 6, n) for n in range(30)]
     assert one == again
     assert sum(a[2] != b[2] for a, b in zip(one, other, strict=True)) > 20
-    pairs = {(n % len(mutate.KINDS), n % len(mutate.MUTATIONS)) for n in range(210)}
-    assert len(pairs) == 210, "every damage meets every kind"
+    pairs = {(n % (len(mutate.KINDS) + len(UNUSUAL)), n % len(mutate.MUTATIONS)) for n in range(350)}
+    assert len(pairs) == 350, "every damage meets every kind"
 
 
 def test_a_loss_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = catalog._look
+    inner = scan.look
 
-    def forgetful(root: Path, path: str, entries: object, *, deep: bool) -> object:
-        return [] if path.startswith("000003") else inner(root, path, entries, deep=deep)  # type: ignore[arg-type]
+    def forgetful(root: Path, path: str, entries: object, **rest: Any) -> object:
+        return [] if path.startswith("000003") else inner(root, path, entries, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(catalog, "_look_isolated", forgetful)
+    monkeypatch.setattr(scan, "look", forgetful)
     with pytest.raises(campaign.LossError, match=r"not accounted for: .*000003"):
         campaign.campaign(20, 0, tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacl.data.media.colours import PixelRules
 from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.errors import UserError, VideoError
@@ -322,3 +324,20 @@ def test_a_file_that_is_no_video(encoder: Encoder, tmp_path: Path):
 def test_segments_check_themselves():
     with pytest.raises(ValueError, match="do not belong"):
         Segments("vv", np.zeros(2), np.zeros(3), *np.zeros((2, 2), np.int64), np.zeros((2, 4), np.float32))
+
+
+def test_an_encoder_keeps_how_pixels_became_rgb_and_one_of_before_has_the_old_rules(tmp_path: Path) -> None:
+    clip = replace(SMALL, colours="shown", levels=(0.0, 0.0625))
+    encoder = Encoder("r3d10", width=2, clip=clip)
+    encoder.save(tmp_path / "e")
+    assert Encoder.load(tmp_path / "e").clip.rules == PixelRules("shown", (0.0, 0.0625))
+    file = tmp_path / "e" / "config.json"
+    config = json.loads(file.read_text())
+    del config["clip"]["colours"], config["clip"]["levels"]
+    file.write_text(json.dumps(config))
+    old = Encoder.load(tmp_path / "e")
+    assert old.clip.rules == PixelRules("coded", (0.0, 1.0))
+    assert old.clip == SMALL
+    for wrong in ({"colours": "bright"}, {"levels": (1.0, 0.5)}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(SMALL, **wrong)

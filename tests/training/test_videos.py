@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from odd_media import encode
 
+from cacl.data.media.colours import AS_CODED
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 from cacl.errors import UserError
@@ -182,3 +185,37 @@ def test_videos_below_the_start_window_are_left_out(videos: Path, tmp_path: Path
     run = new_run(tmp_path / "b", tiny, videos, **{"data.start_window": 46})
     with pytest.raises(UserError, match=r"no video of data\.start_window 46 frames or more is left"):
         training_numbers(run.resolved.settings, open_run_data(run))
+
+
+def test_how_pixels_became_rgb_is_chosen_once_and_kept(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """12 bits in 16: 4 095 is white, in this run for good, whatever is added to the folder."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    ramp = np.tile(np.arange(0, 4096, 2, dtype=np.uint16).reshape(32, 64), (1, 1))
+    for name in "ab":
+        encode(videos / f"{name}.mkv", [ramp] * 40, "gray16le", "ffv1")
+    run = new_run(tmp_path / "run", tiny, videos)
+    said: list[str] = []
+    first = open_run_data(run, say=said.append)
+    assert "0 to 4095 of 65535 become black to white (data.levels=auto)" in said[1]
+    assert run.data["pixels"] == {"colours": "shown", "levels": [0.0, 4095 / 65535]}
+    assert first.source.read(0, ALL).max() > 250
+    encode(videos / "b.mkv", [ramp * 16] * 40, "gray16le", "ffv1")
+    again = open_run_data(RunFolder(run.path))
+    assert again.rules == first.rules
+    assert np.array_equal(again.source.read(0, ALL), first.source.read(0, ALL))
+
+
+def test_a_run_of_before_there_was_a_choice_goes_on_as_it_was(
+    videos: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    run = new_run(tmp_path / "run", tiny, videos)
+    open_run_data(run)
+    where = run.data
+    assert where.pop("pixels") == {"colours": "shown", "levels": [0.0, 1.0]}
+    run.write("data.json", json.dumps(where))
+    config = [line for line in (run.path / "config.yaml").read_text().splitlines() if "colours:" not in line]
+    (run.path / "config.yaml").write_text("\n".join(line for line in config if "levels:" not in line) + "\n")
+    old = RunFolder(run.path)
+    assert (old.resolved.settings.data.colours, old.resolved.settings.data.levels) == ("coded", "full")
+    assert open_run_data(old).rules == AS_CODED

@@ -105,13 +105,12 @@ def _ticks(times: Sequence[int | None]) -> tuple[NDArray[np.float64] | None, Rul
         return None, "rate"
     stamps = np.array([t for t in times if t is not None], np.int64)
     rule: Rule = "timestamps" if len(known) == len(times) else "some missing"
-    if np.any(stamps[1:] < stamps[:-1]) and _swapped(stamps):
+    if np.any(stamps[1:] < stamps[:-1]) and _swapped(known, stamps):
         stamps, rule = np.sort(stamps), "put in order"
     pieces = np.split(np.arange(len(known)), np.flatnonzero(stamps[1:] < stamps[:-1]) + 1)
     if len(pieces) > 1:
         rule = "joined"
-    forward = [gap for piece in pieces for gap in np.diff(stamps[piece]) if gap > 0]
-    gap = float(np.median(forward)) if forward else 1.0
+    gap = _frame_gap(known, stamps)
     ticks = np.empty(len(times), np.float64)
     begins, at = 0, 0.0
     for number, piece in enumerate(pieces):
@@ -136,12 +135,18 @@ def _spread(places: NDArray[np.int64], stamps: NDArray[np.int64], count: int, ga
     return np.asarray(out - out[0], np.float64)
 
 
-def _swapped(stamps: NDArray[np.int64]) -> bool:
+def _frame_gap(known: NDArray[np.int64], stamps: NDArray[np.int64]) -> float:
+    """Median time from one frame to the next, where time goes forward."""
+    gaps = np.diff(stamps) / np.diff(known)
+    return float(np.median(gaps[gaps > 0])) if np.any(gaps > 0) else 1.0
+
+
+def _swapped(known: NDArray[np.int64], stamps: NDArray[np.int64]) -> bool:
     """Whether timestamps stand a few places from where they belong, and do not begin anew."""
     order = np.argsort(stamps, kind="stable")
     near = bool(np.all(np.abs(order - np.arange(len(stamps))) <= _DISORDER))
-    gaps = np.diff(stamps[order])
-    return near and bool(np.all(gaps > np.median(gaps) / 2))  # two recordings would lie between one another
+    apart = np.diff(stamps[order]) > _frame_gap(known, stamps) / 2
+    return near and bool(np.all(apart))  # two recordings would lie between one another
 
 
 def _last_duration(ticks: NDArray[np.float64], durations: Sequence[int]) -> float:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from cacl.data.media.clock import rate_between
 from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import WHOLE, Cut
 from cacl.data.media.outputs import Outputs
-from cacl.data.media.pixels import rgb
+from cacl.data.media.pixels import refusals, rgb
 from cacl.data.media.stream import words
 from cacl.data.media.survey import cut_off, first_look, survey
 from cacl.data.media.timeline import Timeline, check_sum
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+Numbers = Sequence[int] | NDArray[np.int64]
 _SKIPPABLE = frozenset({"h264", "hevc"})  # codecs whose unreferenced frames are worth leaving out
 _NEAR = 8  # frames; a keyframe nearer than this is not worth a seek
 _ATTEMPTS = (0, 2, None)  # where to enter: the nearest keyframe, two keyframes earlier, the beginning of the file
@@ -105,16 +107,13 @@ class VideoDecoder:
         """When each frame is shown, and when the last one ends: float64 ``[frames + 1]``, 0 first, NaN if unknown."""
         return self.timeline.clock.seconds
 
-    def read(self, indices_T: Sequence[int] | NDArray[np.int64], *, height: int, width: int) -> NDArray[np.uint8]:
-        """The frames of these numbers, stretched to ``height`` × ``width`` pixels and upright.
+    def read(self, indices_T: Numbers, *, height: int, width: int, cut: Cut = WHOLE) -> NDArray[np.uint8]:
+        """The frames of these numbers, uint8 RGB ``[T, height, width, 3]``, stretched and upright.
 
         Args:
             indices_T: frame numbers from 0, in any order, repeats allowed.
-            height: pixels.
-            width: pixels.
-
-        Returns:
-            uint8 RGB, ``[T, height, width, 3]``.
+            height: pixels; so is ``width``.
+            cut: the part of each frame that is seen.
 
         Raises:
             VideoError: a frame cannot be decoded.
@@ -125,13 +124,13 @@ class VideoDecoder:
             raise IndexError(f"{self.path}: frames {wanted[0]} to {wanted[-1]} asked for, there are {self.frames}")
         got: dict[int, NDArray[np.uint8]] = {}
         for group in self._groups(wanted):
-            got |= self._read_group(group, height, width)
+            got |= self._read_group(group, height, width, cut)
         out = np.empty((len(indices_T), height, width, 3), np.uint8)
         for place, i in enumerate(indices_T):
             out[place] = got[int(i)]
         return out
 
-    def iterate(self, *, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
+    def iterate(self, *, height: int, width: int, cut: Cut = WHOLE) -> Iterator[NDArray[np.uint8]]:
         """Every frame in order, uint8 RGB ``[height, width, 3]`` each, stretched and upright.
 
         Where damage is met that nobody knew of, the timeline is another one afterwards, without the damaged frames.
@@ -147,7 +146,7 @@ class VideoDecoder:
                 good = not (self._outputs.problem or frame.is_corrupt)
                 if not good:
                     break
-                yield self._rgb(frame, height, width)
+                yield self._rgb(frame, height, width, cut)
                 done, last = done + 1, frame.pts
             self._lost = self.frames  # nothing more comes without a seek
             if good and not self._outputs.problem and not cut_off(self._outputs, self._first):
@@ -156,7 +155,7 @@ class VideoDecoder:
             if self.timeline.times is not None and last is not None:
                 done = int(np.searchsorted(self.timeline.times, last, side="right"))
         for i in range(done, self.frames):
-            yield self.read([i], height=height, width=width)[0]
+            yield self.read([i], height=height, width=width, cut=cut)[0]
         if self.timeline.broken:
             raise VideoError(self.path, self.timeline.broken)
 
@@ -208,10 +207,10 @@ class VideoDecoder:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def _rgb(self, frame: VideoFrame, height: int, width: int) -> NDArray[np.uint8]:
+    def _rgb(self, frame: VideoFrame, height: int, width: int, cut: Cut) -> NDArray[np.uint8]:
         try:
-            return rgb(frame, self._first.orientation, height=height, width=width, rules=self.rules)
-        except (OSError, ValueError, RuntimeError) as error:
+            return rgb(frame, self._first.orientation, height=height, width=width, rules=self.rules, cut=cut)
+        except refusals() as error:
             what = f"its frames ({frame.format.name}) cannot be turned into RGB ({words(error)})"
             raise VideoError(self.path, what) from None
 
@@ -226,12 +225,12 @@ class VideoDecoder:
         if group:
             yield group
 
-    def _read_group(self, group: list[int], height: int, width: int) -> dict[int, NDArray[np.uint8]]:
+    def _read_group(self, group: list[int], height: int, width: int, cut: Cut) -> dict[int, NDArray[np.uint8]]:
         done = 0
         for earlier in _ATTEMPTS[self._attempt :]:
             got: dict[int, NDArray[np.uint8]] = {}
             for i, frame in self._frames(group, earlier=earlier):
-                got[i] = self._rgb(frame, height, width)
+                got[i] = self._rgb(frame, height, width, cut)
                 if len(got) == len(group):
                     self._attempt = _ATTEMPTS.index(earlier)
                     return got

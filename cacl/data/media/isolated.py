@@ -24,6 +24,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from cacl.data.media.pictures import size_of
 from cacl.errors import UserError, VideoError
 
 P = ParamSpec("P")
@@ -41,12 +42,8 @@ class LostVideo(VideoError):
 
 
 def time_limit(path: str | os.PathLike[str]) -> float:
-    """Seconds that any work on a file may take: 60, and 10 for each megabyte of it."""
-    try:
-        size = os.stat(path).st_size
-    except OSError:
-        size = 0
-    return SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
+    """Seconds that any work on a file (or folder of pictures) may take: 60, and 10 for each megabyte of it."""
+    return SECONDS + SECONDS_PER_MEGABYTE * size_of(path) / 1e6
 
 
 def isolated(path: str, seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -18,8 +18,10 @@ _CLOCKS = {
 def notes(timeline: Timeline, first: int, count: int) -> list[str]:
     """Notes on ``count`` frames of a file from number ``first`` on."""
     found = []
-    gaps = [place for place in timeline.gaps if first <= place < first + count]
-    if gaps:
+    gaps = [place for place in timeline.gaps if first < place < first + count]
+    if not gaps and first == 0 and 0 in timeline.gaps:
+        found.append(f"{counted(timeline.left_out, 'damaged frame')} left out at the beginning")
+    elif gaps:
         where = ", ".join(map(str, gaps[:3])) + (" …" if len(gaps) > 3 else "")
         found.append(
             f"{counted(timeline.left_out, 'damaged frame')} left out of the file, before frame {where}: clips may span "

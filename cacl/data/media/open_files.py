@@ -11,7 +11,10 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.any_video import AnyVideo, open_video
+from cacl.data.media.colours import PixelRules
+from cacl.data.media.cut import WHOLE, Cut
+from cacl.data.media.pictures import on_disk
 from cacl.data.media.timeline import Timeline
 from cacl.errors import VideoError
 
@@ -19,7 +22,7 @@ Stamp = tuple[int, int, int]  # changes when the file does
 
 _OPEN_FILES = 16
 _KEPT_TIMELINES = 4096  # some kilobytes each
-_open: OrderedDict[str, tuple[Stamp, VideoDecoder]] = OrderedDict()
+_open: OrderedDict[str, tuple[Stamp, AnyVideo]] = OrderedDict()
 _timelines: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()
 
 
@@ -30,7 +33,9 @@ def read_frames(
     height: int,
     width: int,
     at_least: int,
+    rules: PixelRules,
     known: tuple[Stamp, Timeline] | None,
+    cut: Cut = WHOLE,
 ) -> tuple[NDArray[np.uint8], tuple[Stamp, Timeline] | None]:
     """Frames of a file, uint8 RGB ``[T, height, width, 3]``, and its timeline when decoding was needed to learn it.
 
@@ -40,7 +45,9 @@ def read_frames(
         height: pixels.
         width: pixels.
         at_least: frames that the file must have.
+        rules: how its pixels become RGB.
         known: what an earlier call gave for this file.
+        cut: the part of each frame that is seen.
 
     Raises:
         VideoError: it cannot be decoded, or has fewer frames than it must.
@@ -52,11 +59,12 @@ def read_frames(
     if held is not None and held[0] != stamp:
         held[1].close()
         held = None
-    decoder = VideoDecoder(path, timeline=timeline) if held is None else held[1]
+    decoder = open_video(path, timeline=timeline) if held is None else held[1]
+    decoder.rules = rules
     _keep(path, stamp, decoder)
     if at_least > decoder.frames:
         raise VideoError(path, f"has {decoder.frames} frames, {at_least} when it was looked at first")
-    frames = decoder.read(indices_T, height=height, width=width)
+    frames = decoder.read(indices_T, height=height, width=width, cut=cut)
     learnt = timeline is None and held is None and not decoder.timeline.from_packets
     return frames, (stamp, decoder.timeline) if learnt else None
 
@@ -70,20 +78,20 @@ def frame_seconds(path: str) -> NDArray[np.float64]:
     held = _open.get(path)
     if held is not None and held[0] == stamp_of(path):
         return held[1].seconds
-    with VideoDecoder(path) as decoder:
+    with open_video(path) as decoder:
         return decoder.seconds
 
 
 def stamp_of(path: str) -> Stamp:
     """Which file this is and in which state. Raises VideoError where it is gone."""
     try:
-        found = os.stat(path)
+        found = os.stat(on_disk(path))
     except OSError as error:
         raise VideoError(path, f"cannot be opened as a video ({(error.strerror or str(error)).lower()})") from None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _keep(path: str, stamp: Stamp, decoder: VideoDecoder) -> None:
+def _keep(path: str, stamp: Stamp, decoder: AnyVideo) -> None:
     _open[path] = stamp, decoder
     if len(_open) > _OPEN_FILES:
         _open.popitem(last=False)[1][1].close()

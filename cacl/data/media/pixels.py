@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, HDR, PixelRules, matrix_of, to_levels, to_sdr
+from cacl.data.media.cut import WHOLE, Cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ class Orientation(NamedTuple):
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Read the display matrix that a camera wrote: x' = a·x + c·y, y' = b·x + d·y (ISO/IEC 14496-12, 6.2.2)."""
     data = _display_matrix(frame)
-    if data is None:
+    if data is None or len(data) < 36:
         return Orientation()
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -56,15 +57,32 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 
 def rgb(
-    frame: VideoFrame, orientation: Orientation, *, height: int, width: int, rules: PixelRules = AS_CODED
+    frame: VideoFrame,
+    orientation: Orientation,
+    *,
+    height: int,
+    width: int,
+    rules: PixelRules = AS_CODED,
+    cut: Cut = WHOLE,
 ) -> NDArray[np.uint8]:
     """One frame as uint8 RGB ``[height, width, 3]``, stretched (bilinear, every source pixel counts) and upright.
 
     Of an interlaced frame, which holds two moments in alternate rows, the upper field is taken.
 
+    Args:
+        rules: how its values become RGB.
+        cut: the part of it that is seen, in pixels of the upright frame.
+
     Raises:
         OSError or ValueError: of FFmpeg, which does not know the frame's format.
     """
+    if cut != WHOLE:
+        from av import VideoFrame as Frame
+
+        turned = orientation.transpose
+        rows, columns = (frame.width, frame.height) if turned else (frame.height, frame.width)
+        upright = np.ascontiguousarray(rgb(frame, orientation, height=rows, width=columns, rules=rules))
+        frame, orientation, rules = Frame.from_ndarray(cut.of(upright), format="rgb24"), Orientation(), AS_CODED
     matrix, _ = matrix_of(frame, rules)
     levels = rules.levels if is_deep(frame) and rules.levels != AS_CODED.levels else None
     light = frame.color_trc if rules.colours == "shown" and frame.color_trc in HDR else None
@@ -88,6 +106,13 @@ def rgb(
     if orientation.transpose:
         pixels = pixels.transpose(1, 0, 2)
     return pixels[:: -1 if orientation.flip_y else 1, :: -1 if orientation.flip_x else 1]
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What PyAV raises where FFmpeg refuses a frame."""
+    import av
+
+    return av.FFmpegError, OSError, ValueError, RuntimeError
 
 
 def deep_pixels(frame: VideoFrame) -> NDArray[np.uint16]:

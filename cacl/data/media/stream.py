@@ -6,6 +6,7 @@ codec without a decoder, a header with an insane size.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,8 @@ MAX_PIXELS = 64_000_000
 _DOUBTFUL = 12  # packets; made-up timestamps of frames that change places show within these
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _STILL = frozenset({"image2", "ico", "fits"})
+_STILL_BRANDS = ("avi", "mif", "msf", "hei", "hev", "jpeg")  # of ISO files that may hold photos: AVIF and HEIF
+_NEXT_PICTURE = b"\xff\xd9\xff\xd8\xff"  # JPEG: end of one picture, beginning of the next
 
 
 def open_media(path: str) -> tuple[InputContainer, VideoStream]:
@@ -49,6 +52,10 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
         options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
         lenient: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "replace"}  # 19 is, by itself
         container = av.open(os.path.abspath(path), options=options, **lenient)
+        # raw MJPEG is taken for a photo
+        if container.format.name in ("jpeg_pipe", "image2") and _is_row_of_jpegs(path):
+            container.close()
+            container = av.open(os.path.abspath(path), format="mjpeg", options=options, **lenient)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
     try:
@@ -110,6 +117,15 @@ def words(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).strip().rstrip(".").lower() or type(error).__name__
 
 
+def _is_row_of_jpegs(path: str) -> bool:
+    """Whether three or more JPEGs follow one another; photos with a second picture in them say so at once."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(b"MPF\0", 0, 65_536) >= 0:
+            return False
+        second = data.find(_NEXT_PICTURE)
+        return second >= 0 and data.find(_NEXT_PICTURE, second + 2) >= 0
+
+
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     name = container.format.name
     if name == "tty":
@@ -117,6 +133,9 @@ def _best_stream(path: str, container: InputContainer) -> VideoStream:
     if name.endswith("_pipe") or name in _STILL:
         raise VideoError(path, "a still image, not a video")
     stream = cast("VideoStream | None", container.streams.best("video"))
+    photos = "mov" in name and container.metadata.get("major_brand", "").startswith(_STILL_BRANDS)
+    if photos and (stream is None or stream.frames <= 1):
+        raise VideoError(path, "a still image, not a video")
     if stream is None:
         audio = any(s.type == "audio" for s in container.streams)
         raise VideoError(path, f"no video stream found{' (audio only)' if audio else ''}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cacl.data.media.clock import Clock, clock_of, fraction
 from cacl.data.media.damage import good_frames
 from cacl.data.media.outputs import Outputs
-from cacl.data.media.pixels import oddities, orientation_of
-from cacl.data.media.stream import first_frames
+from cacl.data.media.pixels import Orientation, oddities, orientation_of, refusals, rgb
+from cacl.data.media.stream import first_frames, words
 from cacl.data.media.timeline import (
     FirstLook,
     FrameFacts,
@@ -38,14 +38,19 @@ def first_look(outputs: Outputs) -> tuple[FirstLook, Timeline | None]:
     """
     stream, name = outputs.stream, outputs.container.format.name
     frame, times, packets = first_frames(outputs.path, outputs.container, stream)
+    try:
+        rgb(frame, Orientation(), height=8, width=8)
+        orientation, unusual = orientation_of(frame), oddities(frame)
+    except refusals() as error:
+        raise VideoError(outputs.path, f"its frames ({frame.format.name}) cannot be read ({words(error)})") from None
     look = FirstLook(
         height=frame.height,
         width=frame.width,
-        orientation=orientation_of(frame),
+        orientation=orientation,
         pts=packets[0].pts,
         packets=len(packets),
         interlaced=frame.interlaced_frame,
-        oddities=oddities(frame),
+        oddities=unusual,
     )
     if has_palette(frame) or cut_off(outputs, look):
         return look, None  # colours that were changed before are not known after a seek

@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cacl.data.media.cut import Box
+from cacl.data.media.pictures import on_disk
 from cacl.data.videos.labels import join_labels, label_order, several_labels
+from cacl.data.videos.lists.plain import LIST_SUFFIXES, SUFFIXES
 from cacl.errors import UserError, counted
 from cacl.files import whole
 
@@ -16,7 +19,7 @@ CLIP_WINDOW = 31  # frames: 16 at stride 2; a broken video shorter than this up 
 MISSING = "named in the list, no such file"
 UNUSED = "looks like a list, not used: name it in place of the folder, or call it videos.csv"
 _COLUMNS = ("path", "status", "reason", "id", "label", "split", "frames", "fps", "width", "height", "first_frame")
-_LABELS = "labels"  # one column more where a video has several
+_LABELS, _REGION = "labels", ("x", "y", "w", "h")  # more columns where a video has several, or a region
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Video:
         first_frame: the file's frame with which this part begins.
         note: what is unusual about it, or an empty string.
         several: its classes where it has two or more of them, else empty; see ``labels``.
+        region: the part of each frame that is seen, ``(x, y, width, height)`` in pixels as shown; ``None``: all of it.
     """
 
     path: str
@@ -48,6 +52,11 @@ class Video:
     first_frame: int = 0
     note: str = ""
     several: tuple[str, ...] = ()
+    region: Box | None = None
+
+    def noted(self, note: str) -> Video:
+        """The same with one note more; an empty one changes nothing."""
+        return replace(self, note="; ".join(filter(None, (note, self.note)))) if note else self
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,11 +74,19 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The videos of a folder, and every other file in it with the reason why it is not used."""
+    """The videos of a folder, and every other file in it with the reason why it is not used.
+
+    Attributes:
+        root: the folder.
+        videos: those that are used.
+        skipped: the others.
+        blank: boxes that are black in the frames of all videos; of the command or run, and not in ``videos.csv``.
+    """
 
     root: Path
     videos: tuple[Video, ...]
     skipped: tuple[Skipped, ...] = ()
+    blank: tuple[Box, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -118,7 +135,9 @@ class Catalog:
             whole(Path(path)) as partial,
             partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            columns = (*_COLUMNS, _LABELS) if any(video.several for video in self.videos) else _COLUMNS
+            columns = list(_COLUMNS)
+            columns += [_LABELS] if any(video.several for video in self.videos) else []
+            columns += _REGION if any(video.region for video in self.videos) else ()
             plain = csv.DictWriter(file, columns, lineterminator="\n")
             # csv leaves a lone carriage return unquoted, and then reads it as the end of a line.
             quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -128,6 +147,7 @@ class Catalog:
                 row |= {"fps": repr(video.fps), "status": "used", "reason": video.note}
                 if video.several:
                     row[_LABELS] = join_labels(video.several)
+                row |= dict(zip(_REGION, video.region or (), strict=False))
                 (quoted if "\r" in f"{video.path}{video.labels}" else plain).writerow(row)
             for item in self.skipped:
                 row = {"path": item.path, "status": "skipped", "reason": item.reason}
@@ -137,11 +157,12 @@ class Catalog:
     def is_csv(path: Path) -> bool:
         """Whether a file is one that ``write_csv`` wrote, by its first line."""
         with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline(1024).rstrip("\n").removesuffix(f",{_LABELS}") == ",".join(_COLUMNS)
+            head = file.readline(1024).rstrip("\n").removesuffix("," + ",".join(_REGION))
+        return head.removesuffix(f",{_LABELS}") == ",".join(_COLUMNS)
 
     @classmethod
-    def read_csv(cls, path: str | Path, *, root: str | Path) -> Catalog:
-        """Read what ``write_csv`` wrote; ``root`` is the folder of videos.
+    def read_csv(cls, path: str | Path, *, root: str | Path, blank: tuple[Box, ...] = ()) -> Catalog:
+        """Read what ``write_csv`` wrote; ``root`` is the folder of videos, ``blank`` as in the attributes.
 
         Raises:
             UserError: the file is not a catalog.
@@ -157,7 +178,34 @@ class Catalog:
                         videos.append(_video_of(row))
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{path}: not a catalog of videos ({error}). Make it again from the videos.") from error
-        return cls(Path(root), tuple(videos), tuple(skipped))
+        return cls(Path(root), tuple(videos), tuple(skipped), blank)
+
+
+def root_of(place: Path) -> Path:
+    """The folder of videos that a command was given as such, or by a list or video in it, though it may be gone."""
+    gone_file = not place.exists() and place.suffix.lower().lstrip(".") in {*LIST_SUFFIXES, *SUFFIXES}
+    return place.parent if place.is_file() or gone_file else place
+
+
+def check_there(catalog: Catalog, *, mend: str) -> str:
+    """A sentence where some of the videos' files are gone, or an empty string.
+
+    Args:
+        mend: what to do about it, for the error.
+
+    Raises:
+        UserError: more than half of them are gone, as when the folder was moved; it names the first.
+    """
+    files = dict.fromkeys(catalog.file(video) for video in catalog.videos)
+    gone = [file for file in files if not on_disk(file).exists()]
+    if not gone:
+        return ""
+    found = f"{gone[0]} is not there" + (
+        f", nor are {len(gone) - 1} more of {counted(len(files), 'file')}" * (len(gone) > 1)
+    )
+    if len(gone) > len(files) / 2:
+        raise UserError(f"{found}. {mend}")
+    return f"{found}: they are left out."
 
 
 def judged(video: Video, *, frames: int, problem: str) -> Video | Skipped:
@@ -190,7 +238,13 @@ def _video_of(row: dict[str, str]) -> Video:
         first_frame=int(row["first_frame"]),
         note=row["reason"],
         several=several_labels(row.get(_LABELS) or ""),
+        region=_region_of(row),
     )
+
+
+def _region_of(row: dict[str, str]) -> Box | None:
+    x, y, w, h = (row.get(name) for name in _REGION)
+    return (int(x), int(y), int(w), int(h)) if x and y and w and h else None
 
 
 def _count(number: int) -> str:

@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
@@ -31,6 +33,7 @@ class Dataset:
 
     catalog: Catalog
     source: FrameSource
+    rules: PixelRules = AS_CODED  # by which its pixels became RGB
 
     def numbers(self, split: str | None) -> list[int]:
         """Numbers of the videos of one split; every video when the catalog knows no splits or ``split`` is None."""
@@ -95,9 +98,12 @@ def open_videos(
     resize: tuple[int, int],
     lists: Path | None = None,
     split: int = 1,
+    rules: PixelRules | Callable[[Catalog], PixelRules] = AS_CODED,
     store: str = "none",
     store_folder: Path | None = None,
     workers: int = 0,
+    blank: tuple[Box, ...] = (),
+    rate: float = 0.0,
     encoder: bool = False,
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -110,10 +116,13 @@ def open_videos(
         resize: height and width of the frames, pixels.
         lists: a folder with the data set's split lists.
         split: which of its splits.
+        rules: how stored pixels become RGB, or what chooses that; a store has its own.
         store: ``none`` reads the files; ``auto`` keeps decoded frames in ``store_folder`` when they take less than
             20 GiB and less than half of the free disk; anything else is the folder to keep them in.
         store_folder: where ``auto`` puts them.
         workers: processes that decode for the store.
+        blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
         encoder: the frames are for an encoder that was trained on this size, so that it cannot be set otherwise.
         say: told what is done and why.
         progress: called with what is done, how much of it and of how much; may raise to end it.
@@ -134,19 +143,34 @@ def open_videos(
                 else f"set data.resize=[{frames.height}, {frames.width}], or prepare the store again"
             )
             raise UserError(f"{videos} holds frames of {frames.height}x{frames.width}, {wanted}; {mend}.")
+        check_blank(frames, blank)
         if lists is not None:
             raise UserError(f"{videos} is a store and has its splits already; leave out --lists, or name the videos.")
-        return Dataset(frames.catalog, frames)
+        return Dataset(frames.catalog, frames, frames.rules)
     if isinstance(videos, Catalog):
         catalog = videos
     else:
-        catalog = scan(videos, lists=lists, split=split, progress=_named(progress, "files looked at"))
+        watch = _named(progress, "files looked at")
+        catalog = scan(videos, lists=lists, split=split, rate=rate, blank=blank, progress=watch)
+    rules = rules(catalog) if callable(rules) else rules
     target = _store_target(catalog, store, store_folder, height * width, say)
     if target is None:
-        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
+        return Dataset(catalog, DecodedVideos(catalog, height=height, width=width, rules=rules), rules)
     watch = _named(progress, "videos decoded")
-    built = build_store(catalog, target, height=height, width=width, workers=workers, progress=watch)
-    return Dataset(built.catalog, built)
+    built = build_store(catalog, target, height=height, width=width, rules=rules, workers=workers, progress=watch)
+    return Dataset(built.catalog, built, built.rules)
+
+
+def check_blank(store: FrameStore, blank: tuple[Box, ...]) -> None:
+    """Raise UserError where other boxes are black in a store's frames than are asked for."""
+    found = store.catalog.blank
+    if set(found) != set(blank):
+        said, wanted = ([",".join(map(str, box)) for box in boxes] for boxes in (found, blank))
+        again = "".join(f" --blank {box}" for box in wanted)
+        raise UserError(
+            f"{store.path} holds frames with {' and '.join(said) or 'nothing'} blank (data.blank), but "
+            f"{' and '.join(wanted) or 'nothing'} is to be: prepare another store (cacl prepare VIDEOS{again})."
+        )
 
 
 def _named(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

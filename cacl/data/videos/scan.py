@@ -13,17 +13,17 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from cacl.data.media.decode import VideoDecoder
-from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.media.notes import notes
-from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video, judged
-from cacl.data.videos.lists.entry import Entry, Listing, split_of_name
+from cacl.data.media.cut import Box
+from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video
+from cacl.data.videos.frame_folders import by_themselves, frame_folders
+from cacl.data.videos.lists.entry import Entry, split_of_name
 from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
-from cacl.data.videos.lists.match import OtherVideosError, match
+from cacl.data.videos.lists.match import OtherVideosError
+from cacl.data.videos.look import look
+from cacl.data.videos.named import Named
 from cacl.data.videos.walk import TEXT, walk, why_no_video
-from cacl.errors import UserError, VideoError, counted
+from cacl.errors import UserError, counted
 
-_LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".lst", ".list")
 _MOST_LISTS = 50  # text files that are looked at once more
 
 
@@ -33,6 +33,8 @@ def scan(
     lists: str | Path | None = None,
     split: int = 1,
     deep: bool = False,
+    rate: float = 0.0,
+    blank: tuple[Box, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Catalog:
     """Look at every file below a folder, or at one video file.
@@ -44,6 +46,8 @@ def scan(
         split: which of the official splits, from 1.
         deep: decode every video once, to know which ones break. Without it a video's packets are read, about a
             millisecond a file, and a break shows later.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown.
+        blank: boxes that are black in the frames of all videos.
         progress: called with files done and files in all.
 
     Returns:
@@ -71,103 +75,41 @@ def scan(
         listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
     check_split(root, listing, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
+    pictures = frame_folders(files)
+    own = by_themselves(files, pictures)
     try:
-        named, missing, list_files = _named(root, files, listing, strict=strict)
+        named = Named.of(root, files, pictures, own, listing, strict=strict)
     except OtherVideosError as error:
         if in_place is None:
             raise
         why = str(error).removeprefix(f"{in_place}: ")
         raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
+    places = own | (named.entries.keys() & pictures.keys())
+    within = {path for place in places for path in pictures[place]}
+    items = sorted({*files, *places} - within)
     videos: list[Video] = []
-    for done, path in enumerate(files, 1):
-        if path in list_files:
-            out.append(Skipped(path, list_files[path]))
-        elif reason := why_no_video(root / path):
+    for done, path in enumerate(items, 1):
+        if path in named.lists:
+            out.append(Skipped(path, named.lists[path]))
+        elif path not in places and (reason := why_no_video(root / path)):
             out.append(Skipped(path, reason))
-        elif strict and path not in named and listing is not None:
+        elif strict and path not in named.entries and listing is not None:
             out.append(Skipped(path, listing.absent))
         else:
-            found = _look_isolated(root, path, named.get(path) or [Entry(path)], deep=deep)
+            entries = named.entries.get(path)
+            found = look(root, path, entries or [Entry(path)], deep=deep, rate=rate, named=entries is not None)
             videos += [item for item in found if isinstance(item, Video)]
             out += [item for item in found if isinstance(item, Skipped)]
         if progress is not None:
-            progress(done, len(files))
+            progress(done, len(items))
     if not videos:
         raise UserError(
             f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )
     out = _unused_lists(root, out, videos)
-    out += [Skipped(entry.name, MISSING) for entry in missing]
-    return Catalog(root, tuple(_with_folders(videos)), tuple(sorted(out, key=lambda item: item.path)))
-
-
-def _look_isolated(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
-    """``_look`` in a decode process: a file that is the end of it is skipped."""
-    try:
-        return isolated(path, time_limit(root / path), _look, root, path, entries, deep=deep)
-    except VideoError as error:
-        return [Skipped(path, error.reason)]
-
-
-def _look(root: Path, path: str, entries: Sequence[Entry], *, deep: bool) -> list[Video | Skipped]:
-    """Open one file: its parts as videos, or the reason why there is none."""
-    try:
-        with VideoDecoder(root / path) as decoder:
-            timeline = decoder.verify() if deep else decoder.timeline
-            info = decoder.info
-            out: list[Video | Skipped] = []
-            for entry in entries:
-                part = entry.start > 0 or entry.end is not None
-                first, frames = decoder.span(entry.start, entry.end) if part else (0, timeline.frames)
-                name = f"{path}@{first}-{first + frames}" if part else path
-                labels = tuple(dict.fromkeys(_as_folder(path, label) for label in entry.labels))
-                video = Video(
-                    path,
-                    name,
-                    labels[0] if len(labels) == 1 else None,
-                    entry.split,
-                    frames,
-                    decoder.rate(first, frames),
-                    info.width,
-                    info.height,
-                    first,
-                    "; ".join(notes(timeline, first, frames)),
-                    several=labels if len(labels) > 1 else (),
-                )
-                problem = timeline.broken if first + frames == timeline.frames else ""
-                if frames:
-                    out.append(judged(video, frames=frames, problem=problem))
-                else:
-                    end = "the end" if entry.end is None else f"{entry.end:g} s"
-                    out.append(Skipped(path, f"no frame between {entry.start:g} s and {end}"))
-            return out
-    except VideoError as error:
-        return [Skipped(path, error.reason)]
-
-
-def _named(
-    root: Path, files: Sequence[str], listing: Listing | None, *, strict: bool
-) -> tuple[dict[str, list[Entry]], list[Entry], dict[str, str]]:
-    """Which entries name which file, entries without a file, and the list files themselves with their reason."""
-    if listing is None:
-        return {}, [], {}
-    lists = {p.resolve() for p in listing.files}
-    own = {path for path in files if path.lower().endswith(_LIST_SUFFIXES) and (root / path).resolve() in lists}
-    try:
-        pairs, missing = match(listing, [path for path in files if path not in own], root=root)
-    except OtherVideosError:
-        if strict:
-            raise
-        return {}, [], dict.fromkeys(own, "list file (names mostly other videos, not used)")
-    parts: dict[tuple[str, float, float | None, str | None], Entry] = {}
-    for entry, path in pairs:  # a part in several rows has the labels of all of them
-        part = (path, entry.start, entry.end, entry.split)
-        before = parts.get(part, entry)
-        parts[part] = replace(before, labels=tuple(dict.fromkeys(before.labels + entry.labels)))
-    named: dict[str, list[Entry]] = {}
-    for (path, *_), entry in sorted(parts.items(), key=lambda item: item[0][1]):
-        named.setdefault(path, []).append(entry)
-    return named, missing, dict.fromkeys(own, "list file")
+    out += [Skipped(entry.name, MISSING) for entry in named.missing]
+    out.sort(key=lambda item: item.path)
+    return Catalog(root, tuple(_with_folders(videos)), tuple(out), blank)
 
 
 def _unused_lists(root: Path, skipped: Sequence[Skipped], videos: Sequence[Video]) -> list[Skipped]:
@@ -195,12 +137,6 @@ def _with_folders(videos: Sequence[Video]) -> Iterator[Video]:
         name = video.id.replace(suffix, "", 1) if video.id == video.path and short[stem] == 1 and suffix else video.id
         label = video.label or (level[0] if labelled and level and not video.several else None)
         yield replace(video, id=name, label=label, split=video.split or split)
-
-
-def _as_folder(path: str, label: str) -> str:
-    """The label in the spelling of the video's own folder: UCF101's lists and names differ in capital letters."""
-    folder = path.split("/")[-2] if "/" in path else ""
-    return folder if folder.casefold() == label.casefold() else label
 
 
 def _most(skipped: Sequence[Skipped]) -> str:

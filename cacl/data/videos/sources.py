@@ -15,11 +15,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box, Cut, box_of
 from cacl.data.media.isolated import LostVideo, isolated, time_limit
 from cacl.data.media.open_files import Stamp, frame_seconds, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
 from cacl.data.media.timeline import Timeline
 from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.pixel_rules import rules_from_json
 from cacl.errors import UserError, VideoError
 from cacl.files import read_object
 
@@ -76,10 +79,12 @@ class DecodedVideos:
         catalog: the videos; number i is ``catalog.videos[i]``.
         height: of the frames given out, pixels.
         width: pixels.
+        rules: how stored pixels become RGB.
     """
 
-    def __init__(self, catalog: Catalog, *, height: int, width: int) -> None:
+    def __init__(self, catalog: Catalog, *, height: int, width: int, rules: PixelRules = AS_CODED) -> None:
         self.catalog = catalog
+        self.rules = rules
         self.height = height
         self.width = width
         self._learnt: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()  # what took a whole decode to learn
@@ -103,7 +108,9 @@ class DecodedVideos:
                 height=self.height,
                 width=self.width,
                 at_least=entry.first_frame + entry.frames,
+                rules=self.rules,
                 known=self._learnt.get(entry.path),
+                cut=Cut(entry.region, self.catalog.blank),
             )
         except VideoError as error:
             if isinstance(error, LostVideo):
@@ -133,10 +140,10 @@ class DecodedVideos:
         return self  # for several threads at once; a catalog of a million videos would take ten seconds to copy
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"catalog": self.catalog, "height": self.height, "width": self.width}
+        return {"catalog": self.catalog, "height": self.height, "width": self.width, "rules": self.rules}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["catalog"], height=state["height"], width=state["width"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class FrameStore:
@@ -150,6 +157,7 @@ class FrameStore:
         height: of every frame, pixels.
         width: pixels.
         kind: ``"jpeg"`` or ``"raw"``.
+        rules: by which stored pixels became RGB.
 
     Raises:
         UserError: the folder is no complete store.
@@ -161,7 +169,8 @@ class FrameStore:
         self.height: int = manifest["height"]
         self.width: int = manifest["width"]
         self.kind: Literal["jpeg", "raw"] = manifest["kind"]
-        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"])
+        self.rules = rules_from_json(manifest.get("pixels"))
+        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"], blank=self._blank(manifest))
         try:
             self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -222,9 +231,21 @@ class FrameStore:
             raise UserError(f"{self.path} is a frame store of format {version}, this is for {FORMAT}. Make it again.")
         sizes = [manifest.get("height"), manifest.get("width")]
         good = all(type(size) is int and 1 <= size <= MAX_SIDE for size in sizes) and sizes[0] * sizes[1] <= MAX_PIXELS
+        try:
+            rules_from_json(manifest.get("pixels"))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            good = False
         if not good or manifest.get("kind") not in ("jpeg", "raw") or not isinstance(manifest.get("root"), str):
             raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
         return dict(manifest)
+
+    def _blank(self, manifest: dict[str, Any]) -> tuple[Box, ...]:
+        """The boxes that are black in its frames."""
+        stated = manifest.get("blank", [])
+        boxes = [box_of(",".join(map(str, box))) for box in stated if isinstance(box, list)]
+        if not isinstance(stated, list) or len(boxes) != len(stated) or None in boxes:
+            raise UserError(f"{self.path}/manifest.json is damaged. Make the store again.")
+        return tuple(box for box in boxes if box is not None)
 
     def _unpack(self, packed: NDArray[np.uint8], out_HWC: NDArray[np.uint8]) -> None:
         if self.kind == "raw":

@@ -20,8 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
+from cacl.data.media.pictures import on_disk, size_of
 from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
+from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
 from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
 from cacl.errors import UserError, printable
@@ -34,6 +37,7 @@ __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_stor
 _PARTS = 2  # how a catalog is cut into parts; unfinished parts of another way do not fit
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
+_FIRST_FIELDS, _LATER_FIELDS = 10, ((), None)  # of a video in the fingerprint: several labels, region
 
 
 def build_store(
@@ -44,6 +48,7 @@ def build_store(
     width: int,
     kind: Kind = "jpeg",
     quality: int = 90,
+    rules: PixelRules = AS_CODED,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
@@ -56,6 +61,7 @@ def build_store(
         width: pixels.
         kind: ``"jpeg"`` (4:2:0, about a tenth of the size) or ``"raw"`` (exact).
         quality: of JPEG, 1 to 100.
+        rules: how stored pixels become RGB.
         workers: processes that decode; 0: this one. The store does not depend on it.
         progress: called with videos done and videos in all.
 
@@ -72,6 +78,10 @@ def build_store(
         "root": str(catalog.root.resolve()),
         "videos": _fingerprint(catalog),
     }
+    if rules != AS_CODED:
+        request["pixels"] = rules_to_json(rules)
+    if catalog.blank:
+        request["blank"] = [list(box) for box in catalog.blank]
     if out.exists() and (finished := _finished(out, request)) is not None:
         return finished
     partial = out.with_name(out.name + ".partial")
@@ -82,7 +92,7 @@ def build_store(
                 shutil.rmtree(partial)
                 return finished
             _prepare(partial, request)
-            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality)
+            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
             if not (partial / "manifest.json").exists():
                 _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
                 _merge(catalog, plans, partial, request)
@@ -113,11 +123,13 @@ def _fingerprint(catalog: Catalog) -> str:
     digest = hashlib.sha256()
     for video in catalog.videos:
         try:
-            found = catalog.file(video).stat()
-            stamp = (found.st_size, found.st_mtime_ns)
+            file = catalog.file(video)
+            stamp = (size_of(file), on_disk(file).stat().st_mtime_ns)
         except OSError:
             stamp = (0, 0)
-        row = astuple(video) if video.several else astuple(video)[:-1]  # as before there were several labels
+        row = astuple(video)
+        if row[_FIRST_FIELDS:] == _LATER_FIELDS:  # as before there were these
+            row = row[:_FIRST_FIELDS]
         digest.update(repr((row, stamp)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -130,10 +142,14 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{out} exists and is not a frame store. Choose another folder.") from None
-    changed = [key for key, value in request.items() if manifest.get(key) != value]
+    keys = request.keys() | ({"blank", "pixels"} & manifest.keys())
+    changed = [key for key in sorted(keys) if manifest.get(key) != request.get(key)]
     if changed:
         what = " and ".join(
-            {"videos": "other videos", "root": "videos of another folder"}.get(k, f"another {k}") for k in changed
+            {"videos": "other videos", "root": "videos of another folder", "pixels": "other colours or levels"}.get(
+                k, f"another {k}"
+            )
+            for k in changed
         )
         raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
     with suppress(OSError):
@@ -167,7 +183,9 @@ def _read_json(path: Path) -> object:
         return None
 
 
-def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int) -> list[PartPlan]:
+def _plans(
+    catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kind, quality: int, rules: PixelRules
+) -> list[PartPlan]:
     """Cut the catalog into parts: some videos or some thousand frames each, whatever the number of processes.
 
     All videos of one file are in one part, so that the file is read once.
@@ -182,7 +200,10 @@ def _plans(catalog: Catalog, folder: Path, *, height: int, width: int, kind: Kin
         groups[-1].append(video)
         frames += video.frames
     root = catalog.root.resolve()
-    return [PartPlan(n, root, folder, tuple(g), height, width, kind, quality) for n, g in enumerate(groups)]
+    return [
+        PartPlan(n, root, folder, tuple(group), height, width, kind, quality, rules, catalog.blank)
+        for n, group in enumerate(groups)
+    ]
 
 
 def _make_all(

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.decode import VideoDecoder
+from cacl.data.media.any_video import AnyVideo, open_video
+from cacl.data.media.colours import AS_CODED, PixelRules
+from cacl.data.media.cut import Box, Cut
 from cacl.data.media.notes import notes
+from cacl.data.media.picture_video import PictureVideo
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
@@ -39,6 +42,8 @@ class PartPlan:
     width: int
     kind: Kind
     quality: int
+    rules: PixelRules = AS_CODED
+    blank: tuple[Box, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -99,10 +104,13 @@ def make_part(plan: PartPlan) -> None:
 def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: BinaryIO, facts: PartFacts) -> None:
     """Write the frames of all videos of one file behind what is there, and note what became of each."""
     try:
-        with VideoDecoder(plan.root / path) as decoder:
-            source = _Source(decoder, plan, videos)
+        with open_video(plan.root / path, rules=plan.rules) as decoder:
+            of_region = {
+                region: _Source(decoder, plan, [video for video in videos if video.region == region], region)
+                for region in {video.region for video in videos}
+            }
             for video in videos:
-                _write_video(plan, video, source, file, facts)
+                _write_video(plan, video, of_region[video.region], file, facts)
     except VideoError as error:  # it cannot be opened
         for _ in videos:
             facts.frames.append(0)
@@ -132,17 +140,25 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
+class _Size(TypedDict):
+    height: int
+    width: int
+    cut: Cut
+
+
 class _Source:
     """The frames of one file, each decoded once, whatever the videos share.
 
     Args:
         videos: which of its frames are needed.
+        region: the part of each frame that is seen.
     """
 
-    def __init__(self, decoder: VideoDecoder, plan: PartPlan, videos: Sequence[Video]) -> None:
+    def __init__(self, decoder: AnyVideo, plan: PartPlan, videos: Sequence[Video], region: Box | None) -> None:
         self.frames = decoder.frames
         self.written: dict[int, tuple[int, int]] = {}  # place and size of a frame in the part's file
-        self._decoder, self._size = decoder, {"height": plan.height, "width": plan.width}
+        self._decoder = decoder
+        self._size: _Size = {"height": plan.height, "width": plan.width, "cut": Cut(region, plan.blank)}
         spans = [np.arange(v.first_frame, min(v.first_frame + v.frames, decoder.frames)) for v in videos]
         self._needed = np.unique(np.concatenate(spans))
         self._all = len(videos) == 1 and len(self._needed) == decoder.frames
@@ -162,8 +178,10 @@ class _Source:
             yield i, None if i in self.written else self._read(i)
 
     def notes(self, video: Video) -> str:
-        """What is unusual about the file there; of a file that was read whole, as it turned out."""
-        return "; ".join(notes(self._decoder.timeline, video.first_frame, video.frames))
+        """What is unusual about the frames of a video; of a file that was read whole, as it turned out."""
+        if isinstance(self._decoder, PictureVideo):
+            return ""
+        return "; ".join(notes(self._decoder.timeline, video.first_frame, min(video.frames, self._decoder.frames)))
 
     def times(self, video: Video, frames: int) -> list[float]:
         """When the first ``frames`` frames of a video are shown, and when the last one ends; empty where evenly."""

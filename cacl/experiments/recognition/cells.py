@@ -162,9 +162,9 @@ def run_cell(study: Study, split: LabelledSplit, cell: Cell, *, keep: bool) -> d
         found["fine-tuned"] = study.measured(scores_VK, [test[n] for n in numbers])
         if validation:
             seen, seen_VK = _predicted(study, classifier, list(validation))
-            held_out_result = study.measured(seen_VK, [validation[n] for n in seen])
-            numbers_kept = {name: value for name, value in held_out_result.numbers.items() if name != "mean class"}
-            result["validation"] = {"videos": len(seen), **numbers_kept}
+            held_out = study.measured(seen_VK, [validation[n] for n in seen])
+            kept = {name: value for name, value in held_out.numbers.items() if name != "mean class"}
+            result["validation"] = {"videos": len(seen), **kept}
     result["skipped"] = [study.data.catalog.videos[n].path for n in test if n not in set(numbers)]
     result["recognition"] = {name: r.numbers for name, r in found.items()}
     main = found[study.main]

@@ -109,7 +109,9 @@ def classify(
         check_replaceable(target, _is_table, by="cacl classify")
     classifier = Classifier.load(run)
     clip = classifier.encoder.clip
-    data = open_videos(Path(videos), resize=clip.resize, encoder=True, progress=progress)
+    data = open_videos(
+        Path(videos), resize=clip.resize, rules=clip.rules, blank=clip.blank, encoder=True, progress=progress
+    )
     data = resampled(data, clip.frame_rate)
     entries = data.catalog.videos
     found = predict_videos(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.resampled import as_files
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
@@ -39,6 +40,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
+from cacl.training.videos import move_videos
 from cacl.training.wiring import clip_spec, initial_network
 
 UNTRAINED = "untrained"
@@ -117,8 +119,12 @@ def finetune(
     return _run(run, start=start)
 
 
-def resume_finetune(run: str | Path) -> dict[str, Any]:
+def resume_finetune(run: str | Path, *, videos: str | Path | None = None) -> dict[str, Any]:
     """Continue a fine-tuning where it stopped, bit-exactly; everything comes from its folder.
+
+    Args:
+        run: the run folder.
+        videos: the folder (or store) that its videos are in now, where they were moved.
 
     Raises:
         UserError: no such run there.
@@ -126,7 +132,11 @@ def resume_finetune(run: str | Path) -> dict[str, Any]:
     join()
     path = RunFolder.open(Path(run), verb="finetune").path
     _check_processes(load_finetune(path).settings)
-    return _run(RunFolder(path, owner=is_first()), start=None)
+    folder = RunFolder(path, owner=is_first())
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
+    return _run(folder, start=None)
 
 
 def _check_processes(settings: FineTune) -> None:
@@ -148,7 +158,7 @@ def _load_start(model: str | Path, settings: FineTune) -> Encoder:
     """The encoder to begin with, with the layer that retrieval and the linear probe stand on."""
     if str(model) == UNTRAINED:
         pretraining = resolve_settings(preset=settings.preset, flags={"run.seed": settings.run.seed}).settings
-        spec, model_settings = clip_spec(pretraining), pretraining.model
+        spec, model_settings = clip_spec(pretraining, PixelRules(colours=pretraining.data.colours)), pretraining.model
         return Encoder(
             model_settings.network, width=model_settings.width, clip=spec, network=initial_network(pretraining)
         )

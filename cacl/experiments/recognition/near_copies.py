@@ -39,7 +39,7 @@ def near_copies(
     Eight frames are read of each video that lasts as long as one on the other side, at most ``MOST`` videos.
 
     Args:
-        data: the videos.
+        data: all of the videos.
         train: numbers of the training videos.
         test: numbers of the test videos.
         progress: called with the number of videos looked at.
@@ -54,8 +54,8 @@ def near_copies(
         return grey_frames(own, position, videos[wanted[position]].frames)
 
     skipped: list[Skipped] = []
-    read_ones = read_videos(data.subset(wanted), read, skipped=skipped, progress=progress)
-    looks = {wanted[position]: frames_TP for position, frames_TP in read_ones}
+    for position, frames_TP in read_videos(data.subset(wanted), read, skipped=skipped, progress=progress):
+        looks[wanted[position]] = frames_TP
     found = []
     for number, others in mates.items():
         near = [other for other in others if number in looks and other in looks]

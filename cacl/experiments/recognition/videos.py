@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
-from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.data.videos.catalog import Catalog, Skipped, check_there, root_of
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.labels import label_order
 from cacl.data.videos.resampled import resampled
@@ -24,7 +24,7 @@ from cacl.experiments.recognition.cells import Study
 from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.files import whole, writing
 from cacl.finetune_settings import FineTune
-from cacl.models.encoder import Encoder
+from cacl.models.encoder import ClipSpec, Encoder
 from cacl.run_folder import RunFolder
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
@@ -40,7 +40,7 @@ def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit],
         for number in request["splits"]:
             file = kept / f"split-{number}.csv"
             if file.exists():
-                catalogs.append(Catalog.read_csv(file, root=root if root.is_dir() else root.parent))
+                catalogs.append(Catalog.read_csv(file, root=root_of(root)))
             elif is_store(root):
                 catalogs.append(FrameStore(root).catalog)
             else:
@@ -78,12 +78,20 @@ def open_study(
     request, settings = run.data, resolved.settings
     root, resize = Path(request["videos"]), encoder.clip.resize
     if is_store(root):
-        data = open_videos(root, resize=resize, encoder=True)
+        data = open_videos(root, resize=resize, blank=encoder.clip.blank, encoder=True)
     else:
         every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
-        union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
+        union = Catalog(
+            catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped, encoder.clip.blank
+        )
+        if not is_store(run.path / "store") and (
+            note := check_there(
+                union, mend="If the videos were moved, say where they are: --videos FOLDER beside --resume"
+            )
+        ):
+            run.log(note)
         with VideoProgress(stop) as progress:
-            data = first_alone(lambda: _open_kept(run, union, settings.data.store, resize, progress))
+            data = first_alone(lambda: _open_kept(run, union, settings.data.store, encoder.clip, progress))
     data = resampled(data, encoder.clip.frame_rate, say=run.log)
     number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
     used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
@@ -106,7 +114,7 @@ def open_study(
 
 
 def _open_kept(
-    run: RunFolder, catalog: Catalog, store: str, resize: tuple[int, int], progress: Callable[[str, int, int], None]
+    run: RunFolder, catalog: Catalog, store: str, clip: ClipSpec, progress: Callable[[str, int, int], None]
 ) -> Dataset:
     """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
 
@@ -116,7 +124,15 @@ def _open_kept(
     if "store" in request:
         store = "none" if request["store"] is None else str(run.path / request["store"])
     store_folder = run.path / "store"
-    data = open_videos(catalog, resize=resize, store=store, store_folder=store_folder, say=run.log, progress=progress)
+    data = open_videos(
+        catalog,
+        resize=clip.resize,
+        rules=clip.rules,
+        store=store,
+        store_folder=store_folder,
+        say=run.log,
+        progress=progress,
+    )
     if "store" not in request:
         kept = data.source.path if isinstance(data.source, FrameStore) else None
         inside = kept == store_folder  # so that the run folder can be moved

@@ -24,7 +24,7 @@ from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.media import isolated
 from cacl.data.media.isolated import LostVideo, end_idle, time_limit
 from cacl.data.media.isolated import isolated as run
-from cacl.data.videos import catalog, sources
+from cacl.data.videos import look, sources
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
@@ -193,7 +193,7 @@ def test_the_limit_grows_with_the_file(tmp_path: Path) -> None:
 HOSTILE = """
 import os, signal, time
 import numpy as np
-from cacl.data.videos.catalog import _look
+from cacl.data.videos.look import _look
 from cacl.data.media.open_files import read_frames
 
 def harm(path):
@@ -204,9 +204,9 @@ def harm(path):
         held = []
         while True: held.append(np.empty(2**26))
 
-def look(root, path, entries, *, deep):
+def look(root, path, entries, **rest):
     harm(path)
-    return _look(root, path, entries, deep=deep)
+    return _look(root, path, entries, **rest)
 
 def read(path, indices, **rest):
     harm(path)
@@ -226,7 +226,7 @@ def hostile(
 ) -> tuple[Path, ModuleType]:
     for name in NAMES:
         shutil.copy(media / "no_b_frames.mp4", tmp_path / f"{name}.mp4")
-    for module in (catalog, sources):
+    for module in (look, sources):
         monkeypatch.setattr(module, "time_limit", lambda path: 1.0 if "hang" in Path(path).name else 60.0)
     return tmp_path, in_decode_processes(HOSTILE)
 
@@ -235,7 +235,7 @@ def test_a_catalog_reports_what_kills_its_decoder(
     hostile: tuple[Path, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, hooks = hostile
-    monkeypatch.setattr(catalog, "_look", hooks.look)
+    monkeypatch.setattr(look, "_look", hooks.look)
     found = scan(folder)
     assert {item.path: item.reason for item in found.skipped} == REASONS
     assert [video.id for video in found.videos] == [name for name in NAMES if f"{name}.mp4" not in REASONS]

@@ -51,7 +51,7 @@ def shown(folder: Path, name: str, ticks: list[int]) -> list[int]:
 
 
 def test_every_video_has_the_frames_nearest_to_its_ticks(folder: Path) -> None:
-    data = resampled(open_videos(folder, **SIZE), RATE)
+    data = resampled(open_videos(scan(folder), resize=(16, 16)), RATE)
     lengths = {video.path: video.frames for video in data.catalog.videos}
     assert lengths == {"a25.mp4": 20, "b50.mkv": 10, "c5.mp4": 100, "d_uneven.mp4": 116}
     for number, video in enumerate(data.catalog.videos):
@@ -64,8 +64,8 @@ def test_every_video_has_the_frames_nearest_to_its_ticks(folder: Path) -> None:
 
 def test_a_store_gives_the_same_frames_without_the_files(folder: Path, tmp_path: Path) -> None:
     catalog = scan(folder)
-    data = resampled(open_videos(catalog, **SIZE), RATE)
-    build_store(catalog, tmp_path / "store", height=16, width=16, kind="raw")
+    data = resampled(open_videos(catalog, resize=(16, 16)), RATE)
+    build_store(catalog, tmp_path / "store", **SIZE, kind="raw")
     store = FrameStore(tmp_path / "store")
     assert set(store.seconds(3).round(3)) == {*np.round(UNEVEN, 3), 11.6}
     away = Catalog(Path("/nowhere"), store.catalog.videos)
@@ -81,7 +81,7 @@ def test_a_store_gives_the_same_frames_without_the_files(folder: Path, tmp_path:
 def test_a_part_of_a_file_begins_its_own_time(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "videos.csv").write_text("path,start,end\nd_uneven.mp4,2,7\n")
     (tmp_path / "d_uneven.mp4").symlink_to(folder / "d_uneven.mp4")
-    data = resampled(open_videos(scan(tmp_path), **SIZE), RATE)
+    data = resampled(open_videos(scan(tmp_path), resize=(16, 16)), RATE)
     (video,) = data.catalog.videos
     assert video.frames == 50  # five seconds
     ticks = np.array([0, 2, 3, 26, 49])
@@ -90,7 +90,7 @@ def test_a_part_of_a_file_begins_its_own_time(folder: Path, tmp_path: Path) -> N
 
 def test_slow_videos_and_those_without_times_are_said(folder: Path) -> None:
     said: list[str] = []
-    data = open_videos(folder, **SIZE)
+    data = open_videos(scan(folder), resize=(16, 16))
     resampled(data, RATE, say=said.append)
     assert said == [
         "2 videos of 4 have fewer than 10 frames a second (d_uneven.mp4: 3.448): some of their frames are repeated."
@@ -99,7 +99,7 @@ def test_slow_videos_and_those_without_times_are_said(folder: Path) -> None:
 
 
 def test_it_can_be_copied_sent_and_undone(folder: Path) -> None:
-    data = open_videos(folder, **SIZE)
+    data = open_videos(scan(folder), resize=(16, 16))
     at_rate = resampled(data, RATE)
     for source in (copy.deepcopy(at_rate.source), pickle.loads(pickle.dumps(at_rate.source))):
         assert isinstance(source, ResampledFrames)

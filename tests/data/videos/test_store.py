@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from cacl.data.media import open_files
+from cacl.data.media.colours import AS_CODED
 from cacl.data.videos import store
 from cacl.data.videos import store_parts as parts
 from cacl.data.videos.catalog import Catalog
@@ -315,9 +316,9 @@ def test_more_videos_than_open_files(catalog: Catalog, monkeypatch: pytest.Monke
     monkeypatch.setattr(open_files, "_OPEN_FILES", 2)
     size: dict[str, Any] = {"height": 4, "width": 4, "at_least": 1, "known": None}
     paths = [str(catalog.file(video)) for video in catalog.videos[:6]]
-    first = [open_files.read_frames(path, np.array([0]), **size)[0] for path in paths]
+    first = [open_files.read_frames(path, np.array([0]), rules=AS_CODED, **size)[0] for path in paths]
     assert all(
-        np.array_equal(open_files.read_frames(p, np.array([0]), **size)[0], f)
+        np.array_equal(open_files.read_frames(p, np.array([0]), rules=AS_CODED, **size)[0], f)
         for p, f in zip(paths, first, strict=True)
     )
     assert len(open_files._open) == 2
@@ -343,56 +344,3 @@ def test_a_store_is_read_without_a_video_decoder(raw: FrameStore) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == f"(2, {H}, {W}, 3)"
-
-
-PARTS = "v.{0},0,0.4\nv.{0},0.2,1.2\nv.{0},1.0,2.4\nv.{0},0,\nv.{0},2.3,2.36\n"
-
-
-@pytest.mark.parametrize("name", ["h264.mp4", "open_gop.ts", "no_times.h264"])
-def test_parts_of_a_file_are_read_in_one_go(
-    name: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parts that share frames, in a store, are what the whole file's store has there; the file is opened once."""
-    from cacl.data.videos import store_parts
-
-    suffix = name.rsplit(".")[-1]
-    shutil.copy(media / name, tmp_path / f"v.{suffix}")
-    whole = build_store(scan(tmp_path), tmp_path / "whole", height=12, width=16, kind="raw")
-    (tmp_path / "videos.csv").write_text("path,start,end\n" + PARTS.format(suffix), encoding="utf-8")
-    catalog = scan(tmp_path)
-    assert len(catalog.videos) == 5
-    opened = []
-
-    class Counted(store_parts.VideoDecoder):
-        def __init__(self, path: Path) -> None:
-            opened.append(path)
-            super().__init__(path)
-
-    monkeypatch.setattr(store_parts, "VideoDecoder", Counted)
-    plan = store_parts.PartPlan(0, tmp_path, tmp_path, catalog.videos, 12, 16, "raw", 90)
-    store_parts.make_part(plan)
-    facts = store_parts.PartFacts.read(plan.facts)
-    assert len(opened) == 1
-    assert facts.problems == [""] * 5
-    assert facts.frames == [video.frames for video in catalog.videos]
-    frames = np.fromfile(plan.data, np.uint8).reshape(-1, 12, 16, 3)
-    numbers = np.concatenate([video.first_frame + np.arange(video.frames) for video in catalog.videos])
-    np.testing.assert_array_equal(frames, whole.read(0, numbers))
-
-
-def test_parts_behind_a_break_are_left_out_and_those_before_it_kept(
-    media: Path, bad_media: Path, tmp_path: Path
-) -> None:
-    shutil.copy(bad_media / "breaks_late.mp4", tmp_path / "v.mp4")
-    rows = "".join(f"v.mp4,{start / 25},{(start + 31) / 25}\n" for start in range(0, 29, 2))
-    (tmp_path / "videos.csv").write_text("path,start,end\n" + rows, encoding="utf-8")
-    store = build_store(scan(tmp_path), tmp_path / "store", height=12, width=16, kind="raw")
-    good = scan(bad_media, deep=True)
-    frames = next(video.frames for video in good.videos if video.path == "breaks_late.mp4")
-    kept = [start for start in range(0, 29, 2) if start + 31 <= frames]
-    assert [video.first_frame for video in store.catalog.videos] == kept
-    assert kept
-    assert all("fewer than 31 frames are good" in s.reason for s in store.catalog.skipped if s.path == "v.mp4")
-    source = DecodedVideos(store.catalog, height=12, width=16)
-    last = len(kept) - 1
-    np.testing.assert_array_equal(store.read(last, np.arange(31)), source.read(last, np.arange(31)))

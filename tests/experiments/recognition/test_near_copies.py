@@ -10,8 +10,9 @@ import pytest
 
 from cacl.data.media.encode import write_video
 from cacl.data.videos.dataset import Dataset, open_videos
-from cacl.experiments.recognition import near_copies as module
-from cacl.experiments.recognition.labelled import near_copies_said
+from cacl.data.videos.scan import scan
+from cacl.evaluation import near_copies as module
+from cacl.experiments.labelled import near_copies_said
 from cacl.experiments.recognition.near_copies import grey_frames, moving_alike, near_copies
 
 HEIGHT, WIDTH = 64, 80
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(folder: Path) -> Dataset:
-    return open_videos(folder, resize=(64, 86))
+    return open_videos(scan(folder), resize=(64, 86))
 
 
 def found(data: Dataset) -> dict[str, str]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cacl.data.media.cut import Box
+
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -31,6 +33,8 @@ class Entry:
         end: seconds; ``None`` for the end of the file.
         readings: other names under which the file may lie, each with the labels that are then meant; those that come
             first are tried first, and all before ``name``.
+        region: the part of each frame that is seen, ``(x, y, width, height)`` in pixels; ``None``: all of it.
+        fps: frames a second, of pictures that do not say; 0: unknown.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Entry:
     start: float = 0.0
     end: float | None = None
     readings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    region: Box | None = None
+    fps: float = 0.0
 
 
 @dataclass(frozen=True)

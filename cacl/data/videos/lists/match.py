@@ -114,6 +114,8 @@ class _Files:
         return (
             tuple(map(_folded, parts)) == tuple(map(_folded, theirs)),
             _folded(parts[-1]) == _folded(theirs[-1]),
+            (_stem(parts[-1], SUFFIXES) == parts[-1])
+            == (_stem(theirs[-1]) == theirs[-1]),  # a file, a folder of pictures
             _stem(parts[-1], SUFFIXES) == _stem(theirs[-1]),  # capitals: names of YouTube differ in nothing else
             same,
             parts[-len(theirs) :] == theirs[-len(parts) :],

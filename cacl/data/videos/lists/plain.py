@@ -20,6 +20,7 @@ SUFFIXES = frozenset(
         "mov mp4 mpe mpeg mpg mts mxf nut obu ogg ogm ogv qt rm rmvb tif tiff ts vob webm webp wmv y4m"
     ).split()
 )
+LIST_SUFFIXES = ("txt", "csv", "tsv", "json", "lst", "list")
 _SUFFIX = re.compile(r"\.(\w+)(?=[\s,;]|$)")
 _SEPARATOR = re.compile(r"\s*[,;\t]\s*|\s+")
 _NUMBERS = re.compile(r"-?\d+(?:(?:\s*[,;]\s*|\s+)-?\d+)+")

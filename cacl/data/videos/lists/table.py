@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from cacl.data.media.cut import Box, box_of
 from cacl.data.videos.labels import several_labels
 from cacl.data.videos.lists.entry import SPLIT_NAMES, Entry, Listing, split_of_name
 from cacl.data.videos.lists.text import header, one_label, rows, seconds
@@ -40,7 +41,38 @@ def _entries(path: Path) -> Iterator[Entry]:
             raise UserError(f"{path}, line {number}: the part ends at {end:g} s but starts at {start:g} s.")
         labels = several_labels(row.get("labels") or "")
         split = _split(path, number, row) or part
-        yield Entry(row["path"], labels or one_label(row.get("label")), split, start, end)
+        yield Entry(
+            row["path"],
+            labels or one_label(row.get("label")),
+            split,
+            start,
+            end,
+            region=_region(path, number, row),
+            fps=_rate(path, number, row),
+        )
+
+
+def _region(path: Path, number: int, row: Mapping[str, str]) -> Box | None:
+    cells = [row.get(name) or "" for name in ("x", "y", "w", "h")]
+    if not any(cells):
+        return None
+    if (box := box_of(",".join(cells))) is None:
+        raise UserError(
+            f"{path}, line {number}: '{','.join(cells)}' in the columns x, y, w and h is no region: four whole "
+            "numbers of pixels, width and height above 0."
+        )
+    return box
+
+
+def _rate(path: Path, number: int, row: Mapping[str, str]) -> float:
+    text = row.get("fps") or "0"
+    try:
+        rate = float(text.replace(",", "."))
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < 1e6:
+        raise UserError(f"{path}, line {number}: '{text}' in column fps is no number of frames a second.")
+    return rate
 
 
 def _split(path: Path, number: int, row: Mapping[str, str]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from cacl.errors import UserError
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LARGEST_JSON = 2**28  # bytes; the largest known list has 30 million
 _DELIMITERS = ",;\t"
 
 
@@ -97,7 +98,9 @@ def rows(path: Path, *, needs: str, delimiter: str = "") -> Iterator[tuple[int, 
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; ``None`` where it is none."""
+    """The content of a JSON file; ``None`` where it is none, or larger than any list."""
+    if path.stat().st_size > _LARGEST_JSON:
+        return None
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError):

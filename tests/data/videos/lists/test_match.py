@@ -76,6 +76,12 @@ def test_signs_put_together_in_another_way() -> None:
     assert files(decomposed, of=(composed,)) == [composed]
 
 
+def test_a_video_beside_the_folder_of_its_frames() -> None:
+    for unique in (True, False):
+        assert files("v.avi", of=("v.mp4", "v"), unique=unique) == ["v.mp4"]
+        assert files("v", of=("v.mp4", "v"), unique=unique) == ["v"]
+
+
 def test_a_date_is_no_suffix() -> None:
     assert files("2019.07", "x.mp4", of=("2019.mp4", "x.mp4")) == [None, "x.mp4"]
 

@@ -57,6 +57,14 @@ def test_seconds(tmp_path: Path) -> None:
             read_lists(write(tmp_path, videos__csv=f"path,start\na.mp4,{value}\n"))
 
 
+def test_frames_a_second(tmp_path: Path) -> None:
+    listing = read_lists(write(tmp_path, videos__csv="path;fps\na;12,5\nb;\n"))
+    assert [entry.fps for entry in listing.entries] == [12.5, 0.0]
+    for value in ("30000/1001", "-1", "nan"):
+        with pytest.raises(UserError, match="in column fps is no number of frames a second"):
+            read_lists(write(tmp_path, videos__csv=f"path,fps\na,{value}\n"))
+
+
 def test_one_table_a_part(tmp_path: Path) -> None:
     folder = write(
         tmp_path, train__csv="path,label\na.mp4,wave\n", val__csv="path,label\nb.mp4,run\n", notes__csv="x\n1\n"
