@@ -53,6 +53,7 @@ def near_copies(
     def read(own: FrameSource, position: int) -> NDArray[np.float32]:
         return grey_frames(own, position, videos[wanted[position]].frames)
 
+    looks: dict[int, NDArray[np.float32]] = {}
     skipped: list[Skipped] = []
     for position, frames_TP in read_videos(data.subset(wanted), read, skipped=skipped, progress=progress):
         looks[wanted[position]] = frames_TP

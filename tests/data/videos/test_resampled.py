@@ -18,7 +18,7 @@ from cacl.data.videos.resampled import ResampledFrames, as_files, resampled
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store
 
-SIZE = {"resize": (16, 16)}
+SIZE = {"height": 16, "width": 16}
 RATE = 10.0
 #: a tenth of a second each, then every half a second, as a camera that saves light does
 UNEVEN = [*np.arange(20) / 10, *(2 + np.arange(20) / 2)]
