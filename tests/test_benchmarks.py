@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-SAME = {"data": 14, "step": 6, "embed": 2}  # at least so many comparisons of results before anything is timed
-TABLES = {"data": 4, "step": 3, "memory": 1, "processes": 1, "scaling": 4, "embed": 2}
+SAME = {
+    "data": 14,
+    "step": 6,
+    "embed": 2,
+    "search": 4,
+}  # at least so many comparisons of results before anything is timed
+TABLES = {"data": 4, "step": 3, "memory": 1, "processes": 1, "scaling": 4, "embed": 2, "search": 2, "duplicates": 2}
 
 
 def run(name: str) -> str:

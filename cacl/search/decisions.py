@@ -1,0 +1,52 @@
+"""What people decided about duplicates: "these two are not the same" is remembered, and asked no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cacl.errors import UserError
+from cacl.files import write_whole
+
+FORMAT = 1
+
+
+class Decisions:
+    """A file of pairs of videos that are not the same; a file that is missing holds none."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises UserError: the file is damaged; it is work by hand, so it is never made anew by itself."""
+        self._file = file
+        self._pairs = _read(file)
+
+    def not_same(self, first: str, second: str) -> bool:
+        """Whether two videos were said not to be the same, in whichever order."""
+        return frozenset((first, second)) in self._pairs
+
+    def reject(self, first: str, second: str) -> None:
+        """Remember that two videos are not the same. Raises UserError: the file cannot be written."""
+        self._write(_read(self._file) | {frozenset((first, second))})
+
+    def forget(self, first: str, second: str) -> None:
+        """Take that back. Raises UserError: the file cannot be written."""
+        self._write(_read(self._file) - {frozenset((first, second))})
+
+    def _write(self, pairs: set[frozenset[str]]) -> None:
+        listed = sorted(sorted(pair) for pair in pairs)
+        content = json.dumps({"format": FORMAT, "not the same": listed}, ensure_ascii=True, indent=1)
+        write_whole(self._file, content + "\n")
+        self._pairs = pairs
+
+
+def _read(file: Path) -> set[frozenset[str]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+        return {frozenset((str(first), str(second))) for first, second in content["not the same"]}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}): mend it, or move it away and decide on the pairs again."
+        ) from error

@@ -1,0 +1,181 @@
+"""The same recording twice: vectors find candidates, an alignment in time decides, pixels tell copies from like scenes.
+
+Nothing is deleted or moved: what is found is a table.
+
+Legend: n vectors of stretches, v videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cacl.errors import VideoError
+from cacl.search.alignment import Line, Times, lines
+from cacl.search.decisions import Decisions
+from cacl.search.neighbours import Neighbours
+from cacl.search.same_pixels import PixelMatch, compare_pixels
+from cacl.search.score import Scale
+
+Floats = NDArray[np.float64]
+Frames = Callable[[int, Floats], NDArray[np.uint8]]
+"""Frames of the video with this number at these times, seconds, rising: uint8 ``[T, H, W, 3]``; raises VideoError."""
+
+Kind = Literal["copy", "mirrored copy", "similar scene"]
+Sure = Literal["sure", "likely"]
+_SHARE = 0.99  # of unrelated pairs lie below what is worth a look
+_BELOW, _SPREADS = 0.159, 2.33  # one standard deviation below the median; of a normal distribution, 99 % lie below this
+_NEAREST = 20  # of every stretch, among later videos
+_VIDEOS = 20  # looked at more closely, for every video
+SURE = 0.6  # agreement of what moves
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """Which part of which video every vector is of.
+
+    Attributes:
+        video: number of the video, rising, int64 ``[n]``.
+        start: seconds, ``[n]``, rising within a video.
+        end: seconds, ``[n]``.
+        names: of the videos, v.
+        lengths: of the videos, seconds, v.
+    """
+
+    video: NDArray[np.int64]
+    start: Floats
+    end: Floats
+    names: Sequence[str]
+    lengths: Sequence[float]
+
+    def rows(self, video: int) -> slice:
+        """Which vectors are of a video."""
+        first, last = np.searchsorted(self.video, [video, video + 1]).tolist()
+        return slice(first, last)
+
+    def times(self, video: int) -> Times:
+        """Start and end of a video's stretches."""
+        rows = self.rows(video)
+        return Times(self.start[rows], self.end[rows])
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two stretches that show the same; a row of the table.
+
+    Attributes:
+        first: name of one video.
+        a: start and end in it, seconds.
+        second: name of the other.
+        b: start and end in it, seconds.
+        kind: a copy, one turned left to right, or the same place at another time.
+        score: agreement of what moves, -1 to 1; of the vectors where no pixels were looked at.
+        sure: ``"likely"`` wherever no pixels were looked at.
+    """
+
+    first: str
+    a: tuple[float, float]
+    second: str
+    b: tuple[float, float]
+    kind: Kind
+    score: float
+    sure: Sure
+
+
+def find_duplicates(
+    archive: Neighbours,
+    stretches: Stretches,
+    scale: Scale,
+    *,
+    frames: Frames | None = None,
+    decisions: Decisions | None = None,
+    skipped: list[VideoError] | None = None,
+) -> list[Duplicate]:
+    """Every stretch that is in two videos, best first.
+
+    Args:
+        archive: the vectors; rows of a video follow each other in time.
+        stretches: what they are of.
+        scale: what their scores mean.
+        frames: reads the few candidates; without it all is ``"likely"``.
+        decisions: pairs that are known not to be the same.
+        skipped: gets what could not be read; such a pair is kept as ``"likely"``.
+    """
+    floor = _worth_a_look(scale)
+    found: list[Duplicate] = []
+    if not np.isfinite(floor):
+        return found
+    for a, b in _candidates(archive, stretches, floor):
+        names = stretches.names[a], stretches.names[b]
+        if decisions is not None and decisions.not_same(*names):
+            continue
+        for line in _aligned(archive, stretches, a, b, floor):
+            match = None
+            if frames is not None:
+                try:
+                    match = _looked_at(frames, stretches, a, b, line)
+                except VideoError as error:
+                    if skipped is not None:
+                        skipped.append(error)
+            if match is None:
+                found.append(Duplicate(names[0], line.a, names[1], line.b, "copy", line.score, "likely"))
+            elif match.kind != "different":
+                found.append(_told(names, match))
+    return sorted(found, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
+
+
+def _worth_a_look(scale: Scale) -> float:
+    """A score that unrelated stretches rarely reach.
+
+    In an archive that is full of copies, pairs of different videos are not all unrelated; but those below the median
+    are, so their spread says where the others would end.
+    """
+    middle = scale.reached_by(0.5)
+    return min(scale.reached_by(_SHARE), middle + _SPREADS * (middle - scale.reached_by(_BELOW)))
+
+
+def _told(names: tuple[str, str], match: PixelMatch) -> Duplicate:
+    kind: Kind = "similar scene" if match.kind != "copy" else "mirrored copy" if match.mirrored else "copy"
+    sure: Sure = "sure" if match.kind == "copy" and match.score >= SURE else "likely"
+    return Duplicate(names[0], match.a, names[1], match.b, kind, match.score, sure)
+
+
+def _candidates(archive: Neighbours, stretches: Stretches, floor: float) -> Iterator[tuple[int, int]]:
+    """Pairs of videos that have some stretches in common, each once."""
+    for video in range(len(stretches.names)):
+        rows = stretches.rows(video)
+        later = stretches.video > video
+        if rows.start == rows.stop or not later.any():
+            continue
+        z = archive.space.prepared(archive.rows[rows].astype(np.float64))[0]
+        votes: dict[int, list[float]] = {}
+        for near in archive.along(z, _NEAREST, floor=floor, within=later):
+            best: dict[int, float] = {}
+            for other, score in zip(stretches.video[near.rows].tolist(), near.scores.tolist(), strict=True):
+                best[other] = max(best.get(other, floor), score)
+            for other, score in best.items():
+                votes.setdefault(other, []).append(score - floor)
+        for other in sorted(votes, key=lambda number: -sum(votes[number]))[:_VIDEOS]:
+            own = stretches.rows(other)
+            if len(votes[other]) >= min(2, rows.stop - rows.start, own.stop - own.start):
+                yield video, other
+
+
+def _aligned(archive: Neighbours, stretches: Stretches, a: int, b: int, floor: float) -> list[Line]:
+    sides = [archive.space.prepared(archive.rows[stretches.rows(v)].astype(np.float64))[0] for v in (a, b)]
+    least = min(2, len(sides[0]), len(sides[1]))
+    return lines(sides[0] @ sides[1].T, stretches.times(a), stretches.times(b), threshold=floor, least=least)
+
+
+def _looked_at(frames: Frames, stretches: Stretches, a: int, b: int, line: Line) -> PixelMatch:
+    return compare_pixels(
+        line,
+        lambda times: frames(a, times),
+        lambda times: frames(b, times),
+        length_a=stretches.lengths[a],
+        length_b=stretches.lengths[b],
+    )

@@ -1,0 +1,154 @@
+"""A copy or a similar scene: whether two aligned stretches show the same pixels move in the same way.
+
+Two takes of one scene share everything that stays; what moves in them moves otherwise. So the second stretch is laid
+over the first (register.py), the mean picture is taken out of both, and what is left of every frame of the first is
+compared with frames of the second about where the alignment says they are. A copy agrees along one line in time, and
+that line is finer than the one from vectors: it also says where the copy begins and ends.
+
+Legend: T moments of the first stretch, K moments of the second for each, H height, W width, C = 3 colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cacl.search.alignment import Line
+from cacl.search.register import grey, overlap, register
+
+Floats = NDArray[np.float64]
+Kind = Literal["copy", "similar scene", "different"]
+FramesOf = Callable[[Floats], NDArray[np.uint8]]
+"""Frames of one video at these times, seconds, rising: uint8 ``[T, H, W, 3]``, of any one size."""
+
+COPY = 0.45  # agreement of what moves; other takes reach .2, copies with a logo or at twice the speed .7 (benchmark)
+SCENE = 0.35  # agreement of edges of pictures that show the same place
+_STILL = 1.0  # grey levels, standard deviation over time: below, nothing moves and no takes can be told apart
+_INNER, _ENDS, _STEP = 24, 5, 0.25  # moments between the ends, and steps to each side of an end
+_AROUND = np.linspace(-0.75, 0.75, 13)  # seconds by which the alignment may be wrong
+_TURNS = np.linspace(-0.04, 0.04, 9)  # of the speed
+_PAIRS = 6
+_SIDE = 24
+
+
+@dataclass(frozen=True)
+class PixelMatch:
+    """What the pixels say.
+
+    Attributes:
+        kind: a copy, a similar scene (another take, or nothing that moves), or neither.
+        score: agreement of what moves, -1 to 1.
+        picture: agreement of edges, -1 to 1.
+        mirrored: whether one is turned left to right.
+        a: start and end in the first, seconds.
+        b: start and end in the second, seconds.
+        speed: seconds of the second for a second of the first.
+    """
+
+    kind: Kind
+    score: float
+    picture: float
+    mirrored: bool
+    a: tuple[float, float]
+    b: tuple[float, float]
+    speed: float
+
+
+def compare_pixels(line: Line, first: FramesOf, second: FramesOf, *, length_a: float, length_b: float) -> PixelMatch:
+    """Look at the pixels of two aligned stretches.
+
+    Args:
+        line: how they are aligned.
+        first: frames of the first video.
+        second: frames of the second.
+        length_a: of the first video, seconds.
+        length_b: of the second, seconds.
+    """
+    offset = line.b[0] - line.speed * line.a[0]
+    times = _moments(line, length_a, length_b, offset)
+    around = np.clip(line.speed * times[:, None] + offset + _AROUND, 0, max(length_b - 1e-3, 0))
+    wanted, back = np.unique(around, return_inverse=True)
+    ours, theirs = grey(first(times)), grey(second(wanted))
+    back = back.reshape(around.shape)
+    inner = np.flatnonzero((times >= line.a[0]) & (times <= line.a[1]))
+    chosen = inner[np.linspace(0, len(inner) - 1, min(_PAIRS, len(inner))).round().astype(int)]
+    column = np.full(len(chosen), len(_AROUND) // 2)
+    agreement = np.zeros((0, 0))
+    for _ in range(2):  # once as aligned, once as the first look says it is
+        found = register(ours[chosen], theirs[back[chosen, column]])
+        mine, other = overlap(ours, theirs, found, _SIDE)
+        agreement, moving = _agreement(mine, other, back, inner)
+        shift, turn, values = _refined(agreement, times, inner)
+        at = shift + turn * (times - times[inner].mean())
+        column = np.abs(at[chosen, None] - _AROUND).argmin(axis=1)
+    score = float(np.median(values[inner]))
+    kind: Kind = "copy" if score >= COPY and moving else "similar scene" if found.agreement >= SCENE else "different"
+    speed, offset = line.speed + turn, offset + shift - turn * float(times[inner].mean())
+    if kind != "copy":
+        return PixelMatch(kind, score, found.agreement, found.mirrored, line.a, line.b, line.speed)
+    other_times = speed * times + offset
+    values = np.where((other_times >= 0) & (other_times <= length_b), values, -1.0)
+    span = sorted(((0 - offset) / speed, (length_b - offset) / speed))
+    begin, end = np.clip(_ends(times, values, line), max(0.0, span[0]), min(length_a, span[1])).tolist()
+    b = np.clip([speed * begin + offset, speed * end + offset], 0, length_b).tolist()
+    return PixelMatch(kind, score, found.agreement, found.mirrored, (begin, end), (b[0], b[1]), speed)
+
+
+def _moments(line: Line, length_a: float, length_b: float, offset: float) -> Floats:
+    """When the first video is looked at: between the ends, and finely about them."""
+    inner = np.linspace(*line.a, _INNER + 2)[1:-1]
+    ends = [end + np.arange(-_ENDS, _ENDS + 1) * _STEP for end in line.a]
+    times = np.unique(np.concatenate([inner, *ends]).round(3))
+    other = line.speed * times + offset
+    inside = (times >= 0) & (times < length_a) & (other >= -_AROUND[-1]) & (other < length_b + _AROUND[-1])
+    kept: Floats = times[inside]
+    return kept if len(kept) else np.array([line.a[0]])
+
+
+def _agreement(mine: Tensor, other: Tensor, back: NDArray[np.int64], inner: NDArray[np.int64]) -> tuple[Floats, bool]:
+    """Of what moves, ``[T, K]``, and whether anything does."""
+    pictures = [mine, other]
+    stay = [mine[inner].mean(dim=0), other[np.unique(back[inner])].mean(dim=0)]
+    moved = [(picture - still).flatten(1) for picture, still in zip(pictures, stay, strict=True)]
+    moved = [part - part.mean(dim=1, keepdim=True) for part in moved]  # light that changes is no motion
+    moving = all(float(part.std()) >= _STILL for part in moved)
+    unit = [part / part.norm(dim=1, keepdim=True).clamp_min(1e-6) for part in moved]
+    return torch.einsum("tp,tkp->tk", unit[0], unit[1][back]).double().numpy(), moving
+
+
+def _refined(agreement: Floats, times: Floats, inner: NDArray[np.int64]) -> tuple[float, float, Floats]:
+    """By how many seconds, and by how much of the speed, the alignment is put right; agreement along it, ``[T]``."""
+    middle = times[inner].mean()
+    rows = np.arange(len(times))
+    best = (-np.inf, 0.0, 0.0, agreement[:, 0])
+    for turn in _TURNS.tolist():
+        for shift in _AROUND.tolist():
+            at = np.clip(shift + turn * (times - middle), _AROUND[0], _AROUND[-1])
+            place = (at - _AROUND[0]) / (_AROUND[1] - _AROUND[0])
+            lower = np.minimum(place.astype(np.int64), len(_AROUND) - 2)
+            share = place - lower
+            values = agreement[rows, lower] * (1 - share) + agreement[rows, lower + 1] * share
+            fit = float(values[inner].mean()) - 1e-3 * (abs(turn) / 0.04 + abs(shift))
+            if fit > best[0]:
+                best = (fit, shift, turn, values)
+    return best[1], best[2], best[3]
+
+
+def _ends(times: Floats, values: Floats, line: Line) -> tuple[float, float]:
+    """The run of moments that agree."""
+    gains = values - COPY / 2
+    sums = np.concatenate([[0.0], np.cumsum(gains)])
+    lowest = np.minimum.accumulate(sums)
+    last = int(np.argmax(sums - lowest))
+    first = int(np.argmin(sums[: last + 1]))
+    if last - first < 2:
+        return line.a
+    begin = times[first] - _STEP if first == 0 else (times[first - 1] + times[first]) / 2
+    end = times[last - 1] + _STEP if last == len(times) else (times[last - 1] + times[last]) / 2
+    return float(begin), float(end)

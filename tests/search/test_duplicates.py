@@ -1,0 +1,121 @@
+"""Duplicates among made videos, and what people decided about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from search.scenes import FPS, render
+
+from cacl.errors import UserError, VideoError
+from cacl.search.decisions import Decisions
+from cacl.search.duplicates import Duplicate, Stretches, find_duplicates
+from cacl.search.neighbours import Neighbours
+from cacl.search.score import measure_scale
+
+SECONDS = 8.0
+
+
+@pytest.fixture(scope="module")
+def videos() -> dict[str, NDArray[np.uint8]]:
+    made = {f"place{i}.mp4": render(i, 0, SECONDS) for i in range(10)}
+    made["again.mp4"] = np.concatenate([render(70, 0, 3), made["place3.mp4"][round(FPS) : round(7 * FPS)]])
+    made["take.mp4"] = render(5, 1, SECONDS)
+    made["mirror.mp4"] = made["place7.mp4"][:, :, ::-1]
+    return made
+
+
+class Archive:
+    """Vectors of stretches of two seconds, one a second: small pictures, the same for their mirror image."""
+
+    def __init__(self, videos: dict[str, NDArray[np.uint8]]) -> None:
+        self.frames = list(videos.values())
+        rows, numbers, starts = [], [], []
+        for number, frames in enumerate(self.frames):
+            small = frames[:, :, :, 0].reshape(len(frames), 10, 6, 10, 8).mean(axis=(2, 4))
+            small = (small + small[:, :, ::-1]).reshape(len(frames), -1)
+            for start in np.arange(0, len(frames) / FPS - 1.9):
+                first = round(start * FPS)
+                part = small[first : first + round(2 * FPS)]
+                rows.append(np.concatenate([part[: len(part) // 2].mean(0), part[len(part) // 2 :].mean(0)]))
+                numbers.append(number)
+                starts.append(start)
+        start = np.array(starts)
+        lengths = [len(frames) / FPS for frames in self.frames]
+        self.neighbours = Neighbours(np.array(rows, np.float32))
+        self.stretches = Stretches(np.array(numbers), start, start + 2, list(videos), lengths)
+        self.scale = measure_scale(self.neighbours.rows, self.neighbours.space, numbers)
+
+    def read(self, video: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
+        frames = self.frames[video]
+        return frames[np.clip((times * FPS + 1e-6).astype(int), 0, len(frames) - 1)]
+
+
+@pytest.fixture(scope="module")
+def archive(videos: dict[str, NDArray[np.uint8]]) -> Archive:
+    return Archive(videos)
+
+
+def copies(found: list[Duplicate]) -> list[tuple[str, str, str, str]]:
+    return [(one.first, one.second, one.kind, one.sure) for one in found if one.kind != "similar scene"]
+
+
+def test_copies_are_found_and_told_from_another_take(archive: Archive) -> None:
+    found = find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read)
+    assert sorted(copies(found)) == [
+        ("place3.mp4", "again.mp4", "copy", "sure"),
+        ("place7.mp4", "mirror.mp4", "mirrored copy", "sure"),
+    ]
+    again = next(one for one in found if one.second == "again.mp4")
+    assert again.a == pytest.approx((1, 7), abs=0.5)
+    assert again.b == pytest.approx((3, 9), abs=0.5)
+
+
+def test_without_pixels_everything_is_likely(archive: Archive) -> None:
+    found = find_duplicates(archive.neighbours, archive.stretches, archive.scale)
+    assert {one.sure for one in found} == {"likely"}
+    assert {("place3.mp4", "again.mp4"), ("place7.mp4", "mirror.mp4")} <= {(one.first, one.second) for one in found}
+
+
+def test_what_was_said_not_to_be_the_same_is_not_found_again(archive: Archive, tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path / "decisions.json")
+    decisions.reject("again.mp4", "place3.mp4")
+    again = Decisions(tmp_path / "decisions.json")
+    found = find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read, decisions=again)
+    assert copies(found) == [("place7.mp4", "mirror.mp4", "mirrored copy", "sure")]
+    again.forget("place3.mp4", "again.mp4")
+    assert not Decisions(tmp_path / "decisions.json").not_same("again.mp4", "place3.mp4")
+
+
+def test_a_video_that_cannot_be_read_stays_likely_and_is_said(archive: Archive) -> None:
+    def broken(video: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
+        if archive.stretches.names[video] == "again.mp4":
+            raise VideoError("again.mp4", "the file is gone")
+        return archive.read(video, times)
+
+    skipped: list[VideoError] = []
+    found = find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=broken, skipped=skipped)
+    assert ("place3.mp4", "again.mp4", "copy", "likely") in copies(found)
+    assert {error.path for error in skipped} == {"again.mp4"}
+
+
+def test_one_video_has_no_duplicates(videos: dict[str, NDArray[np.uint8]]) -> None:
+    one = Archive({"a.mp4": videos["place1.mp4"]})
+    assert find_duplicates(one.neighbours, one.stretches, one.scale, frames=one.read) == []
+
+
+def test_two_writers_lose_no_decision_and_damage_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.json"
+    first, second = Decisions(file), Decisions(file)
+    first.reject("a", "b")
+    second.reject("c\n", "d\udce9")  # a name that is no text
+    both = Decisions(file)
+    assert both.not_same("b", "a")
+    assert both.not_same("d\udce9", "c\n")
+    assert not both.not_same("a", "c\n")
+    for content in ("{", "[]", '{"format": 2}', '{"format": 1, "not the same": [["a"]]}'):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=r"decisions\.json is damaged"):
+            Decisions(file)

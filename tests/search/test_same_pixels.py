@@ -1,0 +1,118 @@
+"""Copies of made scenes, changed as people change them, against other takes of the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from search.scenes import FPS, render
+
+from cacl.search.alignment import Line
+from cacl.search.register import grey, register, resized
+from cacl.search.same_pixels import PixelMatch, compare_pixels
+
+Frames = NDArray[np.uint8]
+
+
+def resize(frames: Frames, height: int, width: int) -> Frames:
+    import torch
+
+    planes = [resized(torch.from_numpy(frames[..., c].astype(np.float32)), height, width) for c in range(3)]
+    changed: Frames = torch.stack(planes, dim=3).round().clamp(0, 255).to(torch.uint8).numpy()
+    return changed
+
+
+def boxed(frames: Frames) -> Frames:
+    return np.pad(frames, ((0, 0), (12, 12), (0, 0), (0, 0)), constant_values=2)
+
+
+def marked(frames: Frames) -> Frames:
+    frames = frames.copy()
+    frames[:, 3:14, 60:77] = 240
+    return frames
+
+
+CHANGES: dict[str, Callable[[Frames], Frames]] = {
+    "none": lambda frames: frames,
+    "scaled": lambda frames: resize(frames, 40, 54),
+    "letterboxed": boxed,
+    "pillarboxed": lambda frames: np.pad(frames, ((0, 0), (0, 0), (14, 14), (0, 0))),
+    "cropped": lambda frames: resize(frames[:, 5:53, 10:74], 60, 80),
+    "colours": lambda frames: ((frames / 255) ** 0.7 * [200, 240, 150] + 10).astype(np.uint8),
+    "logo": marked,
+    "noise": lambda frames: np.clip(frames + np.random.default_rng(0).normal(0, 8, frames.shape), 0, 255).astype("u1"),
+}
+
+
+def reader(frames: Frames) -> Callable[[Any], Frames]:
+    return lambda times: frames[np.clip((np.asarray(times) * FPS + 1e-6).astype(int), 0, len(frames) - 1)]
+
+
+def compared(first: Frames, second: Frames, line: Line) -> PixelMatch:
+    lengths = {"length_a": len(first) / FPS, "length_b": len(second) / FPS}
+    return compare_pixels(line, reader(first), reader(second), **lengths)
+
+
+ALIGNED = Line((0.3, 7.6), (0.5, 7.8), 1.0, 0.9, 4)  # .2 s beside the truth
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_is_a_copy(change: str, mirrored: bool) -> None:
+    original = render(1, 0)
+    copy = CHANGES[change](original[:, :, ::-1] if mirrored else original)
+    found = compared(original, copy, ALIGNED)
+    assert found.kind == "copy"
+    assert found.mirrored == mirrored
+    assert found.a == pytest.approx((0, 8), abs=0.5)
+    assert found.b == pytest.approx((0, 8), abs=0.5)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_another_take_of_the_same_place_is_a_similar_scene(place: int) -> None:
+    found = compared(render(place, 0), render(place, 1), ALIGNED)
+    assert found.kind == "similar scene"
+    assert found.score < 0.35
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_another_place_is_different(place: int) -> None:
+    assert compared(render(place, 0), render(place + 50, 0), ALIGNED).kind == "different"
+
+
+def test_ends_are_found_beyond_what_vectors_said() -> None:
+    original = render(2, 0, 16)
+    copy = np.concatenate([render(60, 0, 3), original[round(4 * FPS) : round(12 * FPS)], render(61, 0, 3)])
+    found = compared(original, copy, Line((4.8, 11.4), (3.9, 10.5), 1.0, 0.9, 4))
+    assert found.kind == "copy"
+    assert found.a == pytest.approx((4, 12), abs=0.5)
+    assert found.b == pytest.approx((3, 11), abs=0.5)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+def test_a_speed_that_is_a_little_wrong_is_put_right(speed: float) -> None:
+    original = render(3, 0)
+    copy = original[(np.arange(len(original) * speed) / speed).astype(int)]
+    found = compared(original, copy, Line((0.2, 7.8), (0.3, 0.3 + 7.6 * speed * 1.02), speed * 1.02, 0.9, 4))
+    assert found.kind == "copy"
+    assert found.speed == pytest.approx(speed, rel=0.03)
+
+
+def test_a_picture_that_stays_is_no_proof() -> None:
+    still = np.repeat(render(4, 0)[:1], 100, axis=0)
+    assert compared(still, still, ALIGNED).kind == "similar scene"
+    black = np.zeros_like(still)
+    assert compared(black, black, ALIGNED).kind != "copy"
+
+
+def test_registration_says_how_a_picture_lies() -> None:
+    original = render(5, 0)[:6]
+    original[:, [0, -1]] = original[:, :, [0, -1]] = np.random.default_rng(0).integers(0, 255, (1, 1, 1, 3))
+    original[:, ::2, [0, -1]] = original[:, [0, -1], ::2] = 0  # no bars
+    found = register(grey(original), grey(CHANGES["cropped"](original)))
+    assert found.scale == pytest.approx(0.8, abs=0.03)
+    assert found.shift == pytest.approx((5 * 0.8, 10 * 0.8), abs=1.5)
+    assert not found.mirrored
