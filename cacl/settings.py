@@ -135,6 +135,7 @@ class Model(Section):
 
 METHODS: dict[str, str] = {
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
+    "cvrl": "cacl.methods.cvrl:CVRLSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""

@@ -1,0 +1,139 @@
+"""CVRL (Qian et al., CVPR 2021): two clips of a video, oftener near than far, are drawn together against the batch.
+
+No momentum copy and no queue: both clips go through the network with gradients, and each is a query against all clips
+of the batch's other videos (NT-Xent of Chen et al. 2020).
+
+Shapes: B samples of the global batch, b of this process, T frames, D features, E = 128 embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cacl.data.clips.normalise import Standardise, standardised
+from cacl.data.clips.sampling import ClipPlan, clip_window
+from cacl.distributed.processes import gathered, rank
+from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
+from cacl.methods.curves import Curve
+from cacl.methods.moco import MOCO_CURVES
+from cacl.methods.permute import formatted
+from cacl.models.cnn3d import CNN3D
+from cacl.models.heads import contrast_head
+from cacl.settings import MethodSettings, Rate, Settings
+
+
+class CVRLSettings(MethodSettings):
+    """The paper's value."""
+
+    name: Literal["cvrl"] = "cvrl"
+    temperature: Rate = 0.1
+
+    def curves(self, frames: int) -> Sequence[Curve]:
+        """Similarity of the two clips, and of clips of different videos."""
+        return MOCO_CURVES
+
+    def build(self, settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None, videos: int) -> CVRL:
+        """CVRL of clips of ``data.frames`` frames, ``data.stride`` apart."""
+        return CVRL(
+            network,
+            frames=settings.data.frames,
+            stride=settings.data.stride,
+            temperature=self.temperature,
+            standardise=settings.model.standardise,
+            projection=settings.model.projection,
+        )
+
+
+class CVRL(Method):
+    """``network`` and its contrast head see both clips in one pass, as in the authors' code."""
+
+    views = (View(clip=0, draw=0), View(clip=1, draw=1))
+
+    def __init__(
+        self,
+        network: CNN3D,
+        *,
+        frames: int = 16,
+        stride: int = 2,
+        temperature: float = 0.1,
+        standardise: Standardise = "none",
+        projection: Literal["linear", "mlp"] = "mlp",
+    ) -> None:
+        super().__init__()
+        self.frames, self.stride, self.temperature, self.standardise = frames, stride, temperature, standardise
+        self.network = network
+        self.contrast = contrast_head(network.num_features, projection=projection)
+
+    @property
+    def encoder(self) -> CNN3D:
+        """The network."""
+        return self.network
+
+    def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
+        """Two clips; of S possible starts they are d or more apart with probability ``(1 - d / S)^2``, as the paper draws them.
+
+        So the density of the distance falls linearly to 0. Given the distance, the first start is uniform.
+        """
+        window = clip_window(n_frames, frames=self.frames, stride=self.stride)
+        far, where = rng.random(2)
+        distance = int(window.starts * (1 - math.sqrt(1 - far)))
+        first = int(where * (window.starts - distance))
+        clip_T = window.stride * np.arange(self.frames, dtype=np.int64)
+        return ClipPlan(tuple((start + clip_T) % n_frames for start in (first, first + distance)))
+
+    def forward(self, batch: MethodBatch) -> StepOutput:
+        """NT-Xent of both clips of every video."""
+        views = [standardised(view, self.standardise) for view in batch.views]
+        both = self.network(formatted(torch.cat(views), like=views[0])).float()
+        features_2bD = torch.stack(both.chunk(2))
+        with torch.autocast(both.device.type, enabled=False):
+            own = F.normalize(self.contrast(features_2bD.flatten(0, 1)), dim=1).chunk(2)
+            loss, metrics = nt_xent(own[0], own[1], batch.video, temperature=self.temperature)
+        return StepOutput({MAIN: loss}, {"nce": loss}, metrics, features_2bD)
+
+    @torch.no_grad()
+    def embeddings(self, batch: MethodBatch) -> Mapping[str, Tensor]:
+        """Of the two clips, ``first`` and ``second``."""
+        features = [self.network(standardised(view, self.standardise)).float() for view in batch.views]
+        first, second = (F.normalize(self.contrast(one), dim=1) for one in features)
+        return {"first": first, "second": second}
+
+
+def nt_xent(
+    first_bE: Tensor, second_bE: Tensor, video_b: Tensor, *, temperature: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over both clips of ``-log(e^(p/t) / (e^(p/t) + sum_n e^(n/t)))``.
+
+    p is the cosine with the other clip of the sample, n those with both clips of all samples of other videos, of all
+    processes; the gradient reaches them all. A sample of the same video is no negative.
+
+    Args:
+        first_bE: unit rows.
+        second_bE: unit rows, of the same samples.
+        video_b: int64, which video each sample comes from.
+        temperature: above 0.
+
+    Returns:
+        The loss, and the mean cosines ``similarity_positive`` and ``similarity_negatives``.
+    """
+    key_NE = torch.cat([gathered(first_bE), gathered(second_bE)])
+    video_B = gathered(video_b)
+    cosine_nN = torch.cat([first_bE, second_bE]) @ key_NE.T
+    row_b = rank() * len(video_b) + torch.arange(len(video_b), device=video_b.device)
+    target_n = torch.cat([row_b + len(video_B), row_b])  # of a first clip the second of its sample, and the reverse
+    negative_nN = video_b.repeat(2)[:, None] != video_B.repeat(2)[None, :]
+    positive_nN = F.one_hot(target_n, len(key_NE)).bool()
+    logits_nN = (cosine_nN / temperature).masked_fill(~(negative_nN | positive_nN), -torch.inf)
+    negatives = negative_nN.sum().clamp(min=1)
+    metrics = {
+        "similarity_positive": cosine_nN.detach()[positive_nN].mean(),
+        "similarity_negatives": (cosine_nN.detach() * negative_nN).sum() / negatives,
+    }
+    return F.cross_entropy(logits_nN, target_n), metrics
