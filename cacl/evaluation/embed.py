@@ -24,6 +24,7 @@ from cacl.data.clips.sampling import evaluation_clips
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.store import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
+from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.encoder import Encoder, pool_map
 
 
@@ -134,8 +135,9 @@ def video_features(
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
 
 
+@torch.no_grad()
 def encoder_features(
-    encoder: Encoder,
+    encoder: ClipEncoder,
     source: FrameSource,
     videos: Sequence[Video],
     *,
@@ -145,8 +147,27 @@ def encoder_features(
     numbers: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> VideoFeatures:
-    """``video_features`` of the pixels and the layer that the encoder's description says; it is moved to ``device``."""
+    """``video_features`` of the pixels and the layer that the encoder's description says; it is moved to ``device``.
+
+    The source's frames are of the size that the encoder stretches frames to, or are stretched to it.
+    """
     spec = encoder.clip
+    if not isinstance(encoder, Encoder):
+        skipped, found = list[Skipped](), list[tuple[int, Tensor]]()
+        with evaluating(encoder.to(device)):
+            found += clips_through(
+                encoder,
+                source,
+                videos,
+                frames=spec.frames,
+                stride=spec.stride,
+                clips=clips,
+                skipped=skipped,
+                numbers=numbers,
+                progress=progress,
+            )
+        rows = np.stack([vectors_ND.mean(dim=0).numpy() for _, vectors_ND in found])
+        return VideoFeatures(rows, np.array([position for position, _ in found], np.int64), tuple(skipped))
     return video_features(
         encoder.network.to(device),
         source,

@@ -21,7 +21,7 @@ from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips
-from cacl.models.encoder import Encoder
+from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.segments import segment_windows
 
 WINDOWS = 16  # read at once: neighbours share frames and what was decoded before them
@@ -58,7 +58,7 @@ class _Piece:
 
 @torch.no_grad()
 def video_vectors(
-    encoder: Encoder,
+    encoder: ClipEncoder,
     source: FrameSource,
     videos: Sequence[Video],
     *,
@@ -70,7 +70,7 @@ def video_vectors(
     threads: int = 2,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Iterator[VideoVectors]:
-    """Yield the vectors of each video that can be read, in order: those of ``Encoder.embed_video``.
+    """Yield the vectors of each video that can be read, in order: those of ``ClipEncoder.embed_video``.
 
     Args:
         encoder: on its device; in eval mode meanwhile.
@@ -116,7 +116,7 @@ def video_vectors(
                 skipped[piece.position] = problem
 
     def compute(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
-        with mixed_precision(next(encoder.parameters()).device, autocast_dtype):
+        with mixed_precision(encoder.device, autocast_dtype):
             vectors_ND: Tensor = encoder(clips_NTHWC)
         return vectors_ND.float().cpu()
 

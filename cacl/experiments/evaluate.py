@@ -15,7 +15,8 @@ from cacl.experiments.labelled import check_leakage, copied_videos, shared_group
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
-from cacl.models.encoder import Encoder
+from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.load import load_encoder
 from cacl.report.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder
@@ -128,6 +129,6 @@ def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     return {name if again[name] == 1 else f"{run.method} ({run.path})": run for name, run in pairs}
 
 
-def load(path: str | Path) -> Encoder:
+def load(path: str | Path) -> ClipEncoder:
     """The encoder of a run folder or an encoder folder, in evaluation mode: ``cacl.load("runs/gulls")(clips)``."""
-    return Encoder.load(path).eval()
+    return load_encoder(path)

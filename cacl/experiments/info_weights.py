@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from cacl.errors import UserError
-from cacl.models.encoder import Encoder
 from cacl.models.exported import exported_config
 from cacl.models.foreign import identify_network, read_foreign
+from cacl.models.load import load_encoder
 from cacl.models.weights import describe_frame_state, read_frame_state
 from cacl.run_folder import how_to_mend
 
@@ -32,7 +32,7 @@ def encoder_facts(folder: Path) -> dict[str, Any] | None:
     if not kind.startswith("cacl "):
         return None
     if kind == "cacl encoder":
-        encoder = Encoder.load(folder)  # says what is wrong with it
+        encoder = load_encoder(folder)  # says what is wrong with it
         origin = {"imported from": config["imported_from"]} if "imported_from" in config else {}
         return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder), **origin}
     plain = {key: value for key, value in config.items() if key not in ("format", "network", "clip")}
@@ -95,6 +95,10 @@ def _described(config: dict[str, Any]) -> dict[str, Any]:
 
 def _network(config: dict[str, Any]) -> str:
     network = config.get("network")
+    if config.get("kind") == "image":
+        return f"{config['network']['name']}, frozen, from {config['source']} ({config['licence']})"
+    if config.get("kind") == "fused":
+        return f"{_network(config['own'])}, {config['weight']:g} times, beside {_network(config['image'])}"
     return f"{network.get('name')} of width {network.get('width')}" if isinstance(network, dict) else str(network)
 
 
