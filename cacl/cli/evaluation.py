@@ -28,7 +28,8 @@ def evaluate(
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
     beside: Annotated[
-        list[Path] | None, typer.Option(help="Another run for the same table (repeatable).", callback=there)
+        list[Path] | None,
+        typer.Option(help="Another run, or a frozen image encoder, for the same table (repeatable).", callback=there),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Share the videos among so many processes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
@@ -41,8 +42,7 @@ def evaluate(
         raise UserError(f"--protocol is {protocol}; it can be retrieval.")
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
-    for each in (run, *(beside or [])):
-        RunFolder.open(each)  # before the seconds that PyTorch takes
+    RunFolder.open(run)  # before the seconds that PyTorch takes
     from cacl.experiments.evaluate import evaluate as run_evaluation
     from cacl.experiments.evaluate import evaluation_folder
 
@@ -91,5 +91,7 @@ def show_results(results: dict[str, Any]) -> None:
             f"Shuffle degree on {degree.get('tested on', 'unseen videos')}: {degree['accuracy']:.1f} % right "
             f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)"
         )
+    if "verdict" in results:
+        print(results["verdict"]["sentence"])
     for note in results.get("notes", []):
         print(f"Note: {note}")

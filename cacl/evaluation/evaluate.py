@@ -21,6 +21,7 @@ from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
 from cacl.evaluation.embed import encoder_features
+from cacl.evaluation.frozen_rows import first_right
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
@@ -39,6 +40,7 @@ class Retrieval:
         neighbours: queries of the last network with their nearest training videos.
         queries, gallery: how many videos.
         part: what the queries' part is called, ``test`` or ``val``.
+        right: of each encoder, number of a query -> whether its nearest video is of its class.
     """
 
     recalls: dict[str, dict[str, float]]
@@ -47,6 +49,7 @@ class Retrieval:
     gallery: int
     part: str = "test"
     skipped: list[str] = field(default_factory=list)
+    right: dict[str, dict[int, bool]] = field(default_factory=dict)
 
 
 def evaluate_retrieval(
@@ -95,15 +98,17 @@ def evaluate_retrieval(
     rows += list(encoders.items())
     skipped: list[str] = []
     neighbours: list[TileRow] = []
+    right: dict[str, dict[int, bool]] = {}
     for name, encoder in rows:
         say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
         features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
         (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
         recalls[name] = recall_at_k(q, g, labels[q_numbers], labels[g_numbers], ks=ks)
+        right[name] = first_right(q, g, labels[q_numbers], labels[g_numbers], q_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
             neighbours = _neighbours(q, g, q_numbers, g_numbers, data)
-    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped)
+    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped, right)
 
 
 def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:

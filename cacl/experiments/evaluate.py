@@ -16,11 +16,15 @@ from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
 from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.fused import FusedEncoder
+from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
 from cacl.report.run import RETRIEVAL
 from cacl.run import Run
-from cacl.run_folder import RunFolder
-from cacl.training.videos import open_run_data
+from cacl.run_folder import RunFolder, is_run
+from cacl.training.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder
+from cacl.training.progress import VideoProgress
+from cacl.training.videos import open_run_data, training_numbers
 
 
 def evaluate(
@@ -43,18 +47,26 @@ def evaluate(
         protocol: ``retrieval`` (paper section 4.3).
         lists: the data set's split lists, for ``videos``. The run's own keep the parts that it was trained with.
         split: which split of them.
-        beside: other finished runs on the same videos, for more rows of the table.
+        beside: other finished runs on the same videos, for more rows of the table; and a frozen image encoder
+            (``cacl import --image-encoder``), which is a row, alone and fused with the run's. The fused one is kept in
+            ``RUN/fused``, and is a row from then on.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, and ``"notes"``, where something is doubtful.
+        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, ``"verdict"`` where there is a frozen encoder, and
+        ``"notes"``, where something is doubtful.
 
     Raises:
         UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both
             parts, or ``lists`` came without ``videos``.
     """
     join()
-    main = Run(run)
-    runs = [main, *map(Run, beside)]
+    main, frozen = Run(run), [path for path in beside if not is_run(Path(path))]
+    if len(frozen) > 1:
+        raise UserError(
+            f"One frozen encoder fits beside a run; leave out all but one of {', '.join(map(str, frozen))}."
+        )
+    image = open_image_encoder(frozen[0]) if frozen else None
+    runs = [main, *(Run(path) for path in beside if is_run(Path(path)))]
     for each in runs:
         if each.finished is None:
             raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
@@ -65,7 +77,10 @@ def evaluate(
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
         named = None if place == main.path else Path(str(videos)).resolve()
-        return run_retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        fused = _fused(main, image)
+        return run_retrieval(
+            main, data, place=place, videos=named, beside=others, fused=fused, notes=notes, command=command
+        )
 
 
 def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, split: int = 1) -> Path:
@@ -84,6 +99,21 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
         if before in (None, str(asked)):
             return place
     raise AssertionError
+
+
+def _fused(run: Run, image: ImageEncoder | None) -> FusedEncoder | None:
+    """The run's encoder beside a frozen one: what it keeps, or a new one with another image encoder."""
+    own = run.encoder
+    kept = kept_fused(run.path, own)
+    if image is None or (kept is not None and kept.image.same_as(image)):
+        return kept
+    folder = RunFolder(run.path)
+    data = open_run_data(folder)
+    with VideoProgress() as progress:
+        made = fuse_parts(own, image, data, training_numbers(run.settings, data), progress=progress).encoder
+    if is_first():
+        made.save(run.path / FUSED)
+    return made
 
 
 def _labelled(main: Run, videos: str | Path | None, lists: str | Path | None, split: int) -> tuple[Dataset, int]:

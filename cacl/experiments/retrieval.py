@@ -7,17 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.recordings import recording
 from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
-from cacl.evaluation.evaluate import evaluate_retrieval
+from cacl.evaluation.cost import milliseconds_a_video
+from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
+from cacl.evaluation.frozen_rows import FROZEN, FUSED, frozen_rows
+from cacl.evaluation.verdict import Verdict, Which, decide
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
+from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.fused import FusedEncoder
 from cacl.report.neighbours import draw_neighbours
 from cacl.report.run import keep_retrieval, write_run_report
 from cacl.run import Run
+from cacl.training.fuse import resized
+
+CLIPS = 10  # a video, as in the paper
 
 
 def run_retrieval(
@@ -27,6 +37,7 @@ def run_retrieval(
     place: Path | None = None,
     videos: Path | None = None,
     beside: Mapping[str, Run] | None = None,
+    fused: FusedEncoder | None = None,
     notes: Sequence[str] = (),
     command: str = "",
 ) -> dict[str, Any]:
@@ -38,11 +49,12 @@ def run_retrieval(
         place: where to write; made when missing, by default the run folder.
         videos: what they are called, by default the folder that they are in.
         beside: name -> another run, for more rows of the table.
+        fused: the run's encoder beside a frozen one: a row of the frozen part, a row of both, and the verdict.
         notes: what is doubtful, in sentences for the results and the report.
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and ``degree``; and ``notes``, where there are any.
+        The numbers in percent, ``retrieval`` and ``degree``; ``verdict`` and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, no part for testing, or a file cannot be written.
@@ -59,7 +71,10 @@ def run_retrieval(
         autocast_dtype=autocast_dtype,
         say=_say,
     )
+    verdict = None if fused is None else _with_frozen(retrieval, fused, data, run.method, device)
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
+    if verdict is not None:
+        results["verdict"] = verdict.numbers
     if "degree" in finished and place == run.path:  # of the run's own videos
         results["degree"] = finished["degree"]
     if notes:
@@ -74,6 +89,28 @@ def run_retrieval(
     keep_retrieval(place, retrieval, videos=data.catalog.root if videos is None else videos, beside=others)
     write_run_report(run, results, place=place, finished=finished, command=command)
     return results
+
+
+def _with_frozen(retrieval: Retrieval, fused: FusedEncoder, data: Dataset, own: str, device: str) -> Verdict:
+    """Add the rows of the frozen part and of both to ``retrieval``, and say which of the three to use."""
+    test, train = (
+        [n for n in data.numbers(part) if data.catalog.videos[n].label is not None]
+        for part in (data.test_part, "train")
+    )
+    _say(f"Features of {counted(len(train) + len(test), 'video')}, frozen and fused …")
+    rows = frozen_rows(fused, resized(data, fused.clip), test, train, clips=CLIPS, device=device)
+    own_row = retrieval.recalls.pop(own)
+    retrieval.recalls.update({FROZEN: rows.recalls[FROZEN], own: own_row, FUSED: rows.recalls[FUSED]})
+    right = {"own": retrieval.right[own], "frozen": rows.right[FROZEN], "fused": rows.right[FUSED]}
+    numbers = sorted(set.intersection(*(set(found) for found in right.values())))
+    fused = fused.cpu()
+    parts: dict[Which, ClipEncoder] = {"own": fused.own, "frozen": fused.image, "fused": fused}
+    return decide(
+        {name: np.array([right[name][n] for n in numbers], np.float64) for name in parts},
+        [recording(video) for video in data.videos(numbers)],
+        by="R@1",
+        cost={name: milliseconds_a_video(encoder, clips=CLIPS) for name, encoder in parts.items()},
+    )
 
 
 def device_of(run: Run) -> tuple[str, torch.dtype | None]:

@@ -182,9 +182,7 @@ def _compare(encoder: ClipEncoder, exported: Callable[[Tensor], Tensor]) -> tupl
 def _check_can(encoder: ClipEncoder, path: Path, to: Target) -> None:
     """Raise UserError for what an encoder with a frozen image network in it cannot be written as."""
     if to == "safetensors" and not isinstance(encoder, Encoder):
-        raise UserError(
-            f"{path} would hold a 3D CNN alone, and this is {encoder!r}; export --to torch or onnx."
-        )
+        raise UserError(f"{path} would hold a 3D CNN alone, and this is {encoder!r}; export --to torch or onnx.")
     if any(isinstance(module, OnnxNetwork) for module in encoder.modules()):
         raise UserError(
             f"{path} cannot be written: the image encoder in it is an ONNX file, which onnxruntime alone computes; "

@@ -106,7 +106,8 @@ class FusedEncoder(ClipEncoder):
             return self.own(clips), self.image(clips[:, picked])
         self.clip.check_pixels(clips)
         own = _cut(_stretch_pixels(clips, self.own.clip.resize), self.own.clip.size)
-        return self.own(own), self.image(_stretch_pixels(clips[:, :, picked], self.image.clip.resize))
+        image = _cut(_stretch_pixels(clips[:, :, picked], self.image.clip.resize), self.image.clip.size)
+        return self.own(own), self.image(image)
 
     def fuse(self, own_BD: Tensor, image_BD: Tensor) -> Tensor:
         """Vectors of the parts to vectors of both."""

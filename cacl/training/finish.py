@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from cacl.evaluation.health import warnings_from
 from cacl.files import writing
 from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.models.cnn3d import CNN3D
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
 from cacl.presets import ALL_PAIRS
@@ -26,6 +29,7 @@ from cacl.report.run import write_run_report
 from cacl.report.samples import draw_samples, samples_from
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
+from cacl.training.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.training.wiring import clip_spec
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3
@@ -65,6 +69,7 @@ def finish(
     method: CACL,
     *,
     unreadable: Mapping[str, str] | None = None,
+    verdict: Mapping[str, Any] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the encoder folder, the curves, the report and ``finished.json``; print what the user should know.
@@ -75,6 +80,7 @@ def finish(
         train_numbers: those that it was trained on.
         method: what was trained.
         unreadable: videos that failed while training, with the reason.
+        verdict: own, frozen or fused, from ``end_with_frozen``.
         check: called now and then; raises when a stop was asked for (``resume`` then ends the run).
     """
     settings = run.resolved.settings
@@ -97,13 +103,13 @@ def finish(
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
-    spec = clip_spec(settings)
-    encoder = Encoder(
-        settings.model.network, width=settings.model.width, clip=spec, network=method.encoder.float().cpu()
-    )
+    encoder = _encoder(settings, method.encoder)
     measured = "" if "degree" not in found else f"Shuffle degrees told: {found['degree']['accuracy']:.1f} %."
     trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
     encoder.save(run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=measured))
+    if verdict is not None:
+        found["verdict"] = dict(verdict)
+        run.log(f"Both beside each other: {run.path / FUSED}. {verdict['sentence']}")
     summary = data.catalog.summary()
     if unreadable:
         found["unreadable"] = dict(unreadable)
@@ -117,6 +123,43 @@ def finish(
     run.write("finished.json", json.dumps(found, indent=2) + "\n")
     run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}. Report: {report}")
     run.log(f"How good is it? cacl evaluate {run.path}")
+
+
+def end_with_frozen(
+    run: RunFolder,
+    data: Dataset,
+    train_numbers: list[int],
+    network: CNN3D,
+    image_encoder: str | Path,
+    *,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """Write ``fused/``, what was trained beside a frozen image encoder; every process calls this.
+
+    Args:
+        run: the run, trained to its end.
+        data: its videos.
+        train_numbers: those that it was trained on.
+        network: what was trained; left as it is.
+        image_encoder: a folder of ``cacl import --image-encoder``.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
+
+    Returns:
+        The verdict, for ``finished.json``.
+    """
+    own = _encoder(run.resolved.settings, copy.deepcopy(network))
+    made = fuse_parts(own, open_image_encoder(image_encoder), data, train_numbers, progress=progress)
+    verdict = verdict_of(made, data, progress=progress)
+    if run.owner:
+        made.encoder.save(run.path / FUSED)
+    return verdict.numbers
+
+
+def _encoder(settings: Settings, network: CNN3D) -> Encoder:
+    """What was trained, with the clips that it knows, on the CPU in float32."""
+    return Encoder(
+        settings.model.network, width=settings.model.width, clip=clip_spec(settings), network=network.float().cpu()
+    )
 
 
 def degree_test(

@@ -56,7 +56,7 @@ class ImageEncoder(ClipEncoder):
     Args:
         network: frames ``[N, 3, S, S]``, normalised as ``clip`` says, to ``[N, D]``, a map or tokens.
         origin: where it comes from.
-        clip: its frames; nothing is cut off (``size`` is the side that whole frames are stretched to).
+        clip: its frames.
 
     Raises:
         UserError: the network does not take frames of that size, or gives something else than features.
@@ -130,9 +130,17 @@ class ImageEncoder(ClipEncoder):
             "## Use\n\n```python\nimport cacl\n\nencoder = cacl.load('PATH/OF/THIS/FOLDER')\n"
             f"segments = encoder.embed_video('video.mp4')   # .vector: [segments, {self.num_features}]\n```\n\n"
             f"## Input\n\n{clip.frames} frame(s) of a clip, {clip.stride} video frames apart, stretched to "
-            f"{clip.size}x{clip.size} pixels, RGB in [0, 1] {mean}{std}. The frames' features ({origin.pooling} "
-            f"pooling) are averaged.\n\nWritten by cacl {release()}.\n"
+            f"{clip.resize[0]}x{clip.resize[1]} pixels (height x width), their middle {clip.size}x{clip.size}, RGB "
+            f"in [0, 1] {mean}{std}. The frames' features ({origin.pooling} pooling) are averaged.\n\n"
+            f"Written by cacl {release()}.\n"
         )
+
+    def same_as(self, other: ImageEncoder) -> bool:
+        """Whether both give the same: of the same source, with the same weights, clips and pooling."""
+        if self.origin != other.origin or self.clip != other.clip or self.files() != other.files():
+            return False
+        mine, theirs = self.tensors(), other.tensors()
+        return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
 
     def _features(self, x_NCHW: Tensor) -> Tensor:
         if self._one_by_one:

@@ -29,6 +29,7 @@ Colour = tuple[float, float, float]
 IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STRIDE = 32  # frames from one looked-at frame to the next: about a second
 SIZE = 224
+WIDTH = 4 / 3  # of whole frames to their height, as of all video here; the middle is what the network sees
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,9 @@ def import_image_encoder(
         origin = Origin(origin.source, origin.licence, origin.network, pooling)
     mean, std = pixels.on_unit()
     try:
-        clip = ClipSpec(frames, stride or STRIDE // frames or 1, (size, size), size, mean, std, "none", "mean")
+        clip = ClipSpec(
+            frames, stride or STRIDE // frames or 1, (size, round(size * WIDTH)), size, mean, std, "none", "mean"
+        )
     except ValueError as error:
         raise UserError(f"The frames cannot be such: {error}.") from error
     return ImageEncoder(network, origin=origin, clip=clip)
