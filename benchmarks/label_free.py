@@ -30,7 +30,7 @@ from cacl.evaluation.label_free import paired_interval
 from cacl.evaluation.moments import Moments, video_moments
 from cacl.evaluation.retrieval import nearest
 from cacl.models.clip_encoder import ClipEncoder, ClipSpec
-from cacl.models.encoder import Encoder
+from cacl.models.encoder import Encoder, pool_map
 from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
 
@@ -91,13 +91,27 @@ def encoders(folders: list[Path], *, quick: bool) -> dict[str, Compute]:
         found[f"fresh {name} {standardise} {layer} {seed}"] = computed(made)
     for folder in folders:
         encoder = load_encoder(folder)
-        found[str(folder)] = computed(encoder)
         if isinstance(encoder, Encoder):
-            other: str = "mean" if encoder.clip.layer == "max" else "max"
-            clip = ClipSpec(**{**vars(encoder.clip), "layer": other})
-            again = Encoder(encoder.name, width=encoder.width, clip=clip, network=encoder.network).eval()
-            found[f"{folder} {other}"] = computed(again)
+            found |= both_layers(str(folder), encoder)
+        else:
+            found[str(folder)] = computed(encoder)
     return found
+
+
+def both_layers(name: str, encoder: Encoder) -> dict[str, Compute]:
+    """The feature of its layer and that of the other, of one pass through the network."""
+    other = "mean" if encoder.clip.layer == "max" else "max"
+    last: list[tuple[np.ndarray, torch.Tensor]] = []
+
+    @torch.inference_mode()
+    def run(clips: np.ndarray, layer: str) -> torch.Tensor:
+        if not last or last[0][0] is not clips:
+            with torch.autocast("cpu", torch.bfloat16):
+                x = encoder.clip.network_input(torch.from_numpy(clips))
+                last[:] = [(clips, encoder.network.forward_features(x))]
+        return pool_map(last[0][1], layer)  # type: ignore[arg-type]
+
+    return {name: lambda clips: run(clips, encoder.clip.layer), f"{name} {other}": lambda clips: run(clips, other)}
 
 
 def computed(encoder: ClipEncoder) -> Compute:

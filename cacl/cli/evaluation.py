@@ -19,7 +19,7 @@ from cacl.run_folder import RunFolder
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.", callback=there)],
+    run: Annotated[Path, typer.Argument(help="A finished run, or an encoder folder.", callback=there)],
     videos: Annotated[
         Path | None,
         typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.", callback=there),
@@ -42,6 +42,9 @@ def evaluate(
         raise UserError(f"--protocol is {protocol}; it can be retrieval.")
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
+    if (run / "config.json").is_file():
+        _evaluate_encoder(run, videos, lists, split, beside or [], as_json=as_json)
+        return
     RunFolder.open(run)  # before the seconds that PyTorch takes
     from cacl.experiments.evaluate import evaluate as run_evaluation
     from cacl.experiments.evaluate import evaluation_folder
@@ -55,6 +58,24 @@ def evaluate(
         return
     show_results(results)
     print(f"Report: {evaluation_folder(run, videos, split=split) / 'report.html'}")
+
+
+def _evaluate_encoder(
+    encoder: Path, videos: Path | None, lists: Path | None, split: int, beside: list[Path], *, as_json: bool
+) -> None:
+    """An encoder folder by itself: a table, no report."""
+    if beside:
+        raise UserError(f"--beside is for runs, and {encoder} is an encoder; leave it out.")
+    from cacl.experiments.evaluate_encoder import evaluate_encoder
+
+    results = evaluate_encoder(encoder, videos, lists=lists, split=split)
+    if not several.is_first():
+        return
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    show_results(results)
+    print(f"Processor time a video: {results['milliseconds a video']:.0f} ms, decoding not counted.")
 
 
 @app.command()

@@ -24,7 +24,7 @@ from cacl.errors import UserError
 from cacl.evaluation.results import write_results
 from cacl.experiments.labelled import LabelledSplit
 from cacl.experiments.recognition_cells import Cell, Study, run_cell
-from cacl.experiments.recognition_videos import find_splits, open_study
+from cacl.experiments.recognition_videos import find_splits, load_beside, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -34,6 +34,7 @@ from cacl.models.encoder import Encoder
 from cacl.report.confusion import draw_confusion
 from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
+from cacl.training.fuse import FUSED
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import clip_spec, initial_network
@@ -51,6 +52,7 @@ def finetune(
     lists: str | Path | None = None,
     splits: Sequence[int] = (1,),
     linear: bool = False,
+    beside: str | Path | None = None,
     labels_per_class: Sequence[int | None] = (None,),
     draws: int = 5,
     epochs: int | None = None,
@@ -71,6 +73,8 @@ def finetune(
         lists: folder of the data set's split lists, or one list file.
         splits: which of them; the result is the mean.
         linear: the linear probe alone.
+        beside: a frozen image encoder, or a fused one (a row of its own, and one of its frozen part); by default the
+            fused one that ``model`` keeps, where it is a run with one.
         labels_per_class: how many training videos of each class; None: all. Several make the few-label curve.
         draws: random choices of each number of labels; all labels need one.
         epochs: ``optim.epochs``. This and the next win over ``settings``.
@@ -99,6 +103,10 @@ def finetune(
     check_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
+    if beside is None and (Path(model) / FUSED / "config.json").is_file():
+        beside = Path(model) / FUSED
+    if beside is not None:
+        load_beside(beside)
     data = {
         "verb": "finetune",
         "videos": str(Path(labelled).resolve()),
@@ -108,6 +116,7 @@ def finetune(
         "labels per class": ["all" if n is None else n for n in labels_per_class],
         "draws": draws,
         "linear": linear,
+        **({} if beside is None else {"beside": str(Path(beside).resolve())}),
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()
@@ -279,7 +288,8 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[
     means: dict[str, Any] = {}
     deviations: dict[str, Any] = {}
     labels = list(dict.fromkeys(result["labels"] for result in reversed(found)))
-    for name in (row for row in ROWS if row in found[0]["recognition"]):
+    names = [*ROWS, *(name for name in found[0]["recognition"] if name not in ROWS)]
+    for name in (row for row in names if row in found[0]["recognition"]):
         for label in labels:
             each = [result["recognition"][name] for result in found if result["labels"] == label]
             columns = {key: [float(one[key]) for one in each] for key in each[0]}

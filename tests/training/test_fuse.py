@@ -152,3 +152,29 @@ def test_what_is_no_image_encoder_is_said_before_anything_is_made(squares: Path,
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="--weight is -2"):
         fuse(finished, finished, out=tmp_path / "both", weight=-2)
+
+
+def test_few_labels_and_k_nn_have_the_rows(with_frozen: Path, squares: Path, tmp_path: Path):
+    """Those of the fused encoder that the run keeps, from one pass; they are those of the folders by themselves."""
+    results = library.finetune(
+        squares, model=with_frozen, out=tmp_path / "few", linear=True, labels_per_class=[1, None], draws=2,
+        settings={"run.device": "cpu", "run.precision": "float32", "data.store": "none", "test.clips": 3},
+    )  # fmt: skip
+    names = ["linear probe", "k-NN", "linear probe, frozen", "k-NN, frozen", "linear probe, fused", "k-NN, fused"]
+    assert list(results["recognition"]) == names
+    assert all(set(rows) == {"1", "all"} for rows in results["recognition"].values())
+    alone = library.finetune(
+        squares, model=with_frozen, out=tmp_path / "alone", linear=True, beside=with_frozen / "fused" / "image",
+        settings={"run.device": "cpu", "run.precision": "float32", "data.store": "none", "test.clips": 3},
+    )  # fmt: skip
+    assert list(alone["recognition"]) == names[:4]
+    with pytest.raises(UserError, match="neither a frozen image encoder nor a fused one"):
+        library.finetune(squares, model=with_frozen, out=tmp_path / "x", linear=True, beside=with_frozen / "encoder")
+
+
+def test_an_encoder_folder_is_evaluated_by_itself(with_frozen: Path, image_folder: Path, squares: Path, cacl):
+    both = json.loads(cacl("evaluate", with_frozen / "fused", squares, "--json").out)["retrieval"]
+    assert list(both) == ["chance", "colour histogram", "thumbnail", "frozen", "fused"]
+    image = json.loads(cacl("evaluate", image_folder, squares, "--json").out)["retrieval"]
+    assert list(image)[3:] == ["encoder", "encoder, centred"]
+    cacl("evaluate", image_folder).refused("an encoder, not a run with videos of its own")

@@ -1,0 +1,74 @@
+"""``cacl evaluate ENCODER VIDEOS``: retrieval of an encoder folder, imported, exported to or fused, without a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cacl.data.videos.dataset import open_dataset
+from cacl.distributed.processes import is_first, join
+from cacl.errors import UserError
+from cacl.evaluation.cost import milliseconds_a_video
+from cacl.evaluation.embed import encoder_features
+from cacl.evaluation.evaluate import evaluate_retrieval, retrieval_parts
+from cacl.evaluation.frozen_rows import frozen_rows
+from cacl.evaluation.retrieval import recall_at_k
+from cacl.machine.auto import device_auto
+from cacl.models.fused import FusedEncoder
+from cacl.models.load import load_encoder
+
+CLIPS = 10  # a video, as in the paper
+
+
+def evaluate_encoder(
+    encoder: str | Path, videos: str | Path | None, *, lists: str | Path | None = None, split: int = 1
+) -> dict[str, Any]:
+    """Recall@k of an encoder folder beside chance and what needs no network; nothing is written.
+
+    Args:
+        encoder: an encoder folder of any kind; of a fused one its frozen part is a row, too.
+        videos: labelled videos with a train and a test part.
+        lists: the data set's split lists.
+        split: which split of them.
+
+    Returns:
+        ``{"retrieval": {row: {"R@1": percent, …}}, "milliseconds a video": …}``; ``centred``: minus the mean of the
+        training videos' vectors.
+
+    Raises:
+        UserError: no encoder there, no videos named, or these have no labels or no test part.
+    """
+    join()
+    path, found = Path(encoder), load_encoder(encoder)
+    if videos is None:
+        raise UserError(f"{path} is an encoder, not a run with videos of its own: cacl evaluate {path} VIDEOS")
+    height, width = found.clip.resize
+    data = open_dataset(
+        Path(videos), height=height, width=width, lists=None if lists is None else Path(lists), split=split
+    )
+    rows = evaluate_retrieval({}, None, data, say=_say).recalls
+    train, test = retrieval_parts(data)
+    cost, device = milliseconds_a_video(found, clips=CLIPS), device_auto()[0]
+    _say(f"Features of {len(train) + len(test)} videos …")
+    if isinstance(found, FusedEncoder):
+        rows |= frozen_rows(found, data, test, train, clips=CLIPS, device=device).recalls
+    else:
+        query, gallery = (
+            encoder_features(found, data.source, data.videos(part), clips=CLIPS, device=device, numbers=part)
+            for part in (test, train)
+        )
+        q_labels, g_labels = (
+            [str(data.catalog.videos[part[position]].label) for position in each.kept.tolist()]
+            for part, each in ((test, query), (train, gallery))
+        )
+        centre = gallery.features.mean(axis=0)
+        name = path.resolve().name
+        rows[name] = recall_at_k(query.features, gallery.features, q_labels, g_labels)
+        rows[f"{name}, centred"] = recall_at_k(query.features - centre, gallery.features - centre, q_labels, g_labels)
+    return {"retrieval": rows, "milliseconds a video": cost}
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(text, file=sys.stderr, flush=True)
