@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cacl.experiments.reproduce import reproduce
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.run import Run
+    from cacl.training.fuse import fuse
     from cacl.training.pretrain import pretrain, resume
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "embed",
     "evaluate",
     "finetune",
+    "fuse",
     "load",
     "pretrain",
     "report",
@@ -56,6 +58,7 @@ _WHERE = {
     "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition",
+    "fuse": "cacl.training.fuse",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",

