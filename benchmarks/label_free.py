@@ -216,17 +216,13 @@ def report(found: dict[str, Moments], data: Dataset, parts: dict[str, list[int]]
 
 def candidates(each: Moments) -> dict[str, float]:
     """Every measure that was tried."""
-    chosen = label_free.measure(each)
+    found = label_free.measure(each)
     return {
-        "other moments": chosen.other_moments,
-        "changed, other moments": chosen.changed,
-        "effective rank": chosen.rank,
-        **extra(each),
+        "choice": found.score,
+        "other moments": found.other_moments,
+        "changed": found.changed,
+        "effective rank": found.rank,
     }
-
-
-def extra(each: Moments) -> dict[str, float]:
-    return {}
 
 
 if __name__ == "__main__":

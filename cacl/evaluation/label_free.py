@@ -1,15 +1,17 @@
 """How good an encoder is for some videos, without labels.
 
 What stands here looks at pairs of moments of one video among moments of all: vectors that tell one video's moments from
-other videos', and go on doing so when framing and colours change, know something of what is shown. The spread of the
-vectors (their effective rank) says whether they have collapsed, and nothing more: **random numbers have the largest
-spread of all**. It is never used to choose.
+other videos', and go on doing so when framing and colours change, know something of what is shown. Vectors that do not
+find other moments better than chance even as they are know nothing, and never win. The spread of the vectors (their
+effective rank) says whether they have collapsed, and nothing more: **random numbers have the largest spread of all**.
+It is never used to choose.
 
 Shapes: V videos, M moments, N = V * M clips, D features.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,17 +29,24 @@ class LabelFree:
     """Numbers of one encoder on some videos.
 
     Attributes:
-        other_moments: percent of moments whose nearest other clip is of the same video.
-        changed: the same, where the moment that asks is seen under another framing and light: the measure that choices
-            are made by.
+        other_moments: how well other moments of the same video are found among the moments of all, percent: the mean
+            reciprocal rank of the first.
+        changed: the same, where the moment that asks is seen under another framing and light.
         rank: effective rank of the moments, ``effective_rank``; random numbers win it.
-        hits: bool ``[V, M]``, for each moment whether ``changed`` was right, for paired differences.
+        knows: whether ``other_moments`` is above chance.
+        each: float64 ``[V]``, ``changed`` of each video in [0, 1], for paired differences.
     """
 
     other_moments: float
     changed: float
     rank: float
-    hits: NDArray[np.float64]
+    knows: bool
+    each: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """What choices are made by: ``changed``, or 0 for vectors that know nothing."""
+        return self.changed if self.knows else 0.0
 
 
 def measure(moments: Moments, *, centre: Vectors | None = None) -> LabelFree:
@@ -49,13 +58,31 @@ def measure(moments: Moments, *, centre: Vectors | None = None) -> LabelFree:
     """
     mean = moments.plain.mean(axis=(0, 1)) if centre is None else centre
     plain, changed = moments.plain - mean, moments.changed - mean
-    hits = found_among_all(changed, plain)
+    as_they_are, each = (found_among_all(query, plain).mean(axis=1) for query in (plain, changed))
     return LabelFree(
-        100 * float(found_among_all(plain, plain).mean()),
-        100 * float(hits.mean()),
+        100 * float(as_they_are.mean()),
+        100 * float(each.mean()),
         effective_rank(moments.plain.reshape(-1, moments.plain.shape[-1])),
-        hits,
+        above_chance(as_they_are, plain.shape[1]),
+        each,
     )
+
+
+def above_chance(found_V: NDArray[np.float64], moments: int) -> bool:
+    """Whether the mean over videos is more than three of its standard errors above what a random order gives.
+
+    Args:
+        found_V: reciprocal ranks, the mean over each video's moments.
+        moments: M.
+    """
+    error = float(found_V.std(ddof=1)) / math.sqrt(len(found_V))
+    return float(found_V.mean()) > chance_rank(len(found_V) * moments - 1, moments - 1) + 3 * error
+
+
+def chance_rank(others: int, same: int) -> float:
+    """Expected reciprocal rank of the first of ``same`` among ``others`` in random order, exactly (hypergeometric)."""
+    every = math.comb(others, same)
+    return sum(math.comb(others - r, same - 1) / every / r for r in range(1, others - same + 2))
 
 
 def found_among_all(query_VMD: Vectors, gallery_VMD: Vectors) -> NDArray[np.float64]:

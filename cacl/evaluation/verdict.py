@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.evaluation.label_free import found_among_all, paired_interval
+from cacl.evaluation.label_free import above_chance, found_among_all, paired_interval
 from cacl.evaluation.moments import Moments
 from cacl.evaluation.retrieval import similarities
 from cacl.models.fused import FusedEncoder
@@ -154,7 +154,8 @@ def by_moments(
             _vectors(fused, name, a, b, centred=True)
             for a, b in ((own.plain, image.plain), (own.changed, image.changed))
         )
-        right[name] = found_among_all(changed, plain).mean(axis=1)
+        knows = above_chance(found_among_all(plain, plain).mean(axis=1), plain.shape[1])
+        right[name] = found_among_all(changed, plain).mean(axis=1) * knows
     return decide(right, groups, by="other moments", cost=cost)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacl.data.randomness import generator
-from cacl.evaluation.label_free import effective_rank, found_among_all, measure, paired_interval
+from cacl.evaluation.label_free import chance_rank, effective_rank, found_among_all, measure, paired_interval
 from cacl.evaluation.moments import Moments, change, video_moments
 from cacl.models.clip_encoder import ClipSpec
 
@@ -62,6 +62,16 @@ def test_random_numbers_win_the_rank_and_lose_the_measure():
     random = measure(moments_of(np.zeros((40, 64)), noise=1.0))
     assert random.rank > known.rank
     assert random.changed < 15 < 80 < known.changed
+    assert (random.knows, random.score, known.knows, known.score) == (False, 0, True, known.changed)
+
+
+def test_the_chance_of_a_reciprocal_rank_is_that_of_many_random_orders():
+    """By hand: the only one of two others is first or second, 3/4; of 2 among 3, first in 2 of 3 orders: 5/6."""
+    assert chance_rank(2, 1) == pytest.approx(3 / 4)
+    assert chance_rank(3, 2) == pytest.approx(5 / 6)
+    rng = np.random.default_rng(0)
+    ranks = [1 / (1 + np.sort(rng.permutation(20)[:3])[0]) for _ in range(20000)]
+    assert chance_rank(20, 3) == pytest.approx(np.mean(ranks), rel=0.02)
 
 
 @given(st.integers(1, 6), st.integers(0, 99))
