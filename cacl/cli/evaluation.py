@@ -24,7 +24,7 @@ def evaluate(
         Path | None,
         typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.", callback=there),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
+    protocol: Annotated[str, typer.Option(help="retrieval; or self, without labels.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
     beside: Annotated[
@@ -38,14 +38,19 @@ def evaluate(
 
     Example: cacl evaluate runs/ucf --protocol retrieval
     """
-    if protocol != "retrieval":
-        raise UserError(f"--protocol is {protocol}; it can be retrieval.")
+    if protocol not in ("retrieval", "self"):
+        raise UserError(f"--protocol is {protocol}; it can be retrieval or self.")
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
     if (run / "config.json").is_file():
         _evaluate_encoder(run, videos, lists, split, beside or [], as_json=as_json)
         return
     RunFolder.open(run)  # before the seconds that PyTorch takes
+    if protocol == "self":
+        if lists is not None or split != 1:
+            raise UserError("--protocol self needs no labels: leave out --lists and --split.")
+        _evaluate_self(run, videos, beside or [], as_json=as_json)
+        return
     from cacl.experiments.evaluate import evaluate as run_evaluation
     from cacl.experiments.evaluate import evaluation_folder
 
@@ -58,6 +63,24 @@ def evaluate(
         return
     show_results(results)
     print(f"Report: {evaluation_folder(run, videos, split=split) / 'report.html'}")
+
+
+def _evaluate_self(run: Path, videos: Path | None, beside: list[Path], *, as_json: bool) -> None:
+    """``--protocol self``."""
+    from cacl.experiments.evaluate_self import evaluate_self
+
+    results = evaluate_self(run, videos, beside=beside)
+    if not several.is_first():
+        return
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    rows = results["self"]
+    table = Table("without labels", *next(iter(rows.values())))
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:.1f}" for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print(f"{results['videos']} videos. {results['note']}")
 
 
 def _evaluate_encoder(

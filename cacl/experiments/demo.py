@@ -13,6 +13,7 @@ from cacl.data.synthetic.generate import make_videos
 from cacl.errors import UserError
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
+from cacl.models.image.sources import import_image_encoder
 from cacl.report.write import write_report
 from cacl.run import Run
 from cacl.training.pretrain import pretrain
@@ -73,9 +74,19 @@ def _one(folder: Path, seed: int) -> dict[str, Any]:
     v_moco = pretrain(
         videos, out=folder / "v-moco", method="v-moco", settings={**settings, "method.degree_weight": 0.0}
     )
-    results = evaluate(cacl.path, beside=[v_moco.path])
+    results = evaluate(cacl.path, beside=[v_moco.path, *_frozen(folder / "image")])
     _publish(cacl, folder)
     return results
+
+
+def _frozen(folder: Path) -> list[Path]:
+    """A frozen image encoder, where its package is installed: the extra ``image`` is not needed."""
+    try:
+        encoder = import_image_encoder("efficientnet-lite0")
+    except UserError:
+        return []
+    encoder.save(folder, imported_from=encoder.origin.source)
+    return [folder]
 
 
 def _publish(run: Run, folder: Path) -> None:

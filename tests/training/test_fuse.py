@@ -178,3 +178,18 @@ def test_an_encoder_folder_is_evaluated_by_itself(with_frozen: Path, image_folde
     image = json.loads(cacl("evaluate", image_folder, squares, "--json").out)["retrieval"]
     assert list(image)[3:] == ["encoder", "encoder, centred"]
     cacl("evaluate", image_folder).refused("an encoder, not a run with videos of its own")
+
+
+def test_without_labels_everything_stands_beside(with_frozen: Path, image_folder: Path, squares: Path, tmp_path, cacl):
+    """Frozen and fused as the run keeps them, others as given; a moment's changes are the same for all."""
+    run = Path(shutil.copytree(with_frozen, tmp_path / "run"))
+    ended = cacl("evaluate", run, "--protocol", "self", "--beside", image_folder, "--json")
+    assert ended.status == 0, ended
+    results = json.loads(ended.out)
+    assert results == json.loads((run / "self.json").read_text())
+    rows = results["self"]
+    names = ["colour histogram", "thumbnail", "untrained", "v-moco", str(image_folder), "frozen", "fused"]
+    assert (list(rows), results["videos"]) == (names, 4)
+    assert rows["frozen"] == rows[str(image_folder)]
+    assert "random numbers have the highest" in cacl("evaluate", run, squares, "--protocol", "self").out
+    cacl("evaluate", run, "--protocol", "self", "--split", 2).refused("needs no labels")
