@@ -18,7 +18,8 @@ from made_videos import kinds, make
 from numpy.typing import NDArray
 
 from cacl.data.clips.sampling import evaluation_clips
-from cacl.data.videos.catalog import Video, scan
+from cacl.data.videos.catalog import scan
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import DecodedVideos, FrameSource
 from cacl.data.videos.store import build_store
 from cacl.evaluation.embed import video_features
@@ -50,7 +51,7 @@ def main() -> None:
         rows: list[list[object]] = []
         reached: list[list[object]] = []
         for place, source in sources.items():
-            works = _works(encoder, source, list(catalog.videos), chosen.cuda)
+            works = _works(encoder, Dataset(catalog, source), chosen.cuda)
             rounds = 1 if small else 3
             clock = in_turns(works, rounds=rounds, clock=time.perf_counter)
             spent = in_turns(works, rounds=rounds, clock=processor_seconds)
@@ -71,15 +72,15 @@ def main() -> None:
     targets(reached, chosen)
 
 
-def _works(encoder: Encoder, source: FrameSource, videos: list[Video], cuda: bool) -> dict[str, Callable[[], object]]:
+def _works(encoder: Encoder, data: Dataset, cuda: bool) -> dict[str, Callable[[], object]]:
     spec, device = encoder.clip, "cuda" if cuda else "cpu"
 
-    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
-        plan = evaluation_clips(videos[position].frames, frames=spec.frames, stride=spec.stride)
+    def read(own: FrameSource, number: int) -> NDArray[np.uint8]:
+        plan = evaluation_clips(data.catalog.videos[number].frames, frames=spec.frames, stride=spec.stride)
         return read_clips(own, number, plan)
 
     def decode() -> list[NDArray[np.uint8]]:
-        return [clips for _, clips in read_videos(source, videos, read, skipped=[])]
+        return [clips for _, clips in read_videos(data, read, skipped=[])]
 
     pixels = np.concatenate(decode())
 
@@ -89,9 +90,9 @@ def _works(encoder: Encoder, source: FrameSource, videos: list[Video], cuda: boo
         return torch.cat(batches)
 
     def whole() -> NDArray[np.float32]:
-        return video_features(encoder.network, source, videos, size=spec.size, batch_size=BATCH, device=device).features
+        return video_features(encoder.network, data, spec, batch_size=BATCH, device=device).features
 
-    expected = compute().view(len(videos), 10, -1).mean(dim=1).numpy()
+    expected = compute().view(len(data), 10, -1).mean(dim=1).numpy()
     agree("end to end and clip by clip", float(np.abs(whole() - expected).max()), 1e-4)
     return {"decoding alone": decode, "network alone": compute, "end to end": whole}
 

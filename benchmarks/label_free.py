@@ -24,10 +24,10 @@ import torch
 from cacl.data.synthetic.generate import make_videos
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.recordings import recording
-from cacl.evaluation import label_free
 from cacl.evaluation.baselines import colour_histogram, thumbnail
-from cacl.evaluation.label_free import paired_interval
-from cacl.evaluation.moments import Moments, video_moments
+from cacl.evaluation.choice import label_free
+from cacl.evaluation.choice.label_free import paired_interval
+from cacl.evaluation.choice.moments import Moments, video_moments
 from cacl.evaluation.retrieval import nearest
 from cacl.models.clip_encoder import ClipEncoder, ClipSpec
 from cacl.models.encoder import Encoder, pool_map
@@ -141,7 +141,7 @@ def vectors(
             found[name] = Moments(kept["plain"], kept["changed"], kept["kept"])
     missing = {name: made for name, made in compute.items() if name not in found}
     if missing:
-        made = video_moments(missing, CLIP, data.source, data.videos(numbers), moments=moments, numbers=numbers)
+        made = video_moments(missing, CLIP, data.subset(numbers), moments=moments)
         for name, each in made.items():
             found[name] = each
             if cache is not None:

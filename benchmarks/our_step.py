@@ -9,23 +9,26 @@ import argparse
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cacl.data.clips.loader import ClipBatch
-from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.data.clips.batch import ClipBatch
+from cacl.machine.auto import channels_last
 from cacl.methods.cacl import CACL
-from cacl.methods.losses import contrastive_loss, degree_loss
-from cacl.methods.momentum import momentum_update
+from cacl.methods.contract import MethodBatch
+from cacl.methods.losses import contrastive_loss
+from cacl.methods.moco import momentum_update
 from cacl.methods.permute import permute_tokens
 from cacl.models.cnn3d import channels_last_
 from cacl.training.optim import build_optimizer
 from cacl.training.pretrain import resolve_settings
-from cacl.training.wiring import build_frames_network, build_method, initial_network, views_maker
+from cacl.training.step import Step, StepResult
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 Part = TypeVar("Part")
 LR, DECAY = 1e-2, 1e-4  # of the released code
@@ -94,7 +97,7 @@ class EncodesTwice(nn.Module):
 class Ours:
     """A method with its optimiser and one batch, ready to step."""
 
-    def __init__(self, method: CACL, batch: ViewBatch, variant: Variant, dtype: torch.dtype | None) -> None:
+    def __init__(self, method: CACL, batch: MethodBatch, variant: Variant, dtype: torch.dtype | None) -> None:
         self.method = copy.deepcopy(method)
         self.method.query.one_pass = variant.one_pass
         self.method.encoder.checkpointed = variant.checkpointed
@@ -104,23 +107,20 @@ class Ours:
         if variant.channels_last:
             channels_last_(self.method)
             views = tuple(v.contiguous(memory_format=torch.channels_last_3d) for v in batch.views)
-            self.batch = ViewBatch(views, batch.targets, batch.video, batch.uniforms)
+            self.batch = replace(batch, views=views)
         self.optimizer = build_optimizer(self.method, optimizer="sgd", lr=LR, weight_decay=DECAY)
         self.method.train()
+        device, samples = batch.video.device, torch.arange(len(batch.video))
+        self._step = Step(self.method, self.optimizer, lambda raw: self.batch, device, autocast=self.dtype)
+        self._raw = ClipBatch((), batch.targets, batch.video, samples, epoch=0)  # its views are made already
 
     def autocast(self) -> AbstractContextManager[object]:
         device = self.batch.video.device.type
         return nullcontext() if self.dtype is None else torch.autocast(device, dtype=self.dtype)
 
-    def step(self) -> StepOutput:
-        """As ``training/loop.py``."""
-        with self.autocast():
-            output: StepOutput = self.method(self.batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        output.terms["total"].backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.method.after_step(output, progress=0.0)
-        return output
+    def step(self) -> StepResult:
+        """The step of every training."""
+        return self._step(self._raw, progress=0.0)
 
     def parts(self) -> dict[str, Callable[[], object]]:
         """The same work cut into parts."""
@@ -162,7 +162,7 @@ class Ours:
             positives = [(gq * unit).sum(dim=1) for unit in (*units, units[0])]
             nce = contrastive_loss(positives, gq @ queue.keys.T, temperature=0.07, form="outside")
             logits = method.degree(*features, batch.uniforms[:, : method.degree.hidden])
-            (nce + degree_loss(logits, batch.targets["degree"])).backward()  # type: ignore[no-untyped-call]
+            (nce + method.degree.loss(logits, batch.targets)).backward()  # type: ignore[no-untyped-call]
 
         def momentum() -> None:
             momentum_update(key, method.query, 1.0)
@@ -172,22 +172,24 @@ class Ours:
         return dict(zip(PARTS, works, strict=True))
 
 
-def build(size: Size, chosen: argparse.Namespace) -> tuple[CACL, ViewBatch, Callable[[], object]]:
+def build(size: Size, chosen: argparse.Namespace) -> tuple[CACL, MethodBatch, Callable[[], object]]:
     """The method, a batch of made-up pixels, and the augmentation that makes such a batch."""
     device = "cuda" if chosen.cuda else "cpu"
     assignments = [f"{key}={value}" for key, value in {"method.degree_weight": 1.0, **size.settings}.items()]
     settings = resolve_settings(preset="released", assignments=assignments).settings
+    frame_encoder = build_frames_network(settings, weights=None)
     network = initial_network(settings)
-    method = build_method(settings, network=network, frame_encoder=build_frames_network(settings, weights=None))
-    method = method.to(device)
+    method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=size.batch).to(device)
+    assert isinstance(method, CACL)
     numbers = torch.Generator().manual_seed(chosen.seed)
-    shape = (size.batch, 1, settings.data.frames, *settings.data.resize, 3)
+    shape = (size.batch, settings.data.frames, *settings.data.resize, 3)
     rng = np.random.default_rng(chosen.seed)
     plans = [method.plan(100, rng) for _ in range(size.batch)]
     names = ("permutation", "degree")
     targets = {name: torch.stack([torch.as_tensor(plan.targets[name]) for plan in plans]) for name in names}
     frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=numbers)
     order = torch.arange(size.batch)
-    raw = ClipBatch(frames, targets, order, order, epoch=0).to(device)
-    make_views = views_maker(settings, method=method)
+    raw = ClipBatch((frames,), targets, order, order, epoch=0).to(device)
+    layout = channels_last(settings.run, device)
+    make_views = augmented_views(method, settings.augment, seed=settings.run.seed, channels_last=layout)
     return method, make_views(raw), lambda: make_views(raw)

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import MethodBatch
 from cacl.models.transformer import VideoTransformer
 
 
@@ -84,7 +84,7 @@ class ReleasedStep(nn.Module):
 
     queue: Tensor
 
-    def stacked(self, batch: ViewBatch, view: int) -> Tensor:
+    def stacked(self, batch: MethodBatch, view: int) -> Tensor:
         """Clip and twin of a view, in view k the other way round: ``[B, 2, C, T, H, W]``."""
         x_BCTHW, permutation_BT = batch.views[view], batch.targets["permutation"]
         twin_BCTHW = torch.stack([x[:, permutation] for x, permutation in zip(x_BCTHW, permutation_BT, strict=True)])
@@ -115,7 +115,7 @@ class ReleasedStep(nn.Module):
             self.queue[:, self.queue_ptr] = key
             self.queue_ptr = (self.queue_ptr + 1) % self.queue.shape[1]
 
-    def step(self, batch: ViewBatch) -> dict[str, float]:
+    def step(self, batch: MethodBatch) -> dict[str, float]:
         """One step of training; the losses."""
         q, k = self.stacked(batch, 0), self.stacked(batch, 1)
         embeddings: dict[str, Tensor] = {}
@@ -131,4 +131,4 @@ class ReleasedStep(nn.Module):
         (contrast + self.degree_weight * degree).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.enqueue(torch.cat([embeddings["gk"], embeddings["tk"]]))
-        return {"nce": contrast.item(), "degree": degree.item()}
+        return {"nce": contrast.item(), "degree_loss": degree.item()}

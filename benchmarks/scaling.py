@@ -111,7 +111,9 @@ def start_up(path: str) -> None:
     data = Dataset(catalog, DecodedVideos(catalog, height=128, width=171))
     numbers = data.numbers("train" if data.has_train else None)
     frames = [catalog.videos[i].frames for i in numbers]
-    clips = ClipLoader(data.part(numbers), frames, lambda n, rng: ClipPlan(training_clip(n, rng)), seed=0, batch_size=8)
+    clips = ClipLoader(
+        data.subset(numbers).source, frames, lambda n, rng: ClipPlan(training_clip(n, rng)), seed=0, batch_size=8
+    )
     clips.order(0)
     seconds = time.process_time() - start
     print(seconds, peak_mib(), before)

@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cacl.machine.auto import set_deterministic, set_tf32
 from cacl.machine.precision import choose_precision
-from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import MethodBatch
 from cacl.training.pretrain import resolve_settings
 from cacl.training.wiring import initial_network
 
@@ -39,7 +39,7 @@ def sizes(chosen: argparse.Namespace) -> list[Size]:
     ]
 
 
-def released_parts(released: ReleasedStep, batch: ViewBatch) -> dict[str, Callable[[], object]]:
+def released_parts(released: ReleasedStep, batch: MethodBatch) -> dict[str, Callable[[], object]]:
     """The released structure cut into the same parts."""
     device, B = batch.video.device, len(batch.video)
     q, k = released.stacked(batch, 0), released.stacked(batch, 1)
@@ -96,7 +96,7 @@ def deterministic(step: Callable[[], object]) -> Callable[[], object]:
     return work
 
 
-def check(method: CACL, batch: ViewBatch, most: float) -> None:
+def check(method: CACL, batch: MethodBatch, most: float) -> None:
     """Both in float32: the gradient of G, and losses and keys of two steps, agree to within ``most``.
 
     Not the second gradient: BatchNorm over two clips makes a difference of 1e-8 in the weights one of 5e-3 in it.
@@ -104,9 +104,9 @@ def check(method: CACL, batch: ViewBatch, most: float) -> None:
     ours = Ours(method, batch, Variant(channels_last=False, low=False), None)
     released = ReleasedStep(method, lr=LR, weight_decay=DECAY)
     for number in (1, 2):
-        theirs, terms = released.step(batch), ours.step().terms
-        for name in ("nce", "degree"):
-            agree(f"step {number}, loss {name}, released and ours", abs(theirs[name] - terms[name].item()), most)
+        theirs, scalars = released.step(batch), ours.step().scalars
+        for name in ("nce", "degree_loss"):
+            agree(f"step {number}, {name}, released and ours", abs(theirs[name] - scalars[name].item()), most)
         if number == 1:
             a, b = _gradient(ours.method.query.network), _gradient(released.encoder_q.base_network)
             agree("gradient of G, 2-norm of the difference over its own", float((a - b).norm() / b.norm()), most)
@@ -161,7 +161,7 @@ def measure(size: Size, chosen: argparse.Namespace, dtype: torch.dtype | None) -
 
 
 def _by_part(
-    size: Size, released: ReleasedStep, batch: ViewBatch, plain: Ours, fast: Ours, timing: dict[str, Any]
+    size: Size, released: ReleasedStep, batch: MethodBatch, plain: Ours, fast: Ours, timing: dict[str, Any]
 ) -> None:
     columns = {"released": released_parts(released, batch), "float32": plain.parts(), "all on": fast.parts()}
     works = {(part, name): parts[part] for part in PARTS for name, parts in columns.items()}

@@ -13,13 +13,13 @@ from cacl.errors import UserError
 if TYPE_CHECKING:
     from cacl.evaluation.embedding import Embedding
     from cacl.experiments.analyse import analyse
-    from cacl.experiments.classify import classify
     from cacl.experiments.demo import demo
     from cacl.experiments.embed import embed
     from cacl.experiments.evaluate import evaluate, load
-    from cacl.experiments.recognition import finetune, resume_finetune
+    from cacl.experiments.recognition.classify import classify
+    from cacl.experiments.recognition.finetune import finetune, resume_finetune
     from cacl.experiments.report import report
-    from cacl.experiments.reproduce import reproduce
+    from cacl.experiments.reproduce.reproduce import reproduce
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.run import Run
     from cacl.training.fuse import fuse
@@ -53,18 +53,18 @@ _WHERE = {
     "Encoder": "cacl.models.encoder",
     "Run": "cacl.run",
     "analyse": "cacl.experiments.analyse",
-    "classify": "cacl.experiments.classify",
+    "classify": "cacl.experiments.recognition.classify",
     "demo": "cacl.experiments.demo",
     "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",
-    "finetune": "cacl.experiments.recognition",
+    "finetune": "cacl.experiments.recognition.finetune",
     "fuse": "cacl.training.fuse",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",
-    "reproduce": "cacl.experiments.reproduce",
+    "reproduce": "cacl.experiments.reproduce.reproduce",
     "resume": "cacl.training.pretrain",
-    "resume_finetune": "cacl.experiments.recognition",
+    "resume_finetune": "cacl.experiments.recognition.finetune",
 }
 
 

@@ -17,14 +17,25 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from cacl.errors import UserError, did_you_mean
-from cacl.settings import Augment, Data, Frames, Method, Model, Optim, Run, Section, Settings
+from cacl.settings import (
+    METHODS,
+    Augment,
+    Data,
+    Frames,
+    Model,
+    Optim,
+    Run,
+    Section,
+    Settings,
+    method_settings,
+    settings_of,
+)
 from cacl.settings_yaml import read_value, read_yaml, value_text
 
 __all__ = [
     "Augment",
     "Data",
     "Frames",
-    "Method",
     "Model",
     "Optim",
     "Resolved",
@@ -85,8 +96,24 @@ def resolve(
     assignments: tuple[str, ...] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """``resolve_as`` for the settings of a pretraining."""
+    """``resolve_as`` for the settings of a pretraining, whose method may be another than the preset's.
+
+    Where ``method.name`` says so, the whole group ``method`` is that method's, with its defaults under the preset.
+    """
+    given = [{} if file is None else read_yaml(file), dict(_assignments(assignments, [])), flags or {}]
+    names = [value for values in given for key, value in _flat(values) if key == "method.name"]
+    if names and names[-1] != preset["method"]["name"]:
+        preset = with_method(preset, str(names[-1]))
     return resolve_as(Settings, preset, file=file, ablation=ablation, assignments=assignments, flags=flags)
+
+
+def with_method(preset: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A preset's tree with another method's settings. Raises UserError where there is no such method."""
+    if name not in METHODS:
+        raise UserError(f"method.name is {name}; there are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    kind = method_settings(name)
+    given = {"name": name, **kind.presets.get(preset["preset"], {})}
+    return {**preset, "method": kind.model_validate(given).model_dump(mode="json")}
 
 
 def resolve_as(
@@ -147,7 +174,7 @@ def load_resolved(file: Path) -> Resolved:
 
 def load_resolved_as(kind: type[Tree], file: Path) -> ResolvedOf[Tree]:
     """The same for settings of any class."""
-    tree = read_yaml(file, mend="put it back as cacl wrote it, or begin a new run")
+    tree = _of_today(read_yaml(file, mend="put it back as cacl wrote it, or begin a new run"))
     try:
         settings = _validate(kind, tree)
     except UserError as error:
@@ -167,6 +194,14 @@ def load_resolved_as(kind: type[Tree], file: Path) -> ResolvedOf[Tree]:
     return ResolvedOf(settings, origins)
 
 
+def _of_today(tree: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings of an earlier version: its method had no name, and one setting more that no preset used."""
+    if isinstance(method := tree.get("method"), dict):
+        known = {key: value for key, value in method.items() if (key, value) != ("symmetric", False)}
+        tree = {**tree, "method": {"name": "cacl", **known}}
+    return tree
+
+
 def differences(old: Section, new: Section) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with both values."""
     a, b = dict(_flat(old.model_dump())), dict(_flat(new.model_dump()))
@@ -174,6 +209,12 @@ def differences(old: Section, new: Section) -> dict[str, tuple[Any, Any]]:
 
 
 def _validate(kind: type[Tree], tree: Mapping[str, Any]) -> Tree:
+    if issubclass(kind, Settings):
+        given = tree.get("method")
+        name = given.get("name", "cacl") if isinstance(given, Mapping) else "cacl"
+        if name not in METHODS:
+            raise UserError(f"method.name is {name}; there are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}")
+        kind = settings_of(name)  # type: ignore[assignment]
     try:
         return kind.model_validate(tree)
     except ValidationError as error:

@@ -56,6 +56,7 @@ PAPER: dict[str, Any] = {
         "degree_input": "pair",
     },
     "method": {
+        "name": "cacl",
         "twin": True,
         "one_pass": False,  # the authors' code makes two passes
         "pairs": ALL_PAIRS,  # Eq. 3
@@ -70,7 +71,6 @@ PAPER: dict[str, Any] = {
         "mask_own_keys": False,
         "batch_negatives": False,
         "tq_negatives": False,
-        "symmetric": False,
         "batchnorm": "global",
     },
     "optim": {

@@ -32,18 +32,7 @@ class Run:
     def method(self) -> str:
         """What the run's method is called in tables: ``cacl``, an ablation, or the folder's name for any other."""
         resolved = RunFolder(self.path).resolved
-        method = resolved.settings.method
-        degree = method.degree_weight > 0
-        # the preset released learns nothing from the degree head, and is the joint method nevertheless
-        ablation = not degree and resolved.origins.get("method.degree_weight") == "method"
-        names = {
-            (): "sdp" if method.degree_sampling == "uniform" else "sdp*",
-            ("gq_gk",): "sdp+v-moco" if degree else "v-moco",
-            ("gq_gk", "gq_tq"): "pairs2",
-            ("gq_gk", "gq_tq", "gq_tk"): "pairs3",
-            ("gq_gk", "gq_tq", "gq_tk", "tq_tk"): "v-moco+t" if ablation else "cacl",
-        }
-        return names.get(tuple(method.pairs), self.path.resolve().name)
+        return resolved.settings.method.label(resolved.origins) or self.path.resolve().name
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

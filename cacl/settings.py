@@ -6,9 +6,20 @@ the arguments that the settings become.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import importlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cacl.methods.contract import Method
+    from cacl.methods.curves import Curve
+    from cacl.models.cnn3d import CNN3D
+    from cacl.models.frame_encoder import ResNet
 
 Auto = Literal["auto"]
 Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
@@ -49,7 +60,7 @@ class Data(Section):
     def _window(self) -> Data:
         window = (self.frames - 1) * self.stride + 1
         if self.start_window is not None and self.start_window < window:
-            _refuse([f"data.start_window {self.start_window} is shorter than the {window} frames that a clip spans"])
+            refuse([f"data.start_window {self.start_window} is shorter than the {window} frames that a clip spans"])
         return self
 
 
@@ -76,7 +87,7 @@ class Augment(Section):
             problems.append(f"augment.blur_sigma must go from low to high (found {list(self.blur_sigma)})")
         if (self.mean is None) != (self.std is None):
             problems.append("augment.mean and augment.std are given together or not at all")
-        _refuse(problems)
+        refuse(problems)
         return self
 
 
@@ -85,7 +96,7 @@ class Model(Section):
 
     network: Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]
     width: Annotated[int, Field(ge=4)]
-    standardise: Literal["none", "clip", "motion"]  # of G's pixels: see normalise_ in data/augment.py
+    standardise: Literal["none", "clip", "motion"]  # of G's pixels: see normalise_ in data/clips/normalise.py
     frame_encoder: Literal["resnet18", "resnet50"]
     frame_width: Annotated[int, Field(ge=4)]
     frame_weights: str | None  # a file; None trains the frame encoder first
@@ -106,43 +117,73 @@ class Model(Section):
             problems.append(f"model.token_width {self.token_width} must be a multiple of model.heads {self.heads}")
         if (self.frame_mean is None) != (self.frame_std is None):
             problems.append("model.frame_mean and model.frame_std are given together or not at all")
-        _refuse(problems)
+        refuse(problems)
         return self
 
 
-class Method(Section):
-    """CACL and its ablations (paper section 3, Tables 1 and 2)."""
+METHODS: dict[str, str] = {
+    "cacl": "cacl.methods.cacl_settings:CACLSettings",
+    "vcop": "cacl.methods.vcop:VCOPSettings",
+}
+"""Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 
-    one_pass: bool  # clip and twin go through G together and share BatchNorm statistics
-    twin: bool  # the shuffled twin goes through G too, and features are concat[G(x), G(x~)]
-    pairs: Annotated[tuple[Pair, ...], FromList]
-    loss: Literal["inside", "outside"]  # Eq. 4: sum of positives inside the log; released: mean of logs
-    degree_weight: NotNegative  # lambda
-    degree_sampling: Literal["uniform", "permutation", "subset"]
-    temperature: Rate
-    momentum: Unit
-    momentum_schedule: Literal["constant", "cosine"]
-    queue_size: Auto | Positive
-    key_order: Literal["same", "swapped"]  # order of clip and twin in view k
-    mask_own_keys: bool  # keys of the query's own video are no negatives
-    batch_negatives: bool  # Gk, Tq and Tk of the other videos in the batch are negatives too
-    # the pair (Tq,Tk) is weighed against the negatives of Tq, not of Gq; older runs had Gq's
-    tq_negatives: bool = False
-    symmetric: bool  # both directions of the loss
-    # over the batch of all processes, or over each one's share with keys shuffled (MoCo v1); older runs had one process
-    batchnorm: Literal["global", "process"] = "global"
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Method:
-        problems = []
-        if len(set(self.pairs)) != len(self.pairs):
-            problems.append(f"method.pairs names a pair twice (found {list(self.pairs)})")
-        if not self.pairs and self.degree_weight == 0:
-            problems.append("nothing is learnt: method.pairs is empty and method.degree_weight is 0")
-        if not self.twin and self.degree_weight > 0:
-            problems.append("the degree loss needs the twin; set method.twin: true or method.degree_weight: 0")
-        _refuse(problems)
-        return self
+class MethodSettings(Section):
+    """What decides the loss: each method has a subclass of its own, with how to build it.
+
+    Defaults are those of every preset; ``presets`` has what a preset changes.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    name: str
+
+    @property
+    def wants_frame_encoder(self) -> bool:
+        """Whether a frame encoder is trained first, and frozen."""
+        return False
+
+    @property
+    def own_batchnorm(self) -> bool:
+        """Whether each process normalises its own share of a batch."""
+        return False
+
+    def label(self, origins: Mapping[str, str]) -> str | None:
+        """What the method is called in tables; None for settings that have no name."""
+        return self.name
+
+    def auto_values(self, *, videos: int) -> dict[str, tuple[Any, str]]:
+        """Values of its ``auto`` settings from the number of training videos: dotted key -> (value, reason)."""
+        return {}
+
+    def curves(self, frames: int) -> Sequence[Curve]:
+        """What it logs, of clips of ``frames`` frames, beside what every training logs."""
+        return ()
+
+    def warnings(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Sentences for what looks wrong in its rows of ``metrics.jsonl``, that not every training can have."""
+        return []
+
+    def build(self, settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None, videos: int) -> Method:
+        """The method; no ``auto`` is left in the settings.
+
+        Args:
+            network: the encoder with the run's initial weights.
+            frame_encoder: trained, where one is wanted.
+            videos: how many there are to train on.
+        """
+        raise NotImplementedError
+
+    def build_frames(self, settings: Settings, *, frame_encoder: ResNet) -> Method:
+        """What trains the frame encoder, where one is wanted."""
+        raise NotImplementedError
+
+
+def method_settings(name: str) -> type[MethodSettings]:
+    """The settings class of a method. Raises KeyError where there is none of that name."""
+    module, _, cls = METHODS[name].partition(":")
+    found: type[MethodSettings] = getattr(importlib.import_module(module), cls)
+    return found
 
 
 class Optim(Section):
@@ -181,7 +222,7 @@ class Frames(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> Frames:
-        _refuse(_area_problems("frames.area", self.area))
+        refuse(_area_problems("frames.area", self.area))
         return self
 
 
@@ -204,7 +245,7 @@ class Run(Section):
     @model_validator(mode="after")
     def _either(self) -> Run:
         if self.compile and self.checkpoint_activations:
-            _refuse(["run.compile and run.checkpoint_activations do not go together: set one of them to false"])
+            refuse(["run.compile and run.checkpoint_activations do not go together: set one of them to false"])
         return self
 
 
@@ -215,7 +256,7 @@ class Settings(Section):
     data: Data
     augment: Augment
     model: Model
-    method: Method
+    method: MethodSettings
     optim: Optim
     frames: Frames
     run: Run
@@ -231,13 +272,20 @@ class Settings(Section):
         problems += self.optim.parts_problems("optim") + self.frames.optim.parts_problems("frames.optim")
         if self.model.network == "c3d" and self.data.frames < 8:
             problems.append(f"model.network c3d needs data.frames of 8 or more (found {self.data.frames})")
-        _refuse(problems)
+        refuse(problems)
         return self
 
     @property
-    def uses_transformer(self) -> bool:
-        """Whether any pair needs T."""
-        return any("t" in pair for pair in self.method.pairs)
+    def wants_frame_encoder(self) -> bool:
+        """Whether the method stands on a frame encoder."""
+        return self.method.wants_frame_encoder
+
+
+@cache
+def settings_of(method: str) -> type[Settings]:
+    """``Settings`` whose ``method`` is read by the class of that method. Raises KeyError where there is none."""
+    kind: type[Settings] = create_model("Settings", __base__=Settings, method=(method_settings(method), ...))
+    return kind
 
 
 def _area_problems(key: str, area: tuple[float, float]) -> list[str]:
@@ -246,7 +294,7 @@ def _area_problems(key: str, area: tuple[float, float]) -> list[str]:
     return [f"{key} must be shares of the frame, 0 < low <= high <= 1 (found {list(area)})"]
 
 
-def _refuse(problems: list[str]) -> None:
+def refuse(problems: list[str]) -> None:
     """One error for all of a group's problems, a line each."""
     if problems:
         raise ValueError("\n".join(problems))

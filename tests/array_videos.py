@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from cacl.data.videos.catalog import Video
+from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import VideoError
+from cacl.models.encoder import ClipSpec
 
 
 class ArrayVideos:
@@ -19,6 +23,16 @@ class ArrayVideos:
             raise VideoError(f"v{video}.mp4", "broken in the middle")
         assert indices.dtype == np.int64
         return self.videos[video][indices]
+
+
+def data_of(source, videos):
+    """Both as a data set."""
+    return Dataset(Catalog(Path("/videos"), tuple(videos)), source)
+
+
+def clip_of(size, **others):
+    """Clips of the paper's length, cut from frames of any size."""
+    return ClipSpec(resize=(64, 64), size=size, **others)
 
 
 def moving_videos(count=6, frames=40, height=20, width=26, seed=0, broken=(), lengths=None):

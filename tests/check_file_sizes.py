@@ -1,4 +1,4 @@
-"""House rule: at most 350 lines a file, at most 60 a function. Exit status 1 and a list where it is broken."""
+"""House rules: at most 350 lines a file, 60 a function, 20 files a room. Exit status 1 and a list where one is broken."""
 
 import ast
 import sys
@@ -17,5 +17,8 @@ for file in sorted([*ROOT.glob("cacl/**/*.py"), *ROOT.glob("tests/**/*.py")]):
                 start = node.body[1].lineno  # the docstring does not count
             if node.end_lineno - start + 1 > 60:
                 problems.append(f"{file}:{node.lineno}: {node.name} has {node.end_lineno - start + 1} lines")
-print("\n".join(problems) or "all files and functions are short enough")
+for folder in sorted({file.parent for file in ROOT.glob("cacl/**/*.*") if file.suffix != ".pyc"}):
+    if (files := sum(file.is_file() for file in folder.iterdir())) > 20:
+        problems.append(f"{folder}: {files} files")
+print("\n".join(problems) or "all files, functions and rooms are small enough")
 sys.exit(bool(problems))

@@ -190,12 +190,12 @@ def finished(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def quick_end(finished: Path) -> Iterator[None]:
     """Runs end without the classifier of frame differences, with the pictures of another: two seconds less each."""
-    from cacl.training import finish
+    from cacl.training import finish, first_batch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "degree_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
-        patch.setattr(finish, "draw_curves", lambda rows, path, **keywords: shutil.copy(finished / "curves.png", path))
-        patch.setattr(finish, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
+        patch.setattr(finish, "difference_baseline", lambda *parts, **keywords: SimpleNamespace(accuracy=9.0))
+        patch.setattr(finish, "draw_curves", lambda rows, path, curves: shutil.copy(finished / "curves.png", path))
+        patch.setattr(first_batch, "draw_samples", lambda samples, path: shutil.copy(finished / "curves.png", path))
         yield
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny import FINETUNING
 
-from cacl.experiments import recognition
+from cacl.experiments.recognition import finetune as recognition
 from cacl.training.stop import StopRequest
 
 SETTINGS = {**FINETUNING, "test.clips": 2}

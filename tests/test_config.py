@@ -126,7 +126,7 @@ def test_assignments_are_yaml():
             "augment.size=56",
             "data.start_window=null",
             "model.frame_weights=a=b.pt",
-            " method.symmetric = true",
+            " method.tq_negatives = true",
             "augment.mean=[0, .5, 1]",
             "augment.std=[1, 1, 1]",
         ),
@@ -134,7 +134,7 @@ def test_assignments_are_yaml():
     assert settings.method.pairs == ("gq_gk",)
     assert settings.data.resize == (64, 86)
     assert settings.model.frame_weights == "a=b.pt"
-    assert settings.method.symmetric is True
+    assert settings.method.tq_negatives is True
     assert settings.augment.mean == (0.0, 0.5, 1.0)
 
 

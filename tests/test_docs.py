@@ -26,8 +26,9 @@ from cacl import cli
 from cacl.config import resolve
 from cacl.finetune_settings import FINETUNE_PRESETS, FineTune, resolve_finetune
 from cacl.machine import auto
+from cacl.methods import queue_size
 from cacl.presets import PRESETS
-from cacl.settings import Settings
+from cacl.settings import METHODS, method_settings, settings_of
 from cacl.training.finetune import STEPS
 
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -106,7 +107,7 @@ def cells_of(presets: Mapping[str, Mapping[str, Any]], schema: dict[str, Any]) -
 @functools.cache
 def computed_cells() -> Cells:
     """Setting -> type and the values of the three presets, as the table has them."""
-    return cells_of(PRESETS, Settings.model_json_schema())
+    return cells_of(PRESETS, settings_of("cacl").model_json_schema())
 
 
 @functools.cache
@@ -171,11 +172,30 @@ def test_every_setting_is_explained():
         assert not [key for key, cells in rows.items() if len(cells) != 7 or not cells[2] or not cells[6]]
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "cacl"])
+def test_every_setting_of_every_method_is_explained(name: str):
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    section = text[text.index(f"\n## {name.upper()}"[:5]) :] if f"## {name}" in text.lower() else ""
+    fields = [key for key in method_settings(name).model_fields if key != "name"]
+    assert not [key for key in fields if f"| `method.{key}` |" not in section]
+    assert f"| `{name}` |" in text
+
+
+def test_every_command_is_in_the_reference_and_in_the_readme():
+    tree: Any = typer.main.get_command(cli.app)
+    reference, readme = REFERENCE.read_text("utf-8"), (ROOT / "README.md").read_text("utf-8")
+    assert not [verb for verb in tree.commands if f"cacl {verb}" not in reference]
+    assert not [verb for verb in tree.commands if f"`{verb}`" not in readme and f"cacl {verb}" not in readme]
+    hidden = {"--help", "--install-completion", "--show-completion"}
+    flags = {flag for verb in tree.commands.values() for option in verb.params for flag in option.opts}
+    assert not [flag for flag in flags - hidden if flag.startswith("--") and flag not in reference]
+
+
 def test_what_auto_means_is_what_it_does():
     text = REFERENCE.read_text(encoding="utf-8")
     for key, steps in (("optim", auto.STEPS), ("frames.optim", auto.FRAME_STEPS)):
         assert f"| `{key}.epochs` | as many as make about {steps} steps |" in text
-    assert f"half of the sampled frames, at least {auto.SMALLEST_QUEUE}, at most {auto.FRAME_QUEUE} |" in text
+    assert f"half of the sampled frames, at least {queue_size.SMALLEST}, at most {auto.FRAME_QUEUE} |" in text
     assert set(re.findall(r"`auto`: about (\d+) steps", text)) == {
         str(n) for n in (auto.STEPS, auto.FRAME_STEPS, STEPS)
     }
@@ -246,6 +266,7 @@ def test_settings_files_are_settings(page: Path, tmp_path: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_that_are_named_exist(page: Path):
     keys = {*computed_cells(), *finetune_cells()}
+    keys |= {f"method.{key}" for name in METHODS for key in method_settings(name).model_fields}
     known = keys | {key.rsplit(".", 1)[0] for key in keys if "." in key}
     sections = "data|augment|model|method|optim|frames|run|test"
     named = set(re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)?)(?:[=:][^`]*)?`", page.read_text("utf-8")))

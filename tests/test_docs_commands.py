@@ -124,7 +124,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to.md"])
 def test_every_command_runs(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = commands(ROOT / page)
-    # the official data sets are nobody's to make; tests/experiments/test_reproduce.py has that scale with small ones
+    # the official data sets are nobody's to make; tests/experiments/reproduce/ has that scale with small ones
     every = [words for words in every if words[0] != "reproduce" or "paper" not in words]
     assert len(every) > 5
     if page == "docs/how-to.md":  # runs that its later sections name

@@ -13,7 +13,7 @@ import yaml
 from cacl.config import differences, resolve
 from cacl.data.clips.shuffle import degree_class, shuffle_degree, uniform_permutation
 from cacl.finetune_settings import resolve_finetune
-from cacl.methods.batch import ViewBatch
+from cacl.methods.contract import MethodBatch
 from cacl.presets import ABLATIONS, PAPER, PRESETS, RELEASED, ablation
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
@@ -90,8 +90,8 @@ def test_values_of_the_papers_section_4_1():
 def test_what_we_added_is_off_in_paper_and_released(preset):
     settings = resolve(PRESETS[preset]).settings
     method = settings.method
-    added = [method.mask_own_keys, method.batch_negatives, method.tq_negatives, method.symmetric]
-    assert added == [False] * 4
+    added = [method.mask_own_keys, method.batch_negatives, method.tq_negatives]
+    assert added == [False] * 3
     assert settings.data.moments == 1
     assert settings.augment.crop == "fixed"
     assert settings.model.standardise == "none"
@@ -122,13 +122,13 @@ ROWS = {
 }
 
 
-def batch(size=4) -> ViewBatch:
+def batch(size=4) -> MethodBatch:
     rng = np.random.default_rng(0)
     views = tuple(torch.from_numpy(rng.random((size, 3, 16, 32, 32))).float() for _ in range(2))
     permutations = np.stack([uniform_permutation(16, rng) for _ in range(size)])
     degrees = torch.tensor([degree_class(shuffle_degree(p)) for p in permutations])
     targets = {"permutation": torch.from_numpy(permutations), "degree": degrees}
-    return ViewBatch(views, targets, torch.arange(size), torch.from_numpy(rng.random((size, 2000))).float())
+    return MethodBatch(views, targets, torch.arange(size), torch.from_numpy(rng.random((size, 2000))).float())
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -139,27 +139,27 @@ def test_each_row_of_tables_1_and_2_builds_and_is_what_the_table_says(name, pres
     row = ablation(name, PRESETS[preset])
     resolved = resolve(PRESETS[preset], ablation=row, assignments=(*TINY, f"model.network={network}"))
     settings = resolved.settings
-    assert settings.uses_transformer is transformer
+    assert settings.wants_frame_encoder is transformer
     frame_encoder = build_frames_network(settings, weights=None) if transformer else None
-    method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder)
+    method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder, videos=4)
     method.train()
     output = method(batch())
-    output.terms["total"].backward()
-    assert torch.isfinite(output.terms["total"])
+    output.losses["main"].backward()
+    assert torch.isfinite(output.losses["main"])
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
     assert method.twin is twin
     assert len(method.pairs) == pairs
     assert (method.transformer is not None) is transformer
     assert (method.key_transformer is not None) is copy_of_it
     assert (method.queue is not None) is (keys > 0)
-    assert (0 if output.keys is None else len(output.keys)) == keys * 4
+    assert sum(len(rows) for rows in output.state.values()) == keys * 4
     assert ("nce" in output.terms) is (pairs > 0)
-    assert ("degree" in output.terms) is twin
+    assert ("degree_loss" in output.terms) is twin
     first = next(iter(method.query.contrast.parameters()))
     assert head is None or first.shape[1] == head
     learns = method.degree.fc7.weight.grad is not None and bool(method.degree.fc7.weight.grad.abs().sum() > 0)
     assert learns is degree_counts
-    assert (method.degree_sampling == "permutation") is (name == "sdp*")
+    assert (method.degree.sampling == "permutation") is (name == "sdp*")
 
 
 def test_cacl_is_the_default_method_of_paper_and_table_1_row_4_is_table_2_row_1():

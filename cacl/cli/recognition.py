@@ -83,7 +83,7 @@ def finetune(
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count, run=run, verb="finetune"))
 
-    from cacl.experiments import recognition
+    from cacl.experiments.recognition import finetune as recognition
     from cacl.training.stop import Stopped
 
     try:
@@ -136,7 +136,7 @@ def classify(
 
     Example: cacl classify runs/ucf videos/ --out table.csv
     """
-    from cacl.experiments.classify import classify as run_classify
+    from cacl.experiments.recognition.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 
     there_before = out is not None and holds_something(out)

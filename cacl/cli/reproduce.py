@@ -15,8 +15,8 @@ from rich.table import Table
 from cacl.cli.app import app
 
 if TYPE_CHECKING:
-    from cacl.experiments.paper_tables import PaperTable
-    from cacl.experiments.reproduce_parts import Study
+    from cacl.experiments.reproduce.paper_tables import PaperTable
+    from cacl.experiments.reproduce.parts import Study
 
 
 @app.command()
@@ -42,7 +42,7 @@ def reproduce(
 
     cacl reproduce table4 --scale paper --data datasets/ --seeds 3
     """
-    from cacl.experiments import reproduce as experiments
+    from cacl.experiments.reproduce import reproduce as experiments
     from cacl.training.stop import Stopped
 
     paper, study = experiments.prepared(table, data=data, scale=scale, seeds=seeds, out=out)
@@ -62,7 +62,7 @@ def reproduce(
 
 def _may_begin(paper: PaperTable, study: Study, seeds: int, *, yes: bool) -> bool:
     """Say what it will cost, and ask; without a terminal nobody can answer, and nothing begins."""
-    from cacl.experiments.reproduce_cost import estimate
+    from cacl.experiments.reproduce.cost import estimate
 
     cost = estimate(paper, study, seeds, say=lambda text: print(text, file=sys.stderr, flush=True))
     if not cost.items:

@@ -11,21 +11,14 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.evaluation.method_views import tokens
 from cacl.files import write_whole
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from cacl.methods.contract import Method, MethodBatch
 
 CLIPS = 50  # as in the figure
 
@@ -82,7 +75,7 @@ def mean_distance(weights_TT: NDArray[np.float64]) -> float:
 
 
 @torch.no_grad()
-def mean_attention(method: CACL, batches: Iterable[ViewBatch], *, clips: int = CLIPS) -> AttentionMap:
+def mean_attention(method: Method, batches: Iterable[MethodBatch], *, clips: int = CLIPS) -> AttentionMap:
     """Mean over heads and over the first ``clips`` clips of the batches (paper section 4.5).
 
     Args:
@@ -92,19 +85,18 @@ def mean_attention(method: CACL, batches: Iterable[ViewBatch], *, clips: int = C
     Raises:
         ValueError: the method has no T.
     """
-    if method.transformer is None:
-        raise ValueError("the method has no video transformer")
     method.eval()
-    total = torch.zeros(method.transformer.tokens + 1, method.transformer.tokens + 1, dtype=torch.float64)
-    count = 0
+    total, count, frames = torch.zeros((), dtype=torch.float64), 0, 0
     for batch in batches:
-        weights_BHLL = method.transformer.attention(tokens(method, method.transformer, batch, view=0))
-        taken = weights_BHLL[: clips - count].mean(dim=1).cpu().double()
-        total += taken.sum(dim=0)
+        weights_BLL = method.attention(batch)
+        if weights_BLL is None:
+            raise ValueError("the method has no video transformer")
+        taken, frames = weights_BLL[: clips - count], batch.views[0].shape[2]
+        total = total + taken.sum(dim=0)
         count += len(taken)
         if count == clips:
             break
-    return AttentionMap((total / count).numpy(), method.frames, count)
+    return AttentionMap((total / count).numpy(), frames, count)
 
 
 def choose_clips(videos: int, rng: np.random.Generator, *, clips: int = CLIPS) -> tuple[Sequence[int], int]:
@@ -114,7 +106,7 @@ def choose_clips(videos: int, rng: np.random.Generator, *, clips: int = CLIPS) -
 
 
 def write_attention(attention: AttentionMap, folder: Path) -> None:
-    """Write ``attention.csv`` (names and numbers), ``attention.npy`` (float64) and ``attention.png``."""
+    """Write ``attention.csv`` (names and numbers) and ``attention.npy`` (float64)."""
     names = attention.names
     lines = [",".join(["looks at", *names])]
     lines += [",".join([name, *(f"{v:.8g}" for v in row)]) for name, row in zip(names, attention.weights, strict=True)]
@@ -122,64 +114,3 @@ def write_attention(attention: AttentionMap, folder: Path) -> None:
     numbers = io.BytesIO()
     np.save(numbers, attention.weights)
     write_whole(folder / "attention.npy", numbers.getvalue())
-    draw_attention(attention, folder / "attention.png")
-
-
-def draw_attention(attention: AttentionMap, path: Path) -> None:
-    """Write the picture: the map, in multiples of uniform attention, and below it the row of [CLS]."""
-    from matplotlib.colors import LogNorm
-
-    T, size = attention.frames, len(attention.weights)
-    relative_LL = attention.weights * size
-    strong = np.abs(np.log(np.maximum(relative_LL[1:], 1e-6)))  # [CLS] looking at itself may be nearly nothing
-    reach = max(1.5, float(np.exp(np.quantile(strong, 0.97))))
-    figure = new_figure(7.6, 8.4)
-    upper, lower = figure.subplots(2, 1, height_ratios=[6.2, 1.2], sharex=True)
-    image = upper.imshow(
-        relative_LL, cmap="RdBu", norm=LogNorm(1 / reach, reach), aspect="auto", interpolation="nearest"
-    )
-    _mark_parts(upper, T, size)
-    title(upper, f"First-layer attention of T, mean of all heads and {attention.clips} clips")
-    bar = figure.colorbar(image, ax=[upper, lower], shrink=0.6, pad=0.02, extend="both")
-    bar.set_label("attention, in multiples of looking everywhere alike", fontsize=9, color=INK)
-    bar.set_ticks([tick for tick in (0.25, 0.5, 0.7, 1, 1.4, 2, 4) if 1 / reach <= tick <= reach], minor=False)
-    bar.ax.minorticks_off()
-    bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.ax.tick_params(labelsize=8, labelcolor=INK)
-    bar.outline.set_visible(False)
-    colours = [FAINT] + [COLOURS[0]] * T + [COLOURS[1]] * (size - 1 - T)
-    lower.bar(np.arange(size), relative_LL[0], color=colours, width=0.8)
-    lower.axhline(1.0, color=INK, linewidth=0.9, linestyle="--")
-    plain(lower)
-    title(lower, "Where [CLS] looks (dashed: everywhere alike)")
-    numbers = attention.numbers()
-    text = (
-        f"Frame tokens look {numbers['distance']:.2f} positions away in their own sequence "
-        f"(uniform attention: {numbers['distance, uniform']:.2f});\n"
-        f"at first and last positions they look {numbers['ends']:.2f} times as much as at a position in the mean."
-    )
-    lower.set_xlabel(text, fontsize=9, color=INK, labelpad=8)
-    save_figure(figure, path)
-
-
-def _mark_parts(axes: Axes, frames: int, size: int) -> None:
-    """Dark rules between [CLS], clip and twin; their names and some frame numbers along both sides."""
-    for edge in (0.5, frames + 0.5):
-        if edge < size - 1:
-            axes.axhline(edge, color=INK, linewidth=1.3)
-            axes.axvline(edge, color=INK, linewidth=1.3)
-    shown = sorted({1, frames, *range(4, frames - 1, 4)})
-    places = [0] + [offset + t for offset in range(0, size - 1, frames) for t in shown]
-    labels = ["CLS"] + [str(t) for _ in range(0, size - 1, frames) for t in shown]
-    axes.set_xticks(places, labels)
-    axes.set_yticks(places, labels)
-    axes.tick_params(labelsize=8, length=2, colors="#555555", labelcolor=INK, labelbottom=True)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    look: dict[str, Any] = {"fontsize": 9, "fontweight": "bold", "ha": "center", "va": "center"}
-    for number, part in enumerate(("clip", "twin")[: (size - 1) // frames]):
-        middle = frames * number + (frames + 1) / 2
-        axes.text(middle, -0.05, part, transform=axes.get_xaxis_transform(), color=COLOURS[number], **look)
-        axes.text(-0.06, middle, part, transform=axes.get_yaxis_transform(), color=COLOURS[number], rotation=90, **look)
-    axes.set_xlabel("looked at", fontsize=9, color=INK, labelpad=14)
-    axes.set_ylabel("token that looks", fontsize=9, color=INK, labelpad=14)

@@ -9,7 +9,7 @@ Shapes: V videos, N clips, B batch, C channels, T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.store import FrameSource
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.reading import shared_videos
 
 FRAMES = 10
@@ -34,7 +35,7 @@ class BaselineFeatures:
     Attributes:
         histogram: float32 ``[V, 512]``, rows of length 1.
         thumbnail: float32 ``[V, 264]``, rows of mean 0.
-        kept: position of each row in the ``videos`` asked for, int64 ``[V]``.
+        kept: number of each row's video in the data set, int64 ``[V]``.
         skipped: the videos left out.
     """
 
@@ -76,19 +77,15 @@ def _area_weights(length: int, cells: int) -> NDArray[np.float64]:
 
 
 def video_baselines(
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> BaselineFeatures:
     """Colour histogram and thumbnail of every video, from ten frames evenly spaced from the first to the last.
 
     Args:
-        source: whole frames (no crop) of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
-        videos: what to describe.
-        numbers: see ``source``.
+        data: what to describe, by its whole frames (no crop).
         threads: decoding threads.
         progress: called with the number of videos finished.
 
@@ -96,15 +93,15 @@ def video_baselines(
         UserError: if no video could be read.
     """
 
-    def read(own_source: FrameSource, number: int, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        indices = np.round(np.linspace(0, videos[position].frames - 1, FRAMES)).astype(np.int64)
-        frames_THWC = own_source.read(number, indices)
+    def read(own: FrameSource, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        indices = np.round(np.linspace(0, data.catalog.videos[number].frames - 1, FRAMES)).astype(np.int64)
+        frames_THWC = own.read(number, indices)
         return colour_histogram(frames_THWC), thumbnail(frames_THWC)
 
     histograms, thumbnails, kept = [], [], []
     skipped: list[Skipped] = []
     for position, (histogram, small) in shared_videos(
-        source, videos, read, iter, group=8, skipped=skipped, numbers=numbers, threads=threads, progress=progress
+        data, read, iter, group=8, skipped=skipped, threads=threads, progress=progress
     ):
         histograms.append(histogram)
         thumbnails.append(small)

@@ -9,23 +9,23 @@ Shapes: V videos, N clips, C channels, T frames, H W pixels, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.clips.augment import Standardise, centre_crop
 from cacl.data.clips.sampling import evaluation_clips
-from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.store import FrameSource
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
 from cacl.models.clip_encoder import ClipEncoder
-from cacl.models.encoder import Encoder, pool_map
+from cacl.models.encoder import ClipSpec, Encoder, pool_map
 
 
 class Trainable(Protocol):
@@ -49,8 +49,8 @@ class VideoFeatures:
     """Features of the videos that could be read, and the others with the reason.
 
     Attributes:
-        features: float32 ``[V, D]``, one row a video that was read, in the order asked for.
-        kept: position of each row in the ``videos`` asked for, int64 ``[V]``.
+        features: float32 ``[V, D]``, one row a video that was read, in their order.
+        kept: number of each row's video in the data set, int64 ``[V]``.
         skipped: the videos left out.
     """
 
@@ -69,21 +69,13 @@ class VideoFeatures:
 @torch.no_grad()
 def video_features(
     network: FeatureNetwork,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
-    frames: int = 16,
-    stride: int = 2,
-    size: int,
     clips: int = 10,
-    layer: Literal["max", "mean"] = "max",
     batch_size: int = 40,
     device: torch.device | str = "cpu",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
     autocast_dtype: torch.dtype | None = None,
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> VideoFeatures:
@@ -91,46 +83,30 @@ def video_features(
 
     Args:
         network: has ``forward_features``; already on ``device``.
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
-        frames: T, frames a clip, ``stride`` frames apart (nearer in a video too short for that).
-        size: side of the centre crop in pixels, at most the source's height and width.
+        data: the videos, at ``clip.resize``.
+        clip: what the network sees, and the layer that gives the feature.
         clips: clips a video, evenly spaced.
-        layer: see :func:`pool_map`.
         batch_size: clips in one forward pass.
-        mean: of each channel, subtracted from pixels in [0, 1], which are then divided by ``std``.
-        standardise: of each clip, see ``cacl.data.clips.augment.normalise_``.
         autocast_dtype: mixed precision of the forward pass; pooling and averaging are float32 always.
         threads: decoding threads, which read ahead.
         progress: called with the number of videos read.
 
     Raises:
-        UserError: if ``size`` exceeds the frames, or no video could be read.
+        UserError: if ``clip.size`` exceeds the frames, or no video could be read.
     """
     rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
 
     def embed(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
-        x_NCTHW = centre_crop(
-            torch.from_numpy(clips_NTHWC).to(device), size, mean=mean, std=std, standardise=standardise
-        )
+        x_NCTHW = clip.pixels(torch.from_numpy(clips_NTHWC).to(device))
         with mixed_precision(device, autocast_dtype):
             map_NDTHW = network.forward_features(x_NCTHW)
-        return pool_map(map_NDTHW, layer)
+        return pool_map(map_NDTHW, clip.layer)
 
     with evaluating(network):
-        for position, vectors_ND in clips_through(
-            embed,
-            source,
-            videos,
-            frames=frames,
-            stride=stride,
-            clips=clips,
-            batch_size=batch_size,
-            numbers=numbers,
-            threads=threads,
-            skipped=skipped,
-            progress=progress,
+        for number, vectors_ND in clips_through(
+            embed, data, clip, clips=clips, batch_size=batch_size, threads=threads, skipped=skipped, progress=progress
         ):
-            kept.append(position)
+            kept.append(number)
             rows.append(vectors_ND.mean(dim=0).cpu().numpy())
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
 
@@ -138,70 +114,52 @@ def video_features(
 @torch.no_grad()
 def encoder_features(
     encoder: ClipEncoder,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    clips: int,
-    device: torch.device | str,
+    clips: int = 10,
+    device: torch.device | str = "cpu",
     autocast_dtype: torch.dtype | None = None,
-    numbers: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> VideoFeatures:
-    """``video_features`` of the pixels and the layer that the encoder's description says; it is moved to ``device``.
+    """``video_features`` of an encoder of any kind, as its description says; it is moved to ``device``.
 
-    The source's frames are of the size that the encoder stretches frames to, or are stretched to it.
+    Args:
+        encoder: a 3D CNN, a frozen image encoder, or both fused.
+        data: the videos; frames of another size than ``encoder.clip.resize`` are stretched by those that are no CNN.
+        autocast_dtype: of the 3D CNN; the others are computed in float32.
     """
-    spec = encoder.clip
-    if not isinstance(encoder, Encoder):
-        skipped, found = list[Skipped](), list[tuple[int, Tensor]]()
-        with evaluating(encoder.to(device)):
-            found += clips_through(
-                encoder,
-                source,
-                videos,
-                frames=spec.frames,
-                stride=spec.stride,
-                clips=clips,
-                skipped=skipped,
-                numbers=numbers,
-                progress=progress,
-            )
-        rows = np.stack([vectors_ND.mean(dim=0).numpy() for _, vectors_ND in found])
-        return VideoFeatures(rows, np.array([position for position, _ in found], np.int64), tuple(skipped))
-    return video_features(
-        encoder.network.to(device),
-        source,
-        videos,
-        frames=spec.frames,
-        stride=spec.stride,
-        size=spec.size,
-        clips=clips,
-        layer=spec.layer,
-        device=device,
-        mean=spec.pixel_mean,
-        std=spec.pixel_std,
-        standardise=spec.standardise,
-        autocast_dtype=autocast_dtype,
-        numbers=numbers,
-        progress=progress,
-    )
+    if isinstance(encoder, Encoder):
+        return video_features(
+            encoder.network.to(device),
+            data,
+            encoder.clip,
+            clips=clips,
+            device=device,
+            autocast_dtype=autocast_dtype,
+            progress=progress,
+        )
+    rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
+    with evaluating(encoder.to(device)):
+        for number, vectors_ND in clips_through(
+            encoder, data, encoder.clip, clips=clips, skipped=skipped, progress=progress
+        ):
+            kept.append(number)
+            rows.append(vectors_ND.mean(dim=0).numpy())
+    return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
 
 
 def clips_through(
     compute: Callable[[NDArray[np.uint8]], Tensor],
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
-    frames: int,
-    stride: int,
     clips: int,
     skipped: list[Skipped],
     batch_size: int = 40,
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield ``(position, compute(its clips))`` of each video that can be read; each is decoded once, by one process.
+    """Yield ``(number, compute(its clips))`` of each video that can be read; each is decoded once, by one process.
 
     Args:
         compute: uint8 ``[n, T, H, W, 3]``, clips of several videos, to a vector each, ``[n, D]``. What is yielded is on
@@ -212,25 +170,16 @@ def clips_through(
         UserError: no video could be read.
     """
 
-    def read(own: FrameSource, number: int, position: int) -> NDArray[np.uint8]:
-        plan_NT = evaluation_clips(videos[position].frames, frames=frames, stride=stride, clips=clips)
-        return read_clips(own, number, plan_NT)
+    def read(own: FrameSource, number: int) -> NDArray[np.uint8]:
+        frames = data.catalog.videos[number].frames
+        return read_clips(own, number, evaluation_clips(frames, frames=clip.frames, stride=clip.stride, clips=clips))
 
     def vectors(pixels: Iterator[NDArray[np.uint8]]) -> Iterator[Tensor]:
         for vectors_ND in in_batches(pixels, compute, batch_size):
             yield vectors_ND.cpu()
 
-    yield from shared_videos(
-        source,
-        videos,
-        read,
-        vectors,
-        group=batch_size // math.gcd(batch_size, clips),  # the fewest videos that fill batches
-        skipped=skipped,
-        numbers=numbers,
-        threads=threads,
-        progress=progress,
-    )
+    group = batch_size // math.gcd(batch_size, clips)  # the fewest videos that fill batches
+    yield from shared_videos(data, read, vectors, group=group, skipped=skipped, threads=threads, progress=progress)
 
 
 def in_batches(

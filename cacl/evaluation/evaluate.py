@@ -20,31 +20,38 @@ from cacl.data.randomness import generator
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
+from cacl.evaluation.choice.frozen_rows import first_right
 from cacl.evaluation.embed import encoder_features
-from cacl.evaluation.frozen_rows import first_right
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
-from cacl.report.neighbours import neighbour_rows, pick_queries
-from cacl.report.tiles import TileRow
 
 STATISTICS_CLIPS = 256  # training clips for the untrained network's BatchNorm statistics
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """A query and the videos nearest to it, by their numbers in the data set, best first, with their cosines."""
+
+    query: int
+    found: tuple[int, ...]
+    similarity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Retrieval:
-    """Recall@k in percent of each row, the picture of some queries, and what could not be read.
+    """Recall@k in percent of each row, the neighbours of some queries, and what could not be read.
 
     Attributes:
         recalls: row name -> {"R@1": …}.
-        neighbours: queries of the last network with their nearest training videos.
+        neighbours: some queries of the last network with their nearest training videos.
         queries, gallery: how many videos.
         part: what the queries' part is called, ``test`` or ``val``.
         right: of each encoder, number of a query -> whether its nearest video is of its class.
     """
 
     recalls: dict[str, dict[str, float]]
-    neighbours: list[TileRow]
+    neighbours: list[Neighbours]
     queries: int
     gallery: int
     part: str = "test"
@@ -68,7 +75,7 @@ def evaluate_retrieval(
     """Recall@k of chance, colour histogram, thumbnail, the untrained network (twice) and of each encoder.
 
     Args:
-        encoders: name -> trained encoder; the last one's neighbours are drawn.
+        encoders: name -> trained encoder; the last one's neighbours are kept.
         untrained: the same network with its initial weights: once with BatchNorm as initialised, once with the
             statistics of training clips.
         data: videos with labels and a train and a test part; ``val`` where nothing is called ``test``. Videos without
@@ -86,8 +93,7 @@ def evaluate_retrieval(
     labels = np.array([video.label or "" for video in data.catalog.videos])
     if references:
         recalls["chance"] = chance(labels[test], labels[train], ks=ks)
-        query = video_baselines(data.source, data.videos(test), numbers=test)
-        gallery = video_baselines(data.source, data.videos(train), numbers=train)
+        query, gallery = (video_baselines(data.subset(part)) for part in (test, train))
         q_labels, g_labels = labels[np.array(test)[query.kept]], labels[np.array(train)[gallery.kept]]
         recalls["colour histogram"] = recall_at_k(query.histogram, gallery.histogram, q_labels, g_labels, ks=ks)
         recalls["thumbnail"] = recall_at_k(query.thumbnail, gallery.thumbnail, q_labels, g_labels, ks=ks)
@@ -97,7 +103,7 @@ def evaluate_retrieval(
         rows.append(("untrained, batch statistics", _with_statistics(untrained, data, train, seed, device)))
     rows += list(encoders.items())
     skipped: list[str] = []
-    neighbours: list[TileRow] = []
+    neighbours: list[Neighbours] = []
     right: dict[str, dict[int, bool]] = {}
     for name, encoder in rows:
         say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
@@ -107,7 +113,8 @@ def evaluate_retrieval(
         right[name] = first_right(q, g, labels[q_numbers], labels[g_numbers], q_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
-            neighbours = _neighbours(q, g, q_numbers, g_numbers, data)
+            picked = pick_queries([video.label for video in data.videos(q_numbers.tolist())])
+            neighbours = _neighbours(q[picked], g, q_numbers[picked], g_numbers)
     return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped, right)
 
 
@@ -135,15 +142,8 @@ def _features(
     """(features, the videos' numbers, what was skipped)."""
     if autocast_dtype is not None:  # 16-bit convolutions are twice as fast so
         channels_last_(encoder.network.to(device))
-    found = encoder_features(
-        encoder,
-        data.source,
-        data.videos(numbers),
-        clips=clips,
-        device=device,
-        autocast_dtype=autocast_dtype,
-        numbers=numbers,
-    )
+    part = data.subset(numbers)
+    found = encoder_features(encoder, part, clips=clips, device=device, autocast_dtype=autocast_dtype)
     bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
     return found.features, np.array(numbers)[found.kept], bad
 
@@ -171,22 +171,36 @@ def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: 
 
 
 def _neighbours(
-    q: NDArray[np.float32],
-    g: NDArray[np.float32],
-    q_numbers: NDArray[np.int64],
-    g_numbers: NDArray[np.int64],
-    data: Dataset,
-) -> list[TileRow]:
-    queries = data.videos(q_numbers.tolist())
-    picked = pick_queries([video.label for video in queries])
-    indices, similarities = nearest(q[picked], g, 5)
-    return neighbour_rows(
-        [queries[i] for i in picked],
-        data.videos(g_numbers.tolist()),
-        indices,
-        similarities,
-        query_source=data.source,
-        gallery_source=data.source,
-        query_numbers=q_numbers[picked].tolist(),
-        gallery_numbers=g_numbers.tolist(),
-    )
+    query_QD: NDArray[np.float32],
+    gallery_GD: NDArray[np.float32],
+    query_numbers: NDArray[np.int64],
+    gallery_numbers: NDArray[np.int64],
+) -> list[Neighbours]:
+    indices_QK, similarities_QK = nearest(query_QD, gallery_GD, 5)
+    return [
+        Neighbours(int(number), tuple(gallery_numbers[found].tolist()), tuple(similarity.tolist()))
+        for number, found, similarity in zip(query_numbers, indices_QK, similarities_QK, strict=True)
+    ]
+
+
+def pick_queries(labels: Sequence[str | None], count: int = 8) -> list[int]:
+    """Positions of ``count`` queries that show as many classes as can be, class by class in sorted order.
+
+    Within a class the queries are taken evenly from the first to the last, so that the choice is the same every time
+    and does not look at the result.
+    """
+    members: dict[str, list[int]] = {}
+    for position, label in enumerate(labels):
+        members.setdefault(label or "", []).append(position)
+    classes = sorted(members)
+    if len(classes) > count:
+        classes = [classes[i] for i in np.linspace(0, len(classes) - 1, count).round().astype(int)]
+    turns = -(-count // max(1, len(classes)))
+    queues = {name: _evenly(members[name], turns) for name in classes}
+    picked = [queues[name][turn] for turn in range(turns) for name in classes if turn < len(queues[name])]
+    return picked[:count]
+
+
+def _evenly(items: list[int], count: int) -> list[int]:
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]  # the middle of each part

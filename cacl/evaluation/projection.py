@@ -1,4 +1,4 @@
-"""Features of videos in two dimensions, coloured by label: PCA (ours, exact), t-SNE or UMAP (of their own packages).
+"""Features of videos in two dimensions: PCA (ours, exact), t-SNE or UMAP (of their own packages).
 
 PCA is a shadow of the features and the same every time; t-SNE and UMAP show neighbourhoods, and distances between
 groups mean little there.
@@ -9,24 +9,15 @@ Shapes: V videos, D features.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import UserError
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ProjectionName = Literal["pca", "tsne", "umap"]
-MARKS = "os^D"
-MOST_LABELS = 6 * len(MARKS)
 _PACKAGES = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-learn")}
 
 
@@ -91,67 +82,3 @@ def _pca(x_VD: NDArray[np.float64]) -> Projection:
     total = float((sizes_K**2).sum()) or 1.0
     share = [*(100 * sizes_K[:2] ** 2 / total), 0.0][:2]
     return Projection(points_V2, (f"PCA 1 ({share[0]:.0f} % of variance)", f"PCA 2 ({share[1]:.0f} %)"))
-
-
-def draw_projections(projections: Mapping[str, Projection], labels: Sequence[str | None], path: Path) -> None:
-    """Write ``features.png``: the same videos under one or several networks, side by side.
-
-    Args:
-        projections: name of a network -> its points.
-        labels: of each video. Up to 24 labels have a colour and mark each; of more, 24 evenly picked have, and the
-            others are grey.
-    """
-    shown = _shown_labels(labels)
-    figure = new_figure(5.2 * len(projections), 5.4 + 0.2 * -(-len(shown) // 5))
-    panels = figure.subplots(1, len(projections), squeeze=False)[0]
-    for axes, (name, projection) in zip(panels, projections.items(), strict=True):
-        _scatter(axes, projection, labels, shown)
-        title(axes, name)
-    if shown:
-        handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            names,
-            loc="outside lower center",
-            ncols=min(5, len(names)),
-            fontsize=8,
-            frameon=False,
-            markerscale=1.3,
-        )
-    save_figure(figure, path)
-
-
-def _scatter(axes: Axes, projection: Projection, labels: Sequence[str | None], shown: Sequence[str]) -> None:
-    place = {label: number for number, label in enumerate(shown)}
-    numbers = np.array([place.get(label or "", -1) for label in labels])
-    others = projection.points[numbers < 0]
-    if len(others):
-        colour, name = ("#bbbbbb", "other videos") if shown else (COLOURS[0], "videos")
-        axes.scatter(others[:, 0], others[:, 1], s=14, color=colour, linewidths=0, alpha=0.8, label=name)
-    for number, label in enumerate(shown):
-        points = projection.points[numbers == number]
-        axes.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=26,
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKS[number // len(COLOURS)],
-            linewidths=0.5,
-            edgecolors="white",
-            alpha=0.9,
-            label=label.replace("$", r"\$").lstrip("_"),
-        )
-    plain(axes)
-    axes.set_xlabel(projection.axes[0], fontsize=9, color=INK)
-    axes.set_ylabel(projection.axes[1], fontsize=9, color=INK)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.margins(0.04)
-    axes.grid(color=FAINT, alpha=0.15)
-
-
-def _shown_labels(labels: Sequence[str | None]) -> list[str]:
-    known = sorted({label for label in labels if label is not None})
-    if len(known) <= MOST_LABELS:
-        return known
-    return [known[i] for i in np.linspace(0, len(known) - 1, MOST_LABELS).round().astype(int)]

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.store import FrameSource
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.sources import FrameSource
 from cacl.distributed.processes import everyones, rank, world
 from cacl.errors import UserError, VideoError
 
@@ -73,19 +74,17 @@ def read_clips(source: FrameSource, number: int, indices_NT: NDArray[np.int64]) 
 
 
 def read_videos(
-    source: FrameSource,
-    videos: Sequence[Video],
-    read: Callable[[FrameSource, int, int], Result],
+    data: Dataset,
+    read: Callable[[FrameSource, int], Result],
     *,
     skipped: list[Skipped],
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield ``(position, read(source, number, position))`` of every video that can be read, in order.
+    """Yield ``(number, read(source, number))`` of every video that can be read, in order.
 
     Args:
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it, by default number i.
+        data: the videos.
         read: called in the threads with the thread's own source.
         skipped: takes the videos that raise ``VideoError``.
         progress: called with the number of videos finished.
@@ -93,29 +92,24 @@ def read_videos(
     Raises:
         UserError: if not one video could be read.
     """
-
-    def read_one(own_source: FrameSource, position: int) -> Result:
-        return read(own_source, position if numbers is None else int(numbers[position]), position)
-
-    for done, (position, result) in enumerate(read_ahead(source, range(len(videos)), read_one, threads=threads), 1):
+    videos = data.catalog.videos
+    for done, (number, result) in enumerate(read_ahead(data.source, range(len(videos)), read, threads=threads), 1):
         if isinstance(result, VideoError):
-            skipped.append(Skipped(videos[position].path, result.reason))
+            skipped.append(Skipped(videos[number].path, result.reason))
         else:
-            yield position, result
+            yield number, result
         if progress is not None:
             progress(done)
     _check_any(videos, skipped)
 
 
 def shared_videos(
-    source: FrameSource,
-    videos: Sequence[Video],
-    read: Callable[[FrameSource, int, int], Result],
+    data: Dataset,
+    read: Callable[[FrameSource, int], Result],
     make: Callable[[Iterator[Result]], Iterator[Made]],
     *,
     group: int,
     skipped: list[Skipped],
-    numbers: Sequence[int] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Made]]:
@@ -131,14 +125,11 @@ def shared_videos(
     Raises:
         UserError: if not one video could be read.
     """
+    videos = data.catalog.videos
     starts = range(0, len(videos), group)
     groups = [range(start, min(start + group, len(videos))) for start in starts]
     own = [position for positions in groups[rank() :: world()] for position in positions]
-
-    def read_one(own_source: FrameSource, position: int) -> Result:
-        return read(own_source, position if numbers is None else int(numbers[position]), position)
-
-    reading, done = read_ahead(source, own, read_one, threads=threads), 0
+    reading, done = read_ahead(data.source, own, read, threads=threads), 0
 
     def good(positions: range, kept: list[int], failed: list[Skipped]) -> Iterator[Result]:
         nonlocal done

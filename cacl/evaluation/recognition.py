@@ -1,4 +1,4 @@
-"""Top-1, top-5, per-class accuracy and the confusion matrix of videos, each told by the mean over its clips.
+"""Top-1, top-5, per-class accuracy and the confusion matrix of videos, each predicted by the mean over its clips.
 
 The protocol of the paper (section 4.4, Table 5): ten clips a video, evenly spaced, centre crop; the video's prediction
 is the mean over the clips, of their logits (as the authors' code) or of their probabilities.
@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.sources import FrameSource
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.embed import clips_through, evaluating, mixed_precision
 from cacl.models.classifier import Average, Classifier
 
@@ -27,8 +27,8 @@ class VideoPredictions:
     """Class probabilities of the videos that could be read, and the others with the reason.
 
     Attributes:
-        probabilities: float64 ``[V, K]``, rows sum to 1, in the order asked for.
-        kept: position of each row in the ``videos`` asked for, int64 ``[V]``.
+        probabilities: float64 ``[V, K]``, rows sum to 1, in their order.
+        kept: number of each row's video in the data set, int64 ``[V]``.
         skipped: the videos left out.
     """
 
@@ -39,13 +39,13 @@ class VideoPredictions:
 
 @dataclass(frozen=True)
 class Recognition:
-    """How well videos are told, in percent.
+    """How well classes are predicted, in percent.
 
     Attributes:
         top1: share of the videos whose class is the most probable one.
         top5: share whose class is among the five most probable; with five classes or fewer always 100.
         classes: names of the classes.
-        confusion: int64 ``[K, K]``, videos of the true class (row) told as the predicted one (column).
+        confusion: int64 ``[K, K]``, videos of the true class (row) predicted as the other (column).
     """
 
     top1: float
@@ -122,10 +122,8 @@ def average_clips(logits_NK: Tensor, average: Average) -> NDArray[np.float64]:
 @torch.no_grad()
 def predict_videos(
     classifier: Classifier,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int] | None = None,
     batch_size: int = 40,
     device: torch.device | str = "cpu",
     autocast_dtype: torch.dtype | None = None,
@@ -137,7 +135,7 @@ def predict_videos(
     Args:
         classifier: its ``encoder.clip`` says which pixels it sees, ``clips`` how many clips of a video and ``average``
             what of them is averaged (:func:`average_clips`).
-        source: frames of ``videos`` at ``clip.resize``: video i is number ``numbers[i]`` of it, by default number i.
+        data: the videos, at ``encoder.clip.resize``.
         batch_size: clips in one forward pass.
         autocast_dtype: mixed precision of the forward pass.
         threads: decoding threads, which read ahead.
@@ -146,7 +144,7 @@ def predict_videos(
     Raises:
         UserError: no video could be read.
     """
-    spec, classifier = classifier.encoder.clip, classifier.to(device)
+    classifier = classifier.to(device)
     rows, kept, skipped = list[NDArray[np.float64]](), list[int](), list[Skipped]()
 
     def compute(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
@@ -155,19 +153,16 @@ def predict_videos(
         return logits_NK
 
     with evaluating(classifier):
-        for position, logits_NK in clips_through(
+        for number, logits_NK in clips_through(
             compute,
-            source,
-            videos,
-            frames=spec.frames,
-            stride=spec.stride,
+            data,
+            classifier.encoder.clip,
             clips=classifier.clips,
             batch_size=batch_size,
-            numbers=numbers,
             threads=threads,
             skipped=skipped,
             progress=progress,
         ):
-            kept.append(position)
+            kept.append(number)
             rows.append(average_clips(logits_NK, classifier.average))
     return VideoPredictions(np.stack(rows), np.array(kept, np.int64), tuple(skipped))

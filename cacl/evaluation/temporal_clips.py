@@ -16,14 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, centre_crop
+from cacl.data.clips.augment import centre_crop
 from cacl.data.clips.sampling import training_clip
 from cacl.data.clips.shuffle import DegreeSampler, degree_class
 from cacl.data.randomness import generator
-from cacl.data.videos.catalog import Skipped, Video
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
-from cacl.evaluation.degree_baseline import difference_features
 from cacl.evaluation.reading import read_clips, read_videos
+from cacl.methods.differences import pair_differences
+from cacl.models.encoder import ClipSpec
 
 Task = Literal["shuffle degree", "playback speed", "arrow of time"]
 TASKS: tuple[Task, ...] = ("shuffle degree", "playback speed", "arrow of time")
@@ -69,22 +71,15 @@ def speeds_that_fit(frames: Sequence[int], *, clip: int) -> tuple[int, ...]:
 @torch.no_grad()
 def temporal_samples(
     networks: Mapping[str, nn.Module],
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
+    clip: ClipSpec,
     *,
-    numbers: Sequence[int],
     purpose: Literal["train", "test"],
     draws: int,
     seed: int,
     speeds: tuple[int, ...],
-    frames: int = 16,
-    stride: int = 2,
-    size: int,
     skipped: list[Skipped],
     device: torch.device | str = "cpu",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
     threads: int = 2,
 ) -> dict[Task, TaskSamples]:
     """Draw clips of every video and embed them with each network, beside plain frame differences.
@@ -96,37 +91,37 @@ def temporal_samples(
 
     Args:
         networks: name -> ``[B, 3, T, H, W]`` to ``[B, D]``, in evaluation mode and on ``device``.
-        source: frames of ``videos``: video i is number ``numbers[i]`` of it.
+        data: the videos.
+        clip: what the networks see.
         purpose: training and test clips are drawn apart.
         draws: clips a video and task.
         speeds: frames from one to the next, the class is the place in this tuple; fewer than two leave the task out.
-        size: side of the centre crop in pixels; ``mean``, ``std``, ``standardise`` as the networks expect.
         skipped: takes the videos that cannot be read.
 
     Raises:
         UserError: no video could be read.
     """
-    sampler = DegreeSampler(frames)
-    longest = (frames - 1) * max(speeds, default=1) + 1
+    sampler = DegreeSampler(clip.frames)
+    longest = (clip.frames - 1) * max(speeds, default=1) + 1
 
-    def read(own: FrameSource, number: int, position: int) -> _Drawn:
-        count = videos[position].frames
+    def read(own: FrameSource, number: int) -> _Drawn:
+        count = data.catalog.videos[number].frames
         fast = speeds if len(speeds) > 1 and count >= longest else ()
         plans, orders, degrees = [], [], []
         for draw in range(draws):
-            rng = generator(seed, f"temporal probe {purpose}", position, draw)
-            clip = training_clip(count, rng, frames=frames, stride=stride)[0]
+            rng = generator(seed, f"temporal probe {purpose}", number, draw)
+            original = training_clip(count, rng, frames=clip.frames, stride=clip.stride)[0]
             permutation, degree = sampler.draw(rng)
-            plans += [clip, clip[permutation], clip[::-1]]
-            plans += [training_clip(count, rng, frames=frames, stride=speed)[0] for speed in fast]
+            plans += [original, original[permutation], original[::-1]]
+            plans += [training_clip(count, rng, frames=clip.frames, stride=speed)[0] for speed in fast]
             orders.append(permutation)
             degrees.append(degree_class(degree))
         clips = torch.from_numpy(read_clips(own, number, np.stack(plans)))
-        return _Drawn(clips, degrees, len(fast), _differences(clips, orders, len(fast), size))
+        return _Drawn(clips, degrees, len(fast), _differences(clips, orders, len(fast), clip.size))
 
     parts: dict[Task, list[tuple[dict[str, NDArray[np.float32]], list[int], int]]] = {task: [] for task in TASKS}
-    for position, drawn in read_videos(source, videos, read, skipped=skipped, numbers=numbers, threads=threads):
-        x_BCTHW = centre_crop(drawn.frames.to(device), size, mean=mean, std=std, standardise=standardise)
+    for position, drawn in read_videos(data, read, skipped=skipped, threads=threads):
+        x_BCTHW = clip.pixels(drawn.frames.to(device))
         rows: dict[Task, dict[str, NDArray[np.float32]]] = {
             task: {DIFFERENCES: np.array(values, np.float32)} for task, values in drawn.plain.items()
         }
@@ -151,7 +146,7 @@ def _differences(
     """What frame differences say: fourteen numbers a pair, seven a clip (the same backwards)."""
     x_BCTHW = centre_crop(clips_BTHWC, size)
     x_KnCTHW = x_BCTHW.view(len(orders), -1, *x_BCTHW.shape[1:])
-    pairs = [difference_features(x_nCTHW[0], order) for x_nCTHW, order in zip(x_KnCTHW, orders, strict=True)]
+    pairs = [pair_differences(x_nCTHW[0], order) for x_nCTHW, order in zip(x_KnCTHW, orders, strict=True)]
     own = len(pairs[0]) // 2
     still = np.arange(clips_BTHWC.shape[1])
     found: dict[Task, list[NDArray[np.float64]]] = {
@@ -159,7 +154,7 @@ def _differences(
         "arrow of time": [pair[:own] for pair in pairs for _ in range(2)],
     }
     if speeds:
-        found["playback speed"] = [difference_features(x, still)[:own] for n in x_KnCTHW for x in n[3:]]
+        found["playback speed"] = [pair_differences(x, still)[:own] for n in x_KnCTHW for x in n[3:]]
     return found
 
 

@@ -9,20 +9,14 @@ Shapes: P samples, M classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.errors import UserError
 from cacl.evaluation.logistic import fit_probe
-from cacl.evaluation.temporal_clips import DIFFERENCES, Task, TaskSamples
-from cacl.report.curves import COLOURS
-from cacl.report.figures import FAINT, INK, new_figure, plain, save_figure, title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from cacl.evaluation.temporal_clips import Task, TaskSamples
 
 FEWEST_VIDEOS = 5
 
@@ -87,41 +81,3 @@ def _task(train: TaskSamples, test: TaskSamples, names: list[str], *, degrees: b
 
 def _degree(classes: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return classes + (classes > 0)
-
-
-def draw_probes(results: Mapping[str, Any], path: Path) -> None:
-    """Write ``probes.png``: a panel a task, a bar a row, chance as a dashed line."""
-    figure = new_figure(3.6 * len(results), 3.4)
-    panels = figure.subplots(1, len(results), squeeze=False)[0]
-    for axes, (task, found) in zip(panels, results.items(), strict=True):
-        _draw_task(axes, found)
-        title(axes, f"{task[0].upper()}{task[1:]}, {len(found['classes'])} classes")
-    panels[0].set_ylabel("accuracy on test videos, %", fontsize=9, color=INK)
-    save_figure(figure, path)
-
-
-def _draw_task(axes: Axes, found: Mapping[str, Any]) -> None:
-    rows = found["rows"]
-    colours = {DIFFERENCES: "#999999", "untrained": "#666666"}
-    for place, (name, row) in enumerate(rows.items()):
-        height, error = row["accuracy"], np.nan_to_num(row["standard error"])
-        axes.bar(place, height, yerr=error, width=0.66, color=colours.get(name, COLOURS[0]), ecolor=INK, capsize=3)
-        axes.annotate(
-            f"{height:.1f}", (place, 0), (0, 4), textcoords="offset points", ha="center", fontsize=9, color="white"
-        )
-    axes.axhline(found["chance"], color=FAINT, linestyle="--", linewidth=1.0)
-    axes.annotate(
-        "chance",
-        (1, found["chance"]),
-        (3, 0),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=FAINT,
-    )
-    top = max([found["chance"], *(row["accuracy"] + np.nan_to_num(row["standard error"]) for row in rows.values())])
-    axes.set_ylim(0, 1.08 * float(top))
-    axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_xticks(range(len(rows)), [name.replace(" ", "\n").replace("$", r"\$") for name in rows])
-    plain(axes)

@@ -8,7 +8,7 @@ Shapes: S segments of one video, n windows read at once, T frames, H W pixels, D
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.catalog import Video
+from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
@@ -32,7 +32,7 @@ class VideoVectors:
     """One video.
 
     Attributes:
-        position: of the video in what was asked for.
+        position: number of the video in the data set.
         starts: int64 ``[S]``, the first frame that each segment stands for, counted from the video's own first.
         stops: int64 ``[S]``, one after the last.
         vectors: float32 ``[S, D]``.
@@ -59,10 +59,8 @@ class _Piece:
 @torch.no_grad()
 def video_vectors(
     encoder: ClipEncoder,
-    source: FrameSource,
-    videos: Sequence[Video],
+    data: Dataset,
     *,
-    numbers: Sequence[int],
     skipped: dict[int, str],
     step: int | None = None,
     batch_size: int = 40,
@@ -74,9 +72,8 @@ def video_vectors(
 
     Args:
         encoder: on its device; in eval mode meanwhile.
-        source: frames at ``encoder.clip.resize``.
-        videos: video i is number ``numbers[i]`` of ``source``.
-        skipped: takes position and reason of the videos of which not one window can be read. One that breaks is used
+        data: the videos, at ``encoder.clip.resize``.
+        skipped: takes number and reason of the videos of which not one window can be read. One that breaks is used
             up to its break.
         step: frames from one window to the next; ``None``: one window after the other.
         batch_size: windows in one forward pass.
@@ -92,17 +89,17 @@ def video_vectors(
     problems: dict[int, str] = {}
 
     def pieces() -> Iterator[_Piece]:
-        for position, video in enumerate(videos):
+        for position, video in enumerate(data.catalog.videos):
             w = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
             for first in range(0, len(w.starts), WINDOWS):
                 part = slice(first, first + WINDOWS)
                 yield _Piece(position, w.frames[part], w.starts[part], w.stops[part])
 
     def read(own: FrameSource, piece: _Piece) -> tuple[NDArray[np.uint8], str]:
-        return _readable(own, numbers[piece.position], piece.frames)
+        return _readable(own, piece.position, piece.frames)
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for piece, found in read_ahead(source, pieces(), read, threads=threads):
+        for piece, found in read_ahead(data.source, pieces(), read, threads=threads):
             if piece.position in problems:
                 continue  # behind the break
             clips_NTHWC, problem = (np.empty(0, np.uint8), found.reason) if isinstance(found, VideoError) else found
@@ -131,7 +128,7 @@ def video_vectors(
             done.append((piece, vectors_ND))
         if done:
             yield _joined(done, problems)
-        progress(len(videos))
+        progress(len(data))
 
 
 def _readable(source: FrameSource, number: int, frames_NT: NDArray[np.int64]) -> tuple[NDArray[np.uint8], str]:

@@ -13,26 +13,32 @@ from typing import Any, Literal
 import numpy as np
 
 from cacl.config import Settings
-from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
-from cacl.evaluation.degree_baseline import draw_pairs
+from cacl.evaluation.degree_confusion import degree_confusion
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
-from cacl.evaluation.projection import Projection, ProjectionName, draw_projections, project
-from cacl.evaluation.similarity import draw_similarity, pair_similarity
+from cacl.evaluation.projection import Projection, ProjectionName, project
+from cacl.evaluation.similarity import pair_similarity
+from cacl.evaluation.task_test import draw_examples
 from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
-from cacl.evaluation.temporal_probe import draw_probes, probe_time
+from cacl.evaluation.temporal_probe import probe_time
 from cacl.files import write_whole
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
+from cacl.machine.auto import channels_last
+from cacl.methods.contract import Method, MethodBatch
 from cacl.models.cnn3d import CNN3D
-from cacl.report.degree_confusion import degree_confusion, draw_degree_confusion
+from cacl.models.encoder import ClipSpec
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import attention_figure, confusion_figure
+from cacl.reports.probes import probes_figure
+from cacl.reports.scatter import draw_scatter
+from cacl.reports.similarity import similarity_figure
 from cacl.run import Run
-from cacl.training.wiring import views_maker
+from cacl.training.views import augmented_views
+from cacl.training.wiring import clip_spec
 
 Part = Literal["similarity", "attention", "degree", "features", "probes"]
 MOST_VIDEOS = 2000  # of each side: more would change the last digit only
@@ -46,7 +52,7 @@ class Subject:
     """What every part looks at: a trained method and the numbers of the videos on both sides."""
 
     run: Run
-    method: CACL
+    method: Method
     data: Dataset
     train: list[int]
     test: list[int]
@@ -65,28 +71,20 @@ class Subject:
         """The network at its first step, in evaluation mode."""
         return self.run.untrained.network.to(self.device).eval()
 
-    def pixels(self) -> dict[str, Any]:
+    @property
+    def clip(self) -> ClipSpec:
         """What a clip is to the run's network."""
-        settings = self.settings
-        return {
-            "frames": settings.data.frames,
-            "stride": settings.data.stride,
-            "size": settings.augment.size,
-            "mean": settings.augment.mean,
-            "std": settings.augment.std,
-            "standardise": settings.model.standardise,
-            "device": self.device,
-        }
+        return clip_spec(self.settings)
 
 
 def why_not(part: Part, subject: Subject) -> str | None:
     """What a part needs and the run or the videos lack."""
-    method = subject.settings.method
-    if part == "similarity" and not method.pairs:
+    pairs = any(key.startswith("similarity_") for curve in subject.method.curves for key in curve.lines)
+    if part == "similarity" and not pairs:
         return f"{subject.run.method} draws no pairs together"
-    if part == "attention" and not subject.settings.uses_transformer:
+    if part == "attention" and not subject.settings.wants_frame_encoder:
         return f"{subject.run.method} has no video transformer"
-    if part == "degree" and (not method.twin or method.degree_weight == 0):
+    if part == "degree" and not subject.method.tasks():
         return f"{subject.run.method} did not learn shuffle degrees"
     if part == "features" and len(subject.test) < 3:
         return f"a picture needs 3 videos, there are {len(subject.test)}"
@@ -100,8 +98,9 @@ def _similarity(subject: Subject) -> dict[str, Any]:
     draws = max(1, min(3, SIMILARITY_CLIPS // len(numbers)))
     batches = _views(subject, numbers, draws, skipped)
     similarity = pair_similarity(subject.method, batches)
-    draw_similarity(similarity, subject.folder / "similarity.png")
-    return {**similarity.numbers(), **_told(skipped)}
+    found = similarity.numbers()
+    save_figure(similarity_figure(found, heading="Similarity of positive pairs"), subject.folder / "similarity.png")
+    return {**found, **_unread(skipped)}
 
 
 def _attention(subject: Subject) -> dict[str, Any]:
@@ -110,38 +109,43 @@ def _attention(subject: Subject) -> dict[str, Any]:
     batches = _views(subject, [subject.test[i] for i in chosen], draws, skipped)
     attention = mean_attention(subject.method, batches)
     write_attention(attention, subject.folder)
-    return {**attention.numbers(), **_told(skipped)}
+    heading = f"First-layer attention of T, {attention.clips} clips"
+    figure = attention_figure(attention.weights, attention.names, heading=heading)
+    save_figure(figure, subject.folder / "attention.png")
+    return {**attention.numbers(), **_unread(skipped)}
 
 
 def _degree(subject: Subject) -> dict[str, Any]:
-    method, numbers = subject.method, _thinned(subject.test)
-    pairs = draw_pairs(
-        subject.data.source,
-        subject.data.videos(numbers),
-        numbers=numbers,
+    (task,) = subject.method.tasks()
+    examples = draw_examples(
+        task,
+        subject.data.subset(_thinned(subject.test)),
+        subject.clip,
         purpose="test",
         draws=DEGREE_DRAWS,
         seed=subject.seed,
-        network=lambda clip, twin: method.degree(method.encoder(clip), method.encoder(twin)),
-        **subject.pixels(),
+        encoder=subject.method.encoder,
+        device=subject.device,
     )
-    assert pairs.logits is not None
-    degrees = possible_degrees(subject.settings.data.frames)
-    confusion = degree_confusion(pairs.classes, pairs.logits.argmax(axis=1), degrees)
-    draw_degree_confusion(confusion, subject.folder / "degree.png")
-    return {**confusion.numbers(), **_told(pairs.skipped)}
+    assert examples.logits is not None
+    confusion = degree_confusion(examples.classes, examples.logits.argmax(axis=1), task.values)
+    found = confusion.numbers()
+    heading = f"{task.title} of {found['pairs']} pairs: {found['accuracy']:.1f} % right"
+    figure = confusion_figure(confusion.counts, [str(value) for value in task.values], what=task.name, heading=heading)
+    save_figure(figure, subject.folder / f"{task.name}.png")
+    return {**found, **_unread(examples.skipped)}
 
 
 def _features(subject: Subject) -> dict[str, Any]:
     videos = subject.data.videos(subject.test)
     found: dict[str, Projection] = {}
     for name, network in {"untrained": subject.untrained, subject.run.method: subject.method.encoder}.items():
-        features = video_features(network, subject.data.source, videos, numbers=subject.test, **subject.pixels())
+        features = video_features(network, subject.data.subset(subject.test), subject.clip, device=subject.device)
         length_V1 = np.linalg.norm(features.features, axis=1, keepdims=True)  # 1, as retrieval compares them
         unit_VD = features.features / np.maximum(length_V1, 1e-12)
         found[name] = project(unit_VD, subject.projection, seed=subject.seed)
     kept = [videos[i] for i in features.kept]
-    draw_projections(found, [video.label for video in kept], subject.folder / "features.png")
+    draw_scatter(found, [video.label for video in kept], subject.folder / "features.png")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", *(f"{name} {axis}" for name in found for axis in (1, 2))])
@@ -150,7 +154,7 @@ def _features(subject: Subject) -> dict[str, Any]:
         writer.writerow([video.path, video.label or "", *points])
     write_whole(subject.folder / "features.csv", text.getvalue())
     axes = {name: list(projection.axes) for name, projection in found.items()}
-    return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_told(features.skipped)}
+    return {"projection": subject.projection, "videos": len(kept), "axes": axes, **_unread(features.skipped)}
 
 
 def _probes(subject: Subject) -> dict[str, Any]:
@@ -163,30 +167,32 @@ def _probes(subject: Subject) -> dict[str, Any]:
     for side, numbers in sides.items():
         samples[side] = temporal_samples(
             networks,
-            subject.data.source,
-            subject.data.videos(numbers),
-            numbers=numbers,
+            subject.data.subset(numbers),
+            subject.clip,
             purpose="train" if side == "train" else "test",
             draws=PROBE_DRAWS,
             seed=subject.seed,
             speeds=speeds,
             skipped=skipped,
-            **subject.pixels(),
+            device=subject.device,
         )
     results = probe_time(samples["train"], samples["test"], frames=clip, speeds=speeds)
     if "playback speed" not in results:
         say(f"Left out: playback speed, at least half of the videos would have to be {2 * clip - 1} frames long.")
-    draw_probes(results, subject.folder / "probes.png")
-    return {**results, **_told(skipped)}
+    save_figure(probes_figure(results), subject.folder / "probes.png")
+    return {**results, **_unread(skipped)}
 
 
-def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[ViewBatch]:
+def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipped]) -> Iterator[MethodBatch]:
     return drawn_views(
         subject.method,
-        views_maker(subject.settings, method=subject.method),
-        subject.data.source,
-        subject.data.videos(numbers),
-        numbers=numbers,
+        augmented_views(
+            subject.method,
+            subject.settings.augment,
+            seed=subject.settings.run.seed,
+            channels_last=channels_last(subject.settings.run, subject.device),
+        ),
+        subject.data.subset(numbers),
         draws=draws,
         seed=subject.seed,
         skipped=skipped,
@@ -198,7 +204,7 @@ def _thinned(numbers: list[int]) -> list[int]:
     return numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]
 
 
-def _told(skipped: Sequence[Skipped]) -> dict[str, Any]:
+def _unread(skipped: Sequence[Skipped]) -> dict[str, Any]:
     """Videos that could not be read, for the results, and a line about them."""
     reasons = {bad.path: bad.reason for bad in skipped}
     if reasons:

@@ -14,7 +14,8 @@ from cacl.errors import UserError
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
 from cacl.models.image.sources import import_image_encoder
-from cacl.report.write import write_report
+from cacl.reports.page import RunPage
+from cacl.reports.write import write_page
 from cacl.run import Run
 from cacl.training.pretrain import pretrain
 from cacl.training.resolve import resolve_settings
@@ -52,13 +53,13 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
         return each[str(first_seed)]
     merged = merge_seeds(each)
     write_results(out / "results.json", merged)
-    write_report(
-        out / "report.html",
+    page = RunPage(
+        f"cacl demo, {seeds} seeds",
         merged,
-        title=f"cacl demo, {seeds} seeds",
         lead="Generated videos, mean and standard deviation over seeds; each seed makes its own videos.",
         command=f"cacl demo --seed {first_seed} --seeds {seeds}",
     )
+    write_page(out / "report.html", [page])
     return merged
 
 

@@ -146,9 +146,7 @@ def _compute_parts(
 
             found = video_vectors(
                 encoder,
-                data.source,
-                videos,
-                numbers=numbers,
+                data.subset(numbers),
                 skipped=skipped,
                 step=step,
                 batch_size=BATCH,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
-from cacl.experiments.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
+from cacl.experiments.recognition.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object
@@ -19,7 +19,7 @@ from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.fused import FusedEncoder
 from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
-from cacl.report.run import RETRIEVAL
+from cacl.reports.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder, is_run
 from cacl.training.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder

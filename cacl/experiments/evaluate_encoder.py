@@ -9,10 +9,10 @@ from typing import Any
 from cacl.data.videos.dataset import open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
-from cacl.evaluation.cost import milliseconds_a_video
+from cacl.evaluation.choice.cost import milliseconds_a_video
+from cacl.evaluation.choice.frozen_rows import frozen_rows
 from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.evaluate import evaluate_retrieval, retrieval_parts
-from cacl.evaluation.frozen_rows import frozen_rows
 from cacl.evaluation.retrieval import recall_at_k
 from cacl.machine.auto import device_auto
 from cacl.models.fused import FusedEncoder
@@ -55,8 +55,7 @@ def evaluate_encoder(
         rows |= frozen_rows(found, data, test, train, clips=CLIPS, device=device).recalls
     else:
         query, gallery = (
-            encoder_features(found, data.source, data.videos(part), clips=CLIPS, device=device, numbers=part)
-            for part in (test, train)
+            encoder_features(found, data.subset(part), clips=CLIPS, device=device) for part in (test, train)
         )
         q_labels, g_labels = (
             [str(data.catalog.videos[part[position]].label) for position in each.kept.tolist()]

@@ -21,9 +21,9 @@ from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
 from cacl.evaluation.baselines import colour_histogram, thumbnail
+from cacl.evaluation.choice.label_free import measure
+from cacl.evaluation.choice.moments import video_moments
 from cacl.evaluation.embed import evaluating
-from cacl.evaluation.label_free import measure
-from cacl.evaluation.moments import video_moments
 from cacl.files import write_whole
 from cacl.models.clip_encoder import ClipEncoder, ClipSpec
 from cacl.models.fused import looked_at
@@ -77,9 +77,11 @@ def evaluate_self(
     }
     with VideoProgress() as progress:
         found = video_moments(
-            compute, own.clip, data.source, data.videos(numbers), numbers=numbers,
+            compute,
+            own.clip,
+            data.subset(numbers),
             progress=lambda done: progress("videos looked at", done, len(numbers)),
-        )  # fmt: skip
+        )
     rows = {}
     for name, moments in found.items():
         told = measure(moments)

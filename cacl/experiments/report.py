@@ -12,12 +12,13 @@ from typing import Any
 
 from cacl.errors import UserError
 from cacl.files import check_replaceable
-from cacl.report.finetune import finetune_page
-from cacl.report.run import run_page
-from cacl.report.write import RunPage, write_page
+from cacl.reports.finetune import finetune_page
+from cacl.reports.page import RunPage
+from cacl.reports.run import run_page
+from cacl.reports.write import write_page
 from cacl.run import Run
 
-_GENERATOR = '<meta name="generator" content="cacl">'  # in report/report_open.html
+_GENERATOR = '<meta name="generator" content="cacl">'  # in report/templates/open.html
 
 
 def report(runs: Sequence[str | Path], *, out: str | Path | None = None, command: str = "") -> Path:

@@ -14,16 +14,16 @@ from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.recordings import recording
 from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
-from cacl.evaluation.cost import milliseconds_a_video
+from cacl.evaluation.choice.cost import milliseconds_a_video
+from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED, frozen_rows
+from cacl.evaluation.choice.verdict import Verdict, Which, decide
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
-from cacl.evaluation.frozen_rows import FROZEN, FUSED, frozen_rows
-from cacl.evaluation.verdict import Verdict, Which, decide
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
 from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.fused import FusedEncoder
-from cacl.report.neighbours import draw_neighbours
-from cacl.report.run import keep_retrieval, write_run_report
+from cacl.reports.neighbours import draw_neighbours, neighbour_rows
+from cacl.reports.run import keep_retrieval, write_run_report
 from cacl.run import Run
 from cacl.training.fuse import resized
 
@@ -85,8 +85,9 @@ def run_retrieval(
         return results
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
-    draw_neighbours(retrieval.neighbours, place / "neighbours.png")
-    keep_retrieval(place, retrieval, videos=data.catalog.root if videos is None else videos, beside=others)
+    rows = neighbour_rows(data, retrieval.neighbours)
+    draw_neighbours(rows, place / "neighbours.png")
+    keep_retrieval(place, retrieval, rows, videos=data.catalog.root if videos is None else videos, beside=others)
     write_run_report(run, results, place=place, finished=finished, command=command)
     return results
 

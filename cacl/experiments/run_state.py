@@ -69,7 +69,7 @@ def stage_steps(settings: Settings, catalog: Catalog) -> dict[str, int]:
     data = Dataset(catalog, DecodedVideos(catalog, height=height, width=width))
     numbers = training_numbers(settings, data)
     totals = _steps(settings.optim, len(numbers), "train")
-    if settings.uses_transformer and settings.model.frame_weights is None:
+    if settings.wants_frame_encoder and settings.model.frame_weights is None:
         frames = [catalog.videos[number].frames for number in numbers]
         sampled = SampledFrames(data.source, numbers, frames, every=settings.frames.every)
         totals |= _steps(settings.frames.optim, len(sampled), "frames")

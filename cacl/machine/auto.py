@@ -12,11 +12,11 @@ from cacl.config import Run, Settings
 from cacl.distributed.processes import world
 from cacl.errors import UserError
 from cacl.machine.device_errors import explained
+from cacl.methods.queue_size import queue_size
 
 STEPS = 900  # of CACL: see docs/recipes.md
 FRAME_STEPS = 350  # of MoCo on frames
 FRAME_QUEUE = 1024  # older keys than a few steps are too old for so short a training
-SMALLEST_QUEUE = 64
 
 
 def device_auto() -> tuple[str, str]:
@@ -98,11 +98,7 @@ def auto_values(settings: Settings, *, videos: int) -> dict[str, tuple[Any, str]
         passes = samples_per_video(videos, optim.batch_size)
         steps = max(1, videos * passes // optim.batch_size)
         values["optim.epochs"] = (math.ceil(STEPS / steps), f"about {STEPS} steps of {steps} an epoch")
-    if settings.method.queue_size == "auto":
-        keys = 2 if any("tk" in pair for pair in settings.method.pairs) else 1
-        size, bound = _queue(keys * videos // 2, most=6400)
-        values["method.queue_size"] = (size, f"{bound}half an epoch of keys, {keys} a clip of {videos} videos")
-    return values
+    return values | settings.method.auto_values(videos=videos)
 
 
 def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any, str]]:
@@ -116,16 +112,9 @@ def frame_auto_values(settings: Settings, *, frames: int) -> dict[str, tuple[Any
             f"about {FRAME_STEPS} steps of {steps} an epoch",
         )
     if settings.frames.queue_size == "auto":
-        size, bound = _queue(frames // 2, most=FRAME_QUEUE)
+        size, bound = queue_size(frames // 2, most=FRAME_QUEUE)
         values["frames.queue_size"] = (size, f"{bound}half of {frames} sampled frames")
     return values
-
-
-def _queue(half: int, *, most: int) -> tuple[int, str]:
-    """Half of the keys within the bounds, and words for which of the three it is."""
-    if half < SMALLEST_QUEUE:
-        return SMALLEST_QUEUE, "the smallest queue, more than "
-    return (most, "the largest queue, less than ") if half > most else (half, "")
 
 
 def fetch_every(device: str, log_every: int) -> int:

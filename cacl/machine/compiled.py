@@ -13,20 +13,6 @@ import torch
 from torch import nn
 
 from cacl.machine.device_errors import out_of_memory
-from cacl.methods.cacl import CACL
-from cacl.methods.classify import Classify
-from cacl.methods.frame_moco import FrameMoCo
-
-
-def networks_of(method: CACL | FrameMoCo | Classify) -> list[nn.Module]:
-    """What is worth compiling: all that has convolutions or attention."""
-    if isinstance(method, Classify):
-        return [method.network]
-    if isinstance(method, FrameMoCo):
-        return [method.query[0], method.key[0]]
-    key = None if method.key is None else method.key.network
-    found = [method.encoder, key, method.frame_encoder, method.transformer, method.key_transformer]
-    return [network for network in found if network is not None]
 
 
 @contextmanager

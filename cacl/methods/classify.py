@@ -7,7 +7,7 @@ Shapes: B batch, C channels, T frames, H W pixels, D features of G, K classes, V
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,13 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, normalise_
+from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
-from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.methods.contract import MAIN, Group, Method, MethodBatch, StepOutput
+from cacl.methods.curves import Curve
 from cacl.models.cnn3d import CNN3D
 
+LATE = ("conv4", "conv5", "linear")  # released code: these names keep the small rate
 
-class Classify(nn.Module):
+
+class Classify(Method):
     """Cross entropy of a linear layer on G(x), all of G trained.
 
     Attributes:
@@ -30,7 +33,7 @@ class Classify(nn.Module):
         norm: of the features before it, or None.
     """
 
-    views = 1
+    curves = (Curve("Accuracy", {"accuracy": "training clips"}, percent=True, shown={"accuracy": "right"}),)
     labels: Tensor
 
     def __init__(
@@ -44,6 +47,7 @@ class Classify(nn.Module):
         standardise: Standardise = "none",
         norm: Literal["none", "batch"] = "none",
         dropout: float = 0.0,
+        late_lr: float | None = None,
     ) -> None:
         """Put the parts together; the linear layer has PyTorch's default initialisation.
 
@@ -58,11 +62,13 @@ class Classify(nn.Module):
                 since He et al. 2022): features of a pretrained network differ little beside their mean, and a fresh
                 layer would learn slowly from them.
             dropout: share of the features that are dropped before the linear layer, in [0, 1).
+            late_lr: a constant learning rate for the late parameters, as in the released code; None for one schedule.
         """
         super().__init__()
         self.network, self.linear = network, nn.Linear(network.num_features, classes)
         self.norm = nn.BatchNorm1d(network.num_features, affine=False) if norm == "batch" else None
         self.frames, self.stride, self.standardise, self.dropout = frames, stride, standardise, dropout
+        self.late_lr, self.uniforms = late_lr, network.num_features  # a number a feature, for the dropout
         self.register_buffer("labels", torch.tensor(list(labels), dtype=torch.int64), persistent=False)
 
     @property
@@ -70,21 +76,13 @@ class Classify(nn.Module):
         """The 3D CNN."""
         return self.network
 
-    @property
-    def uniforms(self) -> int:
-        """Random numbers a sample: one a feature, for the dropout."""
-        return self.network.num_features
-
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """One clip from anywhere in the video."""
-        return ClipPlan(training_clip(n_frames, rng, frames=self.frames, stride=self.stride))
+        return ClipPlan(tuple(training_clip(n_frames, rng, frames=self.frames, stride=self.stride)))
 
-    def forward(self, batch: ViewBatch) -> StepOutput:
-        """Cross entropy, and the share of the batch that is told right."""
-        x_BCTHW = batch.views[0]
-        if self.standardise != "none":
-            x_BCTHW = normalise_(x_BCTHW.clone(), standardise=self.standardise)
-        features_BD = self.network(x_BCTHW).float()
+    def forward(self, batch: MethodBatch) -> StepOutput:
+        """Cross entropy, and the share of the batch that is right."""
+        features_BD = self.network(standardised(batch.views[0], self.standardise)).float()
         with torch.autocast(features_BD.device.type, enabled=False):
             x_BD = features_BD if self.norm is None else self.norm(features_BD)
             if self.training and self.dropout > 0:
@@ -93,7 +91,21 @@ class Classify(nn.Module):
             target_B = self.labels[batch.video]
             loss = F.cross_entropy(logits_BK, target_B)
         right = (logits_BK.detach().argmax(dim=1) == target_B).float().mean()
-        return StepOutput({"total": loss}, {"accuracy": right}, features_BD)
+        return StepOutput({MAIN: loss}, {}, {"accuracy": right}, features_BD)
+
+    def parameter_groups(self) -> Mapping[str, Sequence[Group]]:
+        """One group, and with ``late_lr`` the released code's two.
+
+        Parameters with ``conv4``, ``conv5`` or ``linear`` in their name keep the constant rate; all others follow the
+        schedule, among them every BatchNorm of C3D, whose names (``bn4a``) carry no stage's ``conv``.
+        """
+        if self.late_lr is None:
+            return super().parameter_groups()
+        early, late = list[nn.Parameter](), list[nn.Parameter]()
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                (late if any(word in name for word in LATE) else early).append(parameter)
+        return {MAIN: [Group(early), Group(late, constant=self.late_lr)]}
 
     @torch.no_grad()
     def folded(self) -> nn.Linear:
@@ -109,6 +121,3 @@ class Classify(nn.Module):
         linear.weight.copy_(weight_KD)
         linear.bias.copy_(self.linear.bias.detach().cpu().double() - weight_KD @ shift_D.double())
         return linear
-
-    def after_step(self, output: StepOutput, progress: float) -> None:
-        """Nothing moves beside the weights."""

@@ -1,6 +1,6 @@
-"""The losses: Eq. 3 and 4 of the paper, the released variant, and Eq. 6.
+"""The contrastive loss: Eq. 3 and 4 of the paper, and the released variant.
 
-Shapes: B batch, K negatives, P pairs, M degree classes.
+Shapes: B batch, K negatives, P pairs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Form = Literal["inside", "outside"]
@@ -46,13 +45,3 @@ def contrastive_loss(
         positive_B = positives_BP.logsumexp(dim=1)
         return (torch.logaddexp(positive_B, negatives_B1[:, 0]) - positive_B).mean()
     return (torch.logaddexp(positives_BP, negatives_B1) - positives_BP).mean()
-
-
-def degree_loss(logits_BM: Tensor, degree_B: Tensor) -> Tensor:
-    """Eq. 6: cross entropy over the shuffle degrees.
-
-    Args:
-        logits_BM: h, float ``[B, M]``.
-        degree_B: int64 classes ``[B]`` (``degree_class`` of Eq. 5's distance).
-    """
-    return F.cross_entropy(logits_BM, degree_B)

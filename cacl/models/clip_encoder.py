@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.augment import Standardise, centre_crop, normalise_
+from cacl.data.clips.augment import centre_crop
+from cacl.data.clips.normalise import Standardise, normalise_
 from cacl.models.encoder_folder import write_encoder_folder
 from cacl.models.segments import Segments, frame_seconds, segment_windows
 
@@ -39,7 +40,7 @@ class ClipSpec:
         resize: height and width in pixels that whole frames are stretched to.
         size: side of the square cut out of the middle, pixels.
         pixel_mean, pixel_std: a number a colour, applied to pixels in [0, 1]; ``None`` for [0, 1] as it is.
-        standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.augment.normalise_``.
+        standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.normalise.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
     """

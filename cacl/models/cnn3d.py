@@ -10,8 +10,8 @@ Shapes: B batch, C channels, T frames, H W pixels, D = 8 * width features.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Literal, get_args
 
@@ -73,9 +73,9 @@ class CNN3D(nn.Module, ABC):
         """One part of the network, checkpointed where that is wanted."""
         if not (self.checkpointed and torch.is_grad_enabled()):
             return stage(x_BCTHW)
-        again = partial(_counted_already, self)
+        again = _CountedAlready(self)
         out: Tensor = checkpoint(  # nothing in the networks is random
-            stage, x_BCTHW, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), again())
+            stage, x_BCTHW, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), again)
         )
         return out
 
@@ -233,17 +233,22 @@ def channels_last_(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-@contextmanager
-def _counted_already(module: nn.Module) -> Iterator[None]:
-    """While activations are computed a second time, BatchNorm's running statistics have seen the batch already."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
-    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
-    for norm, buffers in zip(norms, kept, strict=True):
-        for name, buffer in buffers.items():
+class _CountedAlready:
+    """While activations are computed again, BatchNorm's running statistics have seen the batch already.
+
+    Entered once a backward pass, of which there may be several through one graph.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._kept: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        norms = [m for m in self._module.modules() if isinstance(m, _BatchNorm) and m.training]
+        self._kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers(recurse=False)]
+        for norm, name, buffer in self._kept:
             setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            for name, buffer in buffers.items():
-                setattr(norm, name, buffer)
+
+    def __exit__(self, *raised: object) -> None:
+        for norm, name, buffer in self._kept:
+            setattr(norm, name, buffer)

@@ -10,14 +10,13 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from cacl.config import Settings
 from cacl.data.media.encode import write_video
@@ -25,14 +24,13 @@ from cacl.data.videos.catalog import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
-from cacl.machine.auto import channels_last, check_device, device_auto
+from cacl.machine.auto import check_device, device_auto
 from cacl.machine.convolutions_cache import checked_convolutions, cudnn_version
 from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.machine.precision import choose_precision
-from cacl.models.cnn3d import channels_last_
 from cacl.models.image.sources import PACKAGES
-from cacl.training.wiring import build_frames_network, initial_network
+from cacl.training.wiring import checked_networks
 
 _PACKAGES = ("torch", "numpy", "av", "simplejpeg", "safetensors", "pydantic")
 _USUAL = ("h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9", "av1", "mjpeg", "wmv2", "gif")  # in people's archives
@@ -57,7 +55,7 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield check_codecs()
     yield check_decoding()
     yield check_image_encoders()
-    yield from check_networks(settings)
+    yield from check_precisions(settings)
 
 
 def check_image_encoders() -> Check:
@@ -177,7 +175,7 @@ def check_decoding() -> Check:
 _REINSTALL = "Reinstall the decoder (pip install --force-reinstall av simplejpeg), then report this."
 
 
-def check_networks(settings: Settings) -> Iterator[Check]:
+def check_precisions(settings: Settings) -> Iterator[Check]:
     """The convolutions of the networks that these settings train, in each precision, and what ``auto`` would take."""
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     try:
@@ -189,7 +187,7 @@ def check_networks(settings: Settings) -> Iterator[Check]:
 
 
 def _check_networks(settings: Settings, device: str) -> Iterator[Check]:
-    models = _networks(settings, device)
+    models = checked_networks(settings, device)
     dtypes = [torch.float32, torch.bfloat16, *([torch.float16] if device.startswith("cuda") else [])]
     for dtype in dtypes:
         name = str(dtype).removeprefix("torch.")
@@ -210,16 +208,3 @@ def _check_networks(settings: Settings, device: str) -> Iterator[Check]:
             more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
             yield Check(what, "note", f"wrong: the {findings[0]}{more}", advice)
     yield Check("precision auto", "ok", choose_precision("auto", models, device=device).why)
-
-
-def _networks(settings: Settings, device: str) -> list[tuple[nn.Module, Sequence[int]]]:
-    """As ``pretrain`` builds them, with the shape of a batch."""
-    size, frames = settings.augment.size, settings.data.frames
-    network = initial_network(settings).to(device)
-    if channels_last(settings.run, device):
-        channels_last_(network)
-    models: list[tuple[nn.Module, Sequence[int]]] = [(network, (settings.optim.batch_size, 3, frames, size, size))]
-    if settings.uses_transformer:
-        frame_network = build_frames_network(settings, weights=None).to(device)
-        models.append((frame_network, (settings.frames.optim.batch_size, 3, size, size)))
-    return models

@@ -9,35 +9,27 @@ import copy
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cacl.config import Augment
-from cacl.data.clips.loader import ClipLoader
 from cacl.data.videos.dataset import Dataset
-from cacl.distributed.batchnorm import global_batchnorm_
-from cacl.distributed.processes import world
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
-from cacl.machine.auto import channels_last, channels_last_auto, device_auto, fetch_every, tf32_auto
-from cacl.machine.compiled import compiled, networks_of
+from cacl.machine.auto import channels_last, channels_last_auto, device_auto, tf32_auto
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import ClipSpec, Encoder
-from cacl.training.loop import Stage, train
-from cacl.training.optim import build_optimizer
+from cacl.training.loop import Stage
+from cacl.training.stages import build_stage, prepare_method, train_stage
 from cacl.training.stop import StopRequest
-from cacl.training.wiring import augmented_views, learning_rates, training_loader
 
-LATE = ("conv4", "conv5", "linear")  # released code: these names keep the small rate
 STEPS = 400  # of a fine-tuning with epochs: auto
 
 
@@ -97,31 +89,13 @@ def train_classifier(
         standardise=spec.standardise,
         norm=settings.model.norm,
         dropout=settings.model.dropout,
-    ).to(run.device)
-    if world() > 1:
-        global_batchnorm_(method)
-    if channels_last(run, run.device):
-        channels_last_(method)
-    method.network.checkpointed = run.checkpoint_activations
-    videos = data.videos(list(part.numbers))
-    names = [video.path for video in videos]
-    assert settings.data.workers != "auto"
-    loader = training_loader(
-        data.part(part.numbers),
-        [video.frames for video in videos],
-        method,
-        names,
-        seed=part.seed,
-        batch_size=settings.optim.batch_size,
-        workers=settings.data.workers,
-        device=run.device,
-        say=say,
+        late_lr=settings.optim.late_lr,
     )
+    prepare_method(method, run)
+    method.network.checkpointed = run.checkpoint_activations
     with writing(part.folder):
         part.folder.mkdir(parents=True, exist_ok=True)
-    with compiled(networks_of(method), say=say) if run.compile else nullcontext():
-        train(finetune_stage(part, method, loader, spec, settings, names, say=say), stop)
-    failed = {names[failure.video]: failure.reason for failure in loader.failures}
+    failed = train_stage(finetune_stage(part, method, data, spec, settings, say=say), stop, compile=run.compile)
     tuned = Encoder(
         encoder.name,
         width=encoder.width,
@@ -141,66 +115,33 @@ def train_classifier(
 def finetune_stage(
     part: Part,
     method: Classify,
-    loader: ClipLoader,
+    data: Dataset,
     spec: ClipSpec,
     settings: FineTune,
-    names: Sequence[str],
     *,
     say: Callable[[str], None] = lambda text: None,
 ) -> Stage:
     """Everything that the loop needs, from the settings."""
-    optim, run = settings.optim, settings.run
-    auto = math.ceil(STEPS / loader.steps_per_epoch)
-    epochs = auto if optim.epochs == "auto" else optim.epochs
-    rates = learning_rates(
-        optim,
-        steps_per_epoch=loader.steps_per_epoch,
-        epochs=epochs,
-        warmup_epochs=min(optim.warmup_epochs, epochs / 10),  # few labels: few, long epochs
-    )
-    augment = Augment(size=spec.size, mean=spec.pixel_mean, std=spec.pixel_std, **settings.augment.model_dump())
-    return Stage(
-        name="finetune",
-        method=method,
-        loader=loader,
-        optimizer=finetune_optimizer(
-            method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay, late_lr=optim.late_lr
-        ),
-        make_views=augmented_views(method, augment, seed=part.seed, channels_last=channels_last(run, run.device)),
-        video_names=names,
-        learning_rate=rates,
-        epochs=epochs,
+    optim, run, workers = settings.optim, settings.run, settings.data.workers
+    assert workers != "auto"
+    own = data.subset(part.numbers)
+    return build_stage(
+        "finetune",
+        method,
+        own.source,
+        [video.frames for video in own.catalog.videos],
+        [video.path for video in own.catalog.videos],
+        augment=Augment(size=spec.size, mean=spec.pixel_mean, std=spec.pixel_std, **settings.augment.model_dump()),
+        optim=optim,
+        run=run,
+        workers=workers,
+        seed=part.seed,
+        epochs=lambda loader: math.ceil(STEPS / loader.steps_per_epoch) if optim.epochs == "auto" else optim.epochs,
+        warmup_epochs=lambda epochs: min(optim.warmup_epochs, epochs / 10),  # few labels: few, long epochs
         checkpoints=part.folder / "checkpoints",
         metrics=part.folder / "metrics.jsonl",
-        device=torch.device(run.device),
-        autocast=autocast_dtype(settings),
-        clip_gradient=optim.clip_gradient,
-        log_every=run.log_every,
-        save_minutes=run.save_minutes,
-        accumulate=optim.accumulate,
-        fetch_every=fetch_every(run.device, run.log_every),
         say=say,
     )
-
-
-def finetune_optimizer(
-    method: nn.Module, *, optimizer: Any, lr: float, weight_decay: float, late_lr: float | None
-) -> torch.optim.Optimizer:
-    """``build_optimizer``, and with ``late_lr`` the released code's groups.
-
-    Parameters with ``conv4``, ``conv5`` or ``linear`` in their name keep the constant rate ``late_lr``; all others
-    follow the schedule, among them every BatchNorm of C3D, whose names (``bn4a``) carry no stage's ``conv``.
-    """
-    built = build_optimizer(method, optimizer=optimizer, lr=lr, weight_decay=weight_decay)
-    if late_lr is None:
-        return built
-    late = {id(p) for name, p in method.named_parameters() if any(word in name for word in LATE)}
-    for group in list(built.param_groups):
-        own = [p for p in group["params"] if id(p) in late]
-        group["params"] = [p for p in group["params"] if id(p) not in late]
-        if own:
-            built.add_param_group({**group, "params": own, "lr": late_lr, "constant_lr": late_lr})
-    return built
 
 
 def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -> dict[str, tuple[Any, str]]:
@@ -240,9 +181,3 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
         if settings.run.precision == "auto":
             values["run.precision"] = (name, choice.why)
     return values
-
-
-def autocast_dtype(settings: FineTune) -> torch.dtype | None:
-    """Mixed precision as resolved, None for float32."""
-    precision = settings.run.precision
-    return None if precision == "float32" else getattr(torch, precision)

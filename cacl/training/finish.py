@@ -1,72 +1,38 @@
-"""What a run leaves behind: the first batch drawn, curves, the degree test, warnings, and the encoder folder."""
+"""What a run leaves behind: curves, the test of its tasks, warnings, and the encoder folder."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from cacl.config import Settings
-from cacl.data.clips.loader import ClipBatch, ClipLoader
-from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.videos.dataset import Dataset
-from cacl.evaluation.degree_baseline import degree_baseline, draw_pairs
 from cacl.evaluation.health import warnings_from
-from cacl.files import writing
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
+from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_examples
+from cacl.methods.contract import Method
+from cacl.methods.task import Task
 from cacl.models.cnn3d import CNN3D
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
-from cacl.presets import ALL_PAIRS
-from cacl.report.curves import draw_curves
-from cacl.report.run import write_run_report
-from cacl.report.samples import draw_samples, samples_from
+from cacl.reports.curves import draw_curves
+from cacl.reports.run import write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
 from cacl.training.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.training.wiring import clip_spec
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3
-MOST_DEGREE_VIDEOS = 2000
-
-
-def draw_first_batch(
-    run: RunFolder, loader: ClipLoader, make_views: Callable[[ClipBatch], ViewBatch], names: Sequence[str]
-) -> None:
-    """``samples/first-batch.png``: clip, twin with its degree, both views, as the method will see them."""
-    target = run.path / "samples" / "first-batch.png"
-    if target.exists():
-        return
-    batch = next(iter(loader.epoch(0)))
-    device = run.resolved.settings.run.device
-    views = make_views(batch.to(device))
-    settings = run.resolved.settings
-    shown = {f"view {name}": _pixels(view, settings) for name, view in zip("qk", views.views, strict=False)}
-    permutations = batch.targets.get("permutation")
-    classes = batch.targets.get("degree")
-    samples = samples_from(
-        batch.frames[:, 0],
-        shown,
-        permutations_BT=permutations,
-        degrees=None if classes is None else [c + 1 if c else 0 for c in classes.tolist()],
-        names=[names[i] for i in batch.video.tolist()],
-    )
-    with writing(target):
-        target.parent.mkdir(exist_ok=True)
-    draw_samples(samples, target)
+MOST_VIDEOS = 2000
 
 
 def finish(
     run: RunFolder,
     data: Dataset,
     train_numbers: list[int],
-    method: CACL,
+    method: Method,
     *,
     unreadable: Mapping[str, str] | None = None,
     verdict: Mapping[str, Any] | None = None,
@@ -85,28 +51,29 @@ def finish(
     """
     settings = run.resolved.settings
     rows = read_metrics(run.path / "metrics.jsonl")
-    degrees = len(possible_degrees(settings.data.frames))
-    draw_curves([row for row in rows if row["kind"] == "train"], run.path / "curves.png", degrees=degrees)
+    own = [row for row in rows if row["kind"] == "train"]
+    draw_curves(own, run.path / "curves.png", method.curves)
     found: dict[str, Any] = {"steps": rows[-1]["step"] if rows else 0}
-    warnings = warnings_from([_of_the_loss(row, settings) for row in rows], degrees=degrees)
-    if settings.method.twin and settings.method.degree_weight > 0:
-        found["degree"] = degree_test(settings, data, train_numbers, method, check=check)
-        degree = found["degree"]
+    warnings = [*warnings_from(own, method.curves), *settings.method.warnings(own)]
+    for task in method.tasks():
+        result = found[task.name] = task_result(task, settings, data, train_numbers, method, check=check)
         run.log(
-            f"Shuffle degree on {degree['tested on']}: {degree['accuracy']:.1f} % right "
-            f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)."
+            f"{task.title} on {result['tested on']}: {result['accuracy']:.1f} % right "
+            f"(chance {result['chance']:.1f} %, frame differences {result['frame-difference baseline']:.1f} %)."
         )
-        if degree["accuracy"] <= degree["frame-difference baseline"]:
+        if result["accuracy"] <= result["frame-difference baseline"]:
             warnings.append(
-                "The degree head knows no more than plain frame differences do; train longer, or raise degree_weight."
+                f"The {task.name} head knows no more than plain frame differences do; train longer, or {task.advice}."
             )
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
     encoder = _encoder(settings, method.encoder)
-    measured = "" if "degree" not in found else f"Shuffle degrees told: {found['degree']['accuracy']:.1f} %."
+    told = [f"{task.title} predicted: {found[task.name]['accuracy']:.1f} %." for task in method.tasks()]
     trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
-    encoder.save(run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=measured))
+    encoder.save(
+        run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=" ".join(told))
+    )
     if verdict is not None:
         found["verdict"] = dict(verdict)
         run.log(f"Both beside each other: {run.path / FUSED}. {verdict['sentence']}")
@@ -116,7 +83,7 @@ def finish(
         summary += f"; {len(unreadable)} of those used broke while training ({', '.join(sorted(unreadable)[:8])})"
     report = write_run_report(
         Run(run.path),
-        {key: found[key] for key in ("degree",) if key in found},
+        {task.name: found[task.name] for task in method.tasks()},
         finished=found,
         command=f"cacl pretrain … --out {run.path}",
     )
@@ -162,87 +129,49 @@ def _encoder(settings: Settings, network: CNN3D) -> Encoder:
     )
 
 
-def degree_test(
+def task_result(
+    task: Task,
     settings: Settings,
     data: Dataset,
     train_numbers: list[int],
-    method: CACL,
+    method: Method,
     *,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Degree accuracy in percent on clips of the test (or validation) videos, of the training videos without these."""
+    """Accuracy in percent on clips of the test (or validation) videos, of the training videos without these."""
     test_numbers = data.numbers(data.test_part) if data.has_test else train_numbers
-    train_numbers, test_numbers = _thinned(train_numbers), _thinned(test_numbers)
-    device = next(method.parameters()).device
-    common: dict[str, Any] = {
-        "seed": settings.run.seed,
-        "frames": settings.data.frames,
-        "stride": settings.data.stride,
-        "size": settings.augment.size,
-    }
-
-    def scores(clip_BCTHW: Tensor, twin_BCTHW: Tensor) -> Tensor:
-        logits: Tensor = method.degree(method.encoder(clip_BCTHW), method.encoder(twin_BCTHW))
-        return logits
-
+    device, clip = next(method.parameters()).device, clip_spec(settings)
     was_training = method.training
     method.eval()
-    train_pairs = draw_pairs(
-        data.source,
-        data.videos(train_numbers),
-        numbers=train_numbers,
-        purpose="train",
-        draws=TRAIN_DRAWS,
-        **common,
-    )
-    check()
-    test_pairs = draw_pairs(
-        data.source,
-        data.videos(test_numbers),
-        numbers=test_numbers,
-        purpose="test",
-        draws=TEST_DRAWS,
-        network=scores,
-        device=device,
-        mean=settings.augment.mean,
-        std=settings.augment.std,
-        standardise=settings.model.standardise,
-        **common,
-    )
+    examples: dict[str, TaskExamples] = {}
+    for purpose, numbers, draws in (("train", train_numbers, TRAIN_DRAWS), ("test", test_numbers, TEST_DRAWS)):
+        examples[purpose] = draw_examples(
+            task,
+            data.subset(_thinned(numbers)),
+            clip,
+            purpose=purpose,
+            draws=draws,
+            seed=settings.run.seed,
+            encoder=method.encoder if purpose == "test" else None,
+            device=device,
+        )
+        check()
     method.train(was_training)
-    classes = len(possible_degrees(settings.data.frames))
-    own = test_pairs.network_result()
-    baseline = degree_baseline(train_pairs, test_pairs, classes=classes, seed=settings.run.seed)
+    result = examples["test"].network_result(task)
+    baseline = difference_baseline(task, examples["train"], examples["test"], seed=settings.run.seed)
     where = "unseen videos" if data.has_test else "new clips of the training videos"
     return {
-        "accuracy": own.accuracy,
-        "cross entropy": own.cross_entropy,
-        "mean error": own.mean_error,
-        "chance": 100 / classes,
+        "title": task.title,
+        "accuracy": result.accuracy,
+        "cross entropy": result.cross_entropy,
+        "mean error": result.mean_error,
+        "chance": 100 / len(task.values),
         "frame-difference baseline": baseline.accuracy,
-        "pairs": own.pairs,
+        "pairs": result.examples,
         "tested on": where,
     }
 
 
-def _of_the_loss(row: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """A row without the numbers of what is measured but not learnt: no warning is due about them."""
-    method = settings.method
-    unlearnt = {f"similarity_{pair}" for pair in ALL_PAIRS if pair not in method.pairs}
-    if method.degree_weight == 0:
-        unlearnt |= {"degree_accuracy", "grad_degree"}
-    return {key: value for key, value in row.items() if key not in unlearnt}
-
-
 def _thinned(numbers: list[int]) -> list[int]:
-    step = -(-len(numbers) // MOST_DEGREE_VIDEOS)
+    step = -(-len(numbers) // MOST_VIDEOS)
     return numbers[:: max(1, step)]
-
-
-def _pixels(view: Tensor, settings: Settings) -> Tensor:
-    """A view back in [0, 1] for a picture."""
-    mean, std = settings.augment.mean, settings.augment.std
-    if mean is None or std is None:
-        return view
-    shape = (1, 3, 1, 1, 1)
-    return view * torch.tensor(std, device=view.device).view(shape) + torch.tensor(mean, device=view.device).view(shape)

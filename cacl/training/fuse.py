@@ -19,11 +19,11 @@ from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.recordings import recording
 from cacl.data.videos.store import DecodedVideos, FrameStore
 from cacl.errors import UserError
-from cacl.evaluation.cost import milliseconds_a_video
+from cacl.evaluation.choice.cost import milliseconds_a_video
+from cacl.evaluation.choice.fusion import WEIGHT, Fusion, choose_fusion, fit_map
+from cacl.evaluation.choice.moments import Moments, video_moments
+from cacl.evaluation.choice.verdict import Verdict, Which, by_labels, by_moments
 from cacl.evaluation.embed import evaluating
-from cacl.evaluation.fusion import WEIGHT, Fusion, choose_fusion, fit_map
-from cacl.evaluation.moments import Moments, video_moments
-from cacl.evaluation.verdict import Verdict, Which, by_labels, by_moments
 from cacl.models.clip_encoder import ClipSpec
 from cacl.models.encoder import Encoder
 from cacl.models.fused import FusedEncoder, Mapped
@@ -157,11 +157,9 @@ def part_moments(
     def watch(done: int) -> None:
         progress("videos looked at", done, len(numbers))
 
-    source = resized(data, both.clip).source
+    part = resized(data, both.clip).subset(numbers)
     with evaluating(both):
-        found = video_moments(
-            {"both": compute}, both.clip, source, data.videos(numbers), numbers=numbers, progress=watch
-        )["both"]
+        found = video_moments({"both": compute}, both.clip, part, progress=watch)["both"]
     plain, changed = np.split(found.plain, sizes, axis=2), np.split(found.changed, sizes, axis=2)
     own, image = (Moments(p, c, found.kept, found.skipped) for p, c in zip(plain, changed, strict=True))
     return own, image

@@ -4,7 +4,7 @@ The step is the loop's: augmentation, loss, gradients, optimiser, momentum copie
 of it. On a GPU the whole batch is measured, or the largest half of it, quarter … that its memory holds; on a CPU a few
 clips, scaled to the batch.
 
-Shapes: B batch, N moments, T frames, H W pixels.
+Shapes: B batch, T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -13,30 +13,22 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from cacl.config import Augment, Settings
-from cacl.data.clips.loader import ClipBatch
+from cacl.config import Augment, Optim, Settings
+from cacl.data.clips.batch import ClipBatch
 from cacl.finetune_settings import FineTune
 from cacl.machine.auto import channels_last
 from cacl.machine.device_errors import out_of_memory
-from cacl.methods.batch import StepOutput, ViewBatch
-from cacl.methods.cacl import CACL
 from cacl.methods.classify import Classify
-from cacl.methods.frame_moco import FrameMoCo
-from cacl.models.cnn3d import channels_last_
-from cacl.training.optim import build_optimizer
-from cacl.training.wiring import (
-    augmented_views,
-    build_frame_moco,
-    build_frames_network,
-    build_method,
-    initial_network,
-    views_maker,
-)
+from cacl.methods.contract import Method
+from cacl.training.stages import build_step, prepare_method
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network
 
 CPU_CLIPS = 2  # the fewest that BatchNorm can average over
 CPU_FRAMES = 16
@@ -53,27 +45,25 @@ class StepTime:
 
 
 def pretrain_step(settings: Settings, device: str) -> StepTime:
-    """Of CACL or the ablation that the settings describe; ``queue_size`` is a number."""
-    frames = build_frames_network(settings, weights=None) if settings.uses_transformer else None
-    method = build_method(settings, network=initial_network(settings), frame_encoder=frames)
-    return _measured(method, views_maker(settings, method=method), settings, settings.optim.batch_size, device)
+    """Of the method that the settings describe; no ``auto`` is left in its own."""
+    frames = build_frames_network(settings, weights=None) if settings.wants_frame_encoder else None
+    network = initial_network(settings)
+    method = build_method(settings, network=network, frame_encoder=frames, videos=settings.optim.batch_size)
+    return _measured(method, settings.augment, settings.optim, settings, device)
 
 
 def frames_step(settings: Settings, device: str) -> StepTime:
     """Of MoCo on frames."""
-    assert settings.frames.queue_size != "auto"
-    network = build_frames_network(settings, weights=None)
-    method = build_frame_moco(settings, network, queue_size=settings.frames.queue_size)
-    return _measured(method, views_maker(settings, method=method), settings, settings.frames.optim.batch_size, device)
+    method = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
+    return _measured(method, frame_augment(settings), settings.frames.optim, settings, device, few=CPU_FRAMES)
 
 
 def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, classes: int = 101) -> StepTime:
     """Of fine-tuning the network of a pretraining's settings."""
-    batch = finetuning.optim.batch_size
     method = Classify(
         initial_network(settings),
         classes=classes,
-        labels=[0] * batch,
+        labels=[0] * finetuning.optim.batch_size,
         frames=settings.data.frames,
         stride=settings.data.stride,
         standardise=settings.model.standardise,
@@ -82,8 +72,7 @@ def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, clas
     )
     own = settings.augment
     augment = Augment(size=own.size, mean=own.mean, std=own.std, **finetuning.augment.model_dump())
-    views = augmented_views(method, augment, seed=0, channels_last=channels_last(finetuning.run, device))
-    return _measured(method, views, settings, batch, device)
+    return _measured(method, augment, finetuning.optim, settings, device)
 
 
 def embedding_time(settings: Settings, device: str) -> StepTime:
@@ -101,21 +90,23 @@ def embedding_time(settings: Settings, device: str) -> StepTime:
 
 
 def _measured(
-    method: CACL | FrameMoCo | Classify,
-    make_views: Callable[[ClipBatch], ViewBatch],
-    settings: Settings,
-    batch: int,
-    device: str,
+    method: Method, augment: Augment, optim: Optim, settings: Settings, device: str, *, few: int = CPU_CLIPS
 ) -> StepTime:
-    """The time of a whole batch, from as many clips as fit."""
-    method = method.to(device).train()
-    if channels_last(settings.run, device):
-        channels_last_(method)
-    few = CPU_FRAMES if isinstance(method, FrameMoCo) else CPU_CLIPS
+    """The time of a whole batch, from as many samples as fit; on a CPU from a ``few``."""
+    precision = "float32" if settings.run.precision == "auto" else settings.run.precision
+    run = settings.run.model_copy(
+        update={"device": device, "precision": precision, "channels_last": channels_last(settings.run, device)}
+    )
+    method = prepare_method(method, run).train()
+    whole = optim.model_copy(update={"accumulate": 1, "lr": 1e-4, "weight_decay": 0.0})
+    views = augmented_views(method, augment, seed=0, channels_last=bool(run.channels_last))
+    step = build_step(method, views, whole, run)
+    batch = optim.batch_size
     clips = min(batch, few) if device == "cpu" else batch
     while True:
+        raw = _random_batch(method, clips, settings.data.resize)
         try:
-            seconds = _seconds(_step(method, make_views, settings, clips, device), device)
+            seconds = _seconds(partial(step, raw, progress=1.0), device)
         except RuntimeError as error:
             if clips < 2 * CPU_CLIPS or not out_of_memory(error):
                 raise
@@ -125,34 +116,17 @@ def _measured(
         torch.cuda.empty_cache()  # here, behind the handler, nothing of the step that failed is held any more
 
 
-def _step(
-    method: CACL | FrameMoCo | Classify,
-    make_views: Callable[[ClipBatch], ViewBatch],
-    settings: Settings,
-    clips: int,
-    device: str,
-) -> Callable[[], None]:
-    """One step as ``training/loop.py`` takes it."""
-    rng, frames = np.random.default_rng(0), 1 if isinstance(method, FrameMoCo) else settings.data.frames
+def _random_batch(method: Method, clips: int, resize: tuple[int, int]) -> ClipBatch:
+    """Noise in the shapes that the method asks for."""
+    rng = np.random.default_rng(0)
     plans = [method.plan(_VIDEO_FRAMES, rng) for _ in range(clips)]
-    shape = (clips, settings.data.moments if isinstance(method, CACL) else 1, frames, *settings.data.resize, 3)
-    pixels = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
-    targets = {name: torch.stack([torch.as_tensor(plan.targets[name]) for plan in plans]) for name in plans[0].targets}
+    pixels = tuple(
+        torch.from_numpy(rng.integers(0, 256, (clips, len(clip), *resize, 3), dtype=np.uint8))
+        for clip in plans[0].clips
+    )
+    targets = {name: torch.from_numpy(np.stack([plan.targets[name] for plan in plans])) for name in plans[0].targets}
     order = torch.arange(clips)
-    raw = ClipBatch(pixels, targets, order, order, epoch=0)
-    optimizer = build_optimizer(method, optimizer=settings.optim.optimizer, lr=1e-4, weight_decay=0.0)
-    autocast = _autocast(settings, device)
-
-    def step() -> None:
-        batch = make_views(raw.to(device))
-        with autocast():
-            output: StepOutput = method(batch)
-        optimizer.zero_grad(set_to_none=True)
-        output.terms["total"].backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        method.after_step(output, progress=0.0)
-
-    return step
+    return ClipBatch(pixels, targets, order, order, epoch=0)
 
 
 def _autocast(settings: Settings, device: str) -> Callable[[], Any]:
@@ -162,7 +136,7 @@ def _autocast(settings: Settings, device: str) -> Callable[[], Any]:
     return lambda: torch.autocast(torch.device(device).type, dtype=getattr(torch, precision))
 
 
-def _seconds(step: Callable[[], None], device: str) -> float:
+def _seconds(step: Callable[[], object], device: str) -> float:
     """Seconds a step: on a CPU of a single one, whose warming up is nothing beside its length."""
     if device == "cpu":
         start = time.perf_counter()

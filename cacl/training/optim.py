@@ -7,26 +7,45 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+
+from cacl.methods.contract import Method
 
 
 def build_optimizer(
-    module: nn.Module, *, optimizer: Literal["sgd", "adamw"], lr: float, weight_decay: float
+    method: Method, *, optimizer: Literal["sgd", "adamw"], lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with momentum .9, as the paper, or AdamW, over the parameters that want gradients.
+    """SGD with momentum .9, as the paper, or AdamW, over the parameter groups of all objectives of the method.
 
     AdamW leaves biases and normalisation out of the decay, as is usual with it; SGD decays all, as the authors' code.
     All parameters are moved in one kernel where PyTorch has it: faster on CPUs too (``benchmarks/RESULTS.md``).
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    groups: list[dict[str, Any]] = []
+    for group in (group for groups in method.parameter_groups().values() for group in groups):
+        decay = weight_decay if group.decay is None else group.decay
+        rates = {"scale": group.scale, "constant": group.constant}
+        if optimizer == "sgd":
+            groups.append({"params": list(group.parameters), "weight_decay": decay, **rates})
+            continue
+        groups.append({"params": [p for p in group.parameters if p.ndim > 1], "weight_decay": decay, **rates})
+        groups.append({"params": [p for p in group.parameters if p.ndim <= 1], "weight_decay": 0.0, **rates})
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
     if optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay, fused=fused)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)
     return torch.optim.AdamW(groups, lr=lr, fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The schedule's rate in every group, times its scale; but a group with a constant rate keeps that."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"] if group["constant"] is None else group["constant"]
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """The state of a checkpoint; what an older version did not write of a group's rates stays as it was built."""
+    rates = [{key: group[key] for key in ("scale", "constant")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, rates, strict=True):
+        group.update(own)
 
 
 def learning_rate(

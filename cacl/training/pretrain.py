@@ -21,7 +21,6 @@ from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
 from cacl.machine.auto import (
     auto_values,
-    channels_last,
     check_device,
     device_auto,
     machine_choices,
@@ -30,18 +29,17 @@ from cacl.machine.auto import (
 )
 from cacl.machine.device_errors import device_errors
 from cacl.machine.precision import PrecisionChoice, choose_precision
-from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
 from cacl.training.fuse import open_image_encoder
+from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
-from cacl.training.stages import frame_encoder_stage, video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers
-from cacl.training.wiring import build_frames_network, initial_network
+from cacl.training.wiring import build_frames_network, checked_networks, initial_network
 
 
 def pretrain(
@@ -103,7 +101,7 @@ def pretrain(
         open_image_encoder(with_frozen)
     _check_device(resolved.settings)
     _check_processes(resolved.settings)
-    if resolved.settings.model.frame_weights is not None and resolved.settings.uses_transformer:
+    if resolved.settings.model.frame_weights is not None and resolved.settings.wants_frame_encoder:
         _check_frame_weights(resolved)
     if is_first():
         _check_precision(resolved)
@@ -188,7 +186,7 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
         frame_encoder = None
-        if resolved.settings.uses_transformer:
+        if resolved.settings.wants_frame_encoder:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
         method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop, profile=profile)
         verdict = None
@@ -250,14 +248,14 @@ def _check_device(settings: Settings) -> None:
 def _check_processes(settings: Settings) -> None:
     optim, frames = settings.optim, settings.frames.optim
     sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
-    if settings.uses_transformer and settings.model.frame_weights is None:
+    if settings.wants_frame_encoder and settings.model.frame_weights is None:
         sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     check_processes(
         device=device,
         batch_sizes=sizes,
         compiled=settings.run.compile,
-        own_batchnorm=settings.method.batchnorm == "process",
+        own_batchnorm=settings.method.own_batchnorm,
     )
 
 
@@ -278,14 +276,4 @@ def _check_precision(resolved: Resolved) -> None:
 
 
 def _precision(settings: Settings, device: str) -> PrecisionChoice:
-    size, frames = settings.augment.size, settings.data.frames
-    network = initial_network(settings).to(device)
-    if channels_last(settings.run, device):
-        channels_last_(network)
-    models: list[tuple[torch.nn.Module, Sequence[int]]] = [
-        (network, (settings.optim.batch_size, 3, frames, size, size))
-    ]
-    if settings.uses_transformer:
-        frame_network = build_frames_network(settings, weights=None).to(device)
-        models.append((frame_network, (settings.frames.optim.batch_size, 3, size, size)))
-    return choose_precision(settings.run.precision, models, device=device)
+    return choose_precision(settings.run.precision, checked_networks(settings, device), device=device)

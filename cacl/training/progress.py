@@ -6,9 +6,9 @@ import itertools
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
+    from cacl.methods.curves import Curve
     from cacl.training.stop import StopRequest
 
 _LINE_SECONDS = 30.0
-_SHOWN = {"loss": "loss", "nce": "contrast", "degree_loss": "degree", "degree_accuracy": "degree right"}
 
 
 class Progress:
@@ -38,8 +38,16 @@ class Progress:
         unit: str = "steps",
         last_line: bool = True,
         shown: bool = True,
+        keys: Mapping[str, str] = MappingProxyType({"loss": "loss"}),
     ) -> None:
-        """``last_line``: print one at the end too, where there is no terminal. ``shown``: print anything at all."""
+        """Prepare.
+
+        Args:
+            last_line: print one at the end too, where there is no terminal.
+            shown: print anything at all.
+            keys: numbers of the rows to show -> what they are called.
+        """
+        self._keys = dict(keys)
         self._last, self._shown = last_line, shown
         self._name, self._total, self._done, self._unit = name, total, done, unit
         self._times: deque[tuple[float, int]] = deque([(time.monotonic(), done)], maxlen=51)  # when, how many done
@@ -83,7 +91,7 @@ class Progress:
         """``count`` more are done; ``rows`` have numbers to show, smoothed."""
         self._done += count
         self._times.append((time.monotonic(), self._done))
-        for row, (key, label) in itertools.product(rows, _SHOWN.items()):
+        for row, (key, label) in itertools.product(rows, self._keys.items()):
             if key in row:
                 self._smooth[label] = 0.95 * self._smooth.get(label, row[key]) + 0.05 * row[key]
         if self._bar is not None:
@@ -106,6 +114,11 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
+
+
+def shown_of(curves: Sequence[Curve]) -> dict[str, str]:
+    """The loss, and what else a method's curves want shown."""
+    return {"loss": "loss", **{key: label for curve in curves for key, label in curve.shown.items()}}
 
 
 class VideoProgress:

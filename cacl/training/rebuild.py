@@ -1,21 +1,22 @@
-"""A run's whole method again, from its newest checkpoint: G, T, both momentum copies, heads and queue."""
+"""A run's whole method again, from its newest checkpoint: every network, copy, head, queue and bank."""
 
 from __future__ import annotations
 
 import torch
 
 from cacl.errors import UserError
-from cacl.methods.cacl import CACL
+from cacl.methods.contract import Method
 from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
+from cacl.training.videos import training_count
 from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 
-def trained_method(run: Run, *, device: str = "cpu") -> tuple[CACL, int]:
+def trained_method(run: Run, *, device: str = "cpu") -> tuple[Method, int]:
     """(method in evaluation mode and float32, steps it was trained). Leaves the global random state alone.
 
     Args:
-        run: a run whose training of CACL has written a checkpoint; it need not be finished.
+        run: a run whose training has written a checkpoint; it need not be finished.
         device: where to put it.
 
     Raises:
@@ -28,9 +29,11 @@ def trained_method(run: Run, *, device: str = "cpu") -> tuple[CACL, int]:
     steps, state = load_checkpoint(checkpoint)
     with torch.random.fork_rng(devices=[]):
         frames = (
-            build_frames_network(settings, weights=run.path / "frame_encoder") if settings.uses_transformer else None
+            build_frames_network(settings, weights=run.path / "frame_encoder") if settings.wants_frame_encoder else None
         )
-        method = build_method(settings, network=initial_network(settings), frame_encoder=frames)
+        method = build_method(
+            settings, network=initial_network(settings), frame_encoder=frames, videos=training_count(run)
+        )
     try:
         method.load_state_dict(state["method"])
     except (KeyError, RuntimeError) as error:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cacl.config import Resolved, differences, resolve
+from cacl.config import Resolved, differences, resolve, with_method
 from cacl.errors import UserError, did_you_mean
 from cacl.presets import ABLATIONS, PRESETS, ablation
 from cacl.run_folder import RunFolder
+from cacl.settings import METHODS
 
 
 def resolve_settings(
@@ -26,12 +27,14 @@ def resolve_settings(
     """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems."""
     if preset not in PRESETS:
         raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
-    if method is not None and method not in ABLATIONS:
-        raise UserError(f"{method} is not a method; there are {', '.join(ABLATIONS)}.{did_you_mean(method, ABLATIONS)}")
+    names = [*ABLATIONS, *(name for name in METHODS if name not in ABLATIONS)]
+    if method is not None and method not in names:
+        raise UserError(f"{method} is not a method; there are {', '.join(names)}.{did_you_mean(method, names)}")
+    rival = method is not None and method not in ABLATIONS
     return resolve(
-        PRESETS[preset],
+        with_method(PRESETS[preset], str(method)) if rival else PRESETS[preset],
         file=None if config is None else Path(config),
-        ablation=None if method is None else ablation(method, PRESETS[preset]),
+        ablation=None if method is None or rival else ablation(method, PRESETS[preset]),
         assignments=tuple(assignments),
         flags=flags,
     )

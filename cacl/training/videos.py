@@ -12,6 +12,7 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.data.videos.store import DecodedVideos, FrameStore, build_store, is_store
 from cacl.errors import UserError
+from cacl.run import Run
 from cacl.run_folder import RunFolder
 
 
@@ -73,6 +74,13 @@ def training_numbers(settings: Settings, data: Dataset) -> list[int]:
         long = "" if window is None else f" of data.start_window {window} frames or more"
         raise UserError(f"{data.catalog.root}: no video{long} is left to train on ({data.catalog.summary()}).")
     return numbers
+
+
+def training_count(run: Run) -> int:
+    """How many videos a run is trained on, from its ``videos.csv``; nothing is opened."""
+    height, width = run.settings.data.resize
+    catalog = Catalog.read_csv(run.path / "videos.csv", root=RunFolder(run.path).data["videos"])
+    return len(training_numbers(run.settings, Dataset(catalog, DecodedVideos(catalog, height=height, width=width))))
 
 
 def _own_store(

@@ -220,7 +220,7 @@ def reproduction(folder: Path) -> Victim:
 
 
 def _smaller_than_tiny() -> None:
-    from cacl.experiments import reproduce_scale
+    from cacl.experiments.reproduce import scale as reproduce_scale
 
     settings = {key: value for key, value in PRETRAIN.items() if key not in ("model.network", "data.store")}
     reproduce_scale._TINY_PRETRAINING = {**settings, "optim.epochs": 2, "frames.optim.epochs": 1}

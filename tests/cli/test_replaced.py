@@ -16,7 +16,7 @@ NOTES = "Written in a long night: not to be lost.\n"
 @pytest.fixture(scope="module")
 def probed(squares: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished linear probe."""
-    from cacl.experiments.recognition import finetune
+    from cacl.experiments.recognition.finetune import finetune
 
     out = tmp_path_factory.mktemp("probed") / "run"
     finetune(squares, model=finished, out=out, linear=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cacl.experiments import reproduce as module
-from cacl.experiments import reproduce_cost
-from cacl.experiments.paper_tables import paper_table
-from cacl.experiments.reproduce_cost import Cost, Item
-from cacl.experiments.reproduce_table import table_results
+from cacl.experiments.reproduce import cost as reproduce_cost
+from cacl.experiments.reproduce import reproduce as module
+from cacl.experiments.reproduce.cost import Cost, Item
+from cacl.experiments.reproduce.paper_tables import paper_table
+from cacl.experiments.reproduce.results import table_results
 from cacl.training.stop import Stopped
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from cacl.distributed.batchnorm import GlobalBatchNorm, global_batchnorm_
 from cacl.distributed.processes import gathered, own_rows, rank, summed, world
-from cacl.models.heads import DegreeHead, contrast_head
+from cacl.methods.degree import ShuffleDegree
+from cacl.models.heads import contrast_head
 
 KINDS = {1: (nn.BatchNorm1d, ()), 2: (nn.BatchNorm2d, (3, 2)), 3: (nn.BatchNorm3d, (2, 3, 2))}
 
@@ -132,7 +133,7 @@ def test_one_process_and_evaluation_are_batchnorm_itself():
 
 
 def test_heads_are_found_and_keep_their_parameters():
-    module = nn.ModuleDict({"contrast": contrast_head(6, projection="mlp"), "degree": DegreeHead(3, input="ratio")})
+    module = nn.ModuleDict({"contrast": contrast_head(6, projection="mlp"), "degree": ShuffleDegree(3, input="ratio")})
     before = list(module.parameters())
     global_batchnorm_(module)
     assert sum(isinstance(layer, GlobalBatchNorm) for layer in module.modules()) == 2

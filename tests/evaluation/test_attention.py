@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from cacl.evaluation.attention import AttentionMap, choose_clips, mean_attention, mean_distance, write_attention
-from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import MethodBatch
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder
 from cacl.models.transformer import VideoTransformer
+from cacl.reports.figures import save_figure
+from cacl.reports.heatmap import attention_figure
 
 T = 4
 
@@ -34,7 +36,7 @@ def batch_of(size, seed):
     random = torch.Generator().manual_seed(seed)
     views = tuple(torch.rand(size, 3, T, 32, 32, generator=random) for _ in range(2))
     permutation = torch.stack([torch.randperm(T, generator=random) for _ in range(size)])
-    return ViewBatch(views, {"permutation": permutation}, torch.arange(size), torch.zeros(size, 512))
+    return MethodBatch(views, {"permutation": permutation}, torch.arange(size), torch.zeros(size, 512))
 
 
 def softmax_by_hand(method, x_CTHW, order):
@@ -87,7 +89,7 @@ def test_fewer_clips_than_asked_for_are_counted():
 def test_a_method_without_transformer_is_refused():
     method = CACL(build_cnn3d("r3d10", width=4), None, None, frames=T, pairs=("gq_gk",))
     with pytest.raises(ValueError, match="no video transformer"):
-        mean_attention(method, [])
+        mean_attention(method, [batch_of(1, 0)])
 
 
 def test_distances_by_hand():
@@ -120,6 +122,7 @@ def test_table_numbers_and_picture_say_the_same(tmp_path, size):
     rows = list(csv.reader((tmp_path / "attention.csv").open()))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == attention.names
     np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float), weights, rtol=1e-6)
+    save_figure(attention_figure(weights, attention.names), tmp_path / "attention.png")
     assert min(Image.open(tmp_path / "attention.png").size) > 500
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 
 from cacl.errors import UserError
 from cacl.evaluation.baselines import bn_statistics, colour_histogram, thumbnail, video_baselines
@@ -38,7 +39,7 @@ def test_thumbnail_is_area_averaging(height, width):
 
 def test_baselines_of_videos_are_taken_from_ten_even_frames(make_videos):
     source, videos = make_videos(count=3, frames=19, broken=(1,))
-    found = video_baselines(source, videos)
+    found = video_baselines(data_of(source, videos))
     frames = source.videos[2][::2]
     np.testing.assert_array_equal(found.histogram[1], colour_histogram(frames))
     np.testing.assert_array_equal(found.thumbnail[1], thumbnail(frames))
@@ -48,7 +49,7 @@ def test_baselines_of_videos_are_taken_from_ten_even_frames(make_videos):
 
 def test_classes_that_differ_in_colour_are_told_by_the_histogram(make_videos):
     source, videos = make_videos(count=8)
-    found = video_baselines(source, videos)
+    found = video_baselines(data_of(source, videos))
     labels = [video.label for video in videos]
     assert recall_at_k(found.histogram[:4], found.histogram[4:], labels[:4], labels[4:], ks=(1,)) == {"R@1": 100}
 
@@ -56,7 +57,7 @@ def test_classes_that_differ_in_colour_are_told_by_the_histogram(make_videos):
 def test_no_readable_video_is_a_user_error(make_videos):
     source, videos = make_videos(count=2, broken=(0,))
     with pytest.raises(UserError):
-        video_baselines(source, videos[:1])
+        video_baselines(data_of(source, videos[:1]))
 
 
 def test_bn_statistics_are_the_mean_over_batches():

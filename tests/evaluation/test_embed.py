@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import clip_of, data_of
 
 from cacl.errors import UserError
 from cacl.evaluation.embed import pool_map, video_features
@@ -57,7 +58,7 @@ def slow_feature(network, frames_THWC, *, size, clips, layer, mean=(0, 0, 0), st
 def test_feature_is_that_of_a_slow_transcription(make_videos, layer, batch_size):
     source, videos = make_videos(count=4, lengths=[40, 31, 20, 5])
     network = Linear3D().eval()
-    found = video_features(network, source, videos, size=14, clips=5, layer=layer, batch_size=batch_size)
+    found = video_features(network, data_of(source, videos), clip_of(14, layer=layer), clips=5, batch_size=batch_size)
     assert found.features.dtype == np.float32
     assert found.kept.tolist() == [0, 1, 2, 3]
     for frames, vector in zip(source.videos, found.features, strict=True):
@@ -69,14 +70,14 @@ def test_mean_and_std_are_applied(make_videos):
     source, videos = make_videos(count=1)
     network = Linear3D().eval()
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    found = video_features(network, source, videos, size=14, clips=2, mean=mean, std=std)
+    found = video_features(network, data_of(source, videos), clip_of(14, pixel_mean=mean, pixel_std=std), clips=2)
     expected = slow_feature(network, source.videos[0], size=14, clips=2, layer="max", mean=mean, std=std)
     np.testing.assert_allclose(found.features[0], expected, atol=1e-4)
 
 
 def test_a_broken_video_is_left_out_and_reported(make_videos):
     source, videos = make_videos(count=4, broken=(1,))
-    found = video_features(Linear3D(), source, videos, size=14, clips=2)
+    found = video_features(Linear3D(), data_of(source, videos), clip_of(14), clips=2)
     assert found.kept.tolist() == [0, 2, 3]
     assert [(s.path, s.reason) for s in found.skipped] == [("v1.mp4", "broken in the middle")]
     assert len(found.features) == 3
@@ -85,14 +86,14 @@ def test_a_broken_video_is_left_out_and_reported(make_videos):
 def test_nothing_readable_is_a_user_error(make_videos):
     source, videos = make_videos(count=3, broken=(0, 1))
     with pytest.raises(UserError, match=r"None of 2 videos.*broken in the middle"):
-        video_features(Linear3D(), source, videos[:2], size=14)
+        video_features(Linear3D(), data_of(source, videos[:2]), clip_of(14))
 
 
-def test_numbers_say_which_video_of_the_source_is_meant(make_videos):
+def test_a_subset_has_its_own_videos(make_videos):
     source, videos = make_videos(count=4)
     network = Linear3D()
-    everything = video_features(network, source, videos, size=14, clips=2)
-    some = video_features(network, source, [videos[3], videos[1]], size=14, clips=2, numbers=[3, 1])
+    everything = video_features(network, data_of(source, videos), clip_of(14), clips=2)
+    some = video_features(network, data_of(source, videos).subset([3, 1]), clip_of(14), clips=2)
     np.testing.assert_allclose(some.features, everything.features[[3, 1]], atol=1e-6)
 
 
@@ -100,14 +101,14 @@ def test_numbers_say_which_video_of_the_source_is_meant(make_videos):
 def test_the_mode_of_the_network_is_restored(make_videos, training):
     source, videos = make_videos(count=1)
     network = Linear3D().train(training)
-    video_features(network, source, videos, size=14, clips=1)
+    video_features(network, data_of(source, videos), clip_of(14), clips=1)
     assert network.training is training
 
 
 def test_batches_cross_video_boundaries_and_progress_counts(make_videos):
     source, videos = make_videos(count=5)
     network, done = Linear3D(), []
-    video_features(network, source, videos, size=14, clips=3, batch_size=4, progress=done.append)
+    video_features(network, data_of(source, videos), clip_of(14), clips=3, batch_size=4, progress=done.append)
     assert [shape[0] for shape in network.seen] == [4, 4, 4, 3]
     assert done == [1, 2, 3, 4, 5]
 
@@ -126,4 +127,4 @@ def test_pooling_a_map_of_one_pixel_and_of_half_precision():
 def test_a_crop_larger_than_the_frames_is_refused(make_videos):
     source, videos = make_videos(count=1)
     with pytest.raises(UserError):
-        video_features(Linear3D(), source, videos, size=21)
+        video_features(Linear3D(), data_of(source, videos), clip_of(21))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cacl.config import resolve
 from cacl.evaluation.health import feature_health, warnings_from
+from cacl.presets import PRESETS
 
 rng = np.random.default_rng(0)
 
@@ -55,14 +57,21 @@ GOOD = {
 }
 
 
+def warned(rows, *, frames=16, **method):
+    """What the end of a run of CACL says of these rows."""
+    flags = {f"method.{key}": value for key, value in method.items()}
+    settings = resolve(PRESETS["paper"], flags=flags).settings.method
+    return [*warnings_from(rows, settings.curves(frames)), *settings.warnings(rows)]
+
+
 def rows(**changed):
     return [{**GOOD, **changed, "step": step} for step in range(40)]
 
 
 def test_a_healthy_run_has_no_warning():
-    assert warnings_from(rows()) == []
-    assert warnings_from([]) == []
-    assert warnings_from([{"kind": "evaluation"}]) == []
+    assert warned(rows()) == []
+    assert warned([]) == []
+    assert warned([{"kind": "evaluation"}]) == []
 
 
 @pytest.mark.parametrize(
@@ -79,29 +88,31 @@ def test_a_healthy_run_has_no_warning():
     ],
 )
 def test_each_failure_has_its_sentence(changed, words):
-    (sentence,) = warnings_from(rows(**changed))
+    (sentence,) = warned(rows(**changed))
     assert all(word in sentence for word in words)
     assert "Try" in sentence or "try" in sentence
 
 
 def test_chance_follows_the_number_of_degrees():
-    (sentence,) = warnings_from(rows(degree_accuracy=0.18), degrees=8)
+    (sentence,) = warned(rows(degree_accuracy=0.18), frames=8)
     assert "guessing gives 12.5%" in sentence
-    assert warnings_from(rows(degree_accuracy=0.19), degrees=8) == []
+    assert warned(rows(degree_accuracy=0.19), frames=8) == []
 
 
 def test_only_the_last_quarter_counts():
     started = rows(degree_accuracy=0.06)[:30] + rows()[30:]
-    assert warnings_from(started) == []
+    assert warned(started) == []
 
 
 def test_a_vanishing_gradient_is_seen_without_a_degree_loss():
     train = rows(grad_degree=None)
     for row in train[20:]:
         row["grad_nce"] = 1e-4
-    assert "Almost no gradient" in warnings_from(train)[0]
+    assert "Almost no gradient" in warned(train)[0]
 
 
 def test_an_ablation_without_a_part_gets_no_warning_about_it():
     vmoco = [{"kind": "train", "similarity_gq_gk": 0.99, "degree_accuracy": float("nan"), "feature_std": 0.7}] * 10
-    assert warnings_from(vmoco) == []
+    assert warned(vmoco, pairs=["gq_gk"]) == []
+    unlearnt = [{"kind": "train", "degree_accuracy": 0.01, "feature_std": 0.7}] * 10  # measured, of weight 0
+    assert warned(unlearnt, degree_weight=0.0) == []

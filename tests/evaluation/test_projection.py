@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.decomposition import PCA
 
 from cacl.errors import UserError
 from cacl.evaluation import projection as module
-from cacl.evaluation.projection import Projection, check_projection, draw_projections, project
+from cacl.evaluation.projection import check_projection, project
 
 
 def clouds(seed=0, each=12, width=20):
@@ -81,30 +78,3 @@ def test_umap_keeps_groups_apart():
 def test_too_few_videos_are_refused():
     with pytest.raises(UserError, match="3 videos or more, there are 2"):
         project(np.zeros((2, 4), np.float32), "pca")
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        ["a$b$c", "_hidden", "歩く"] * 12,
-        [None] * 36,
-        [f"class {i}" for i in range(36)],
-        ["a", None, "b"] * 12,
-        [None, "_", ""] * 12,
-    ],
-    ids=["odd names", "unlabelled", "many", "partly", "nearly empty"],
-)
-def test_pictures_are_drawn_whatever_the_labels(tmp_path, labels):
-    found = project(clouds(), "pca")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        draw_projections({"untrained": found, "ca$cl": found}, labels, tmp_path / "f.png")
-    assert min(Image.open(tmp_path / "f.png").size) > 500
-
-
-def test_each_label_has_its_own_colour(tmp_path):
-    points = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]])
-    draw_projections({"x": Projection(points, ("a", "b"))}, ["p", "q", "p", "q"], tmp_path / "f.png")
-    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).reshape(-1, 3).astype(int)
-    for colour in ([0, 114, 178], [213, 94, 0]):  # drawn with opacity .9 on white
-        assert (np.abs(pixels - (0.9 * np.array(colour) + 25.5)).max(axis=1) < 3).sum() > 20

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from array_videos import data_of
 
 from cacl.errors import UserError, VideoError
 from cacl.evaluation.reading import read_ahead, read_clips, read_videos
@@ -61,7 +62,7 @@ def test_failures_are_collected_with_the_paths(make_videos):
     source, videos = make_videos(count=3, broken=(0, 2))
     skipped, done = [], []
     read = read_videos(
-        source, videos, lambda own, n, p: own.read(n, np.array([0])), skipped=skipped, progress=done.append
+        data_of(source, videos), lambda own, n: own.read(n, np.array([0])), skipped=skipped, progress=done.append
     )
     assert [position for position, _ in read] == [1]
     assert [s.path for s in skipped] == ["v0.mp4", "v2.mp4"]
@@ -71,4 +72,4 @@ def test_failures_are_collected_with_the_paths(make_videos):
 def test_no_videos_at_all_are_a_user_error(make_videos):
     source, _ = make_videos(count=1)
     with pytest.raises(UserError, match="None of 0"):
-        list(read_videos(source, [], lambda own, n, p: 0, skipped=[]))
+        list(read_videos(data_of(source, []), lambda own, n: 0, skipped=[]))

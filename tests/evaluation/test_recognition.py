@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
@@ -79,7 +80,7 @@ def test_predictions_are_those_of_a_loop_over_the_clips(make_videos, average):
     spec = ClipSpec(frames=8, stride=2, resize=(20, 26), size=16, standardise="motion", layer="mean")
     classifier = Classifier(Encoder("r3d10", width=4, clip=spec), ["a", "b", "c"], clips=3, average=average)
     classifier.train()
-    told = predict_videos(classifier, source, videos, batch_size=4)
+    told = predict_videos(classifier, data_of(source, videos), batch_size=4)
     assert classifier.training
     assert told.kept.tolist() == [0, 1, 3]
     assert [item.path for item in told.skipped] == ["v2.mp4"]

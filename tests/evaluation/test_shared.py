@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from array_videos import clip_of, data_of
 from torch import nn
 
 from cacl.distributed.processes import rank
@@ -33,8 +34,8 @@ def test_features_and_baselines_are_those_of_one_process(in_processes, make_vide
 
     def work():
         network = Network()
-        found = video_features(network, source, videos, size=14, clips=3, batch_size=4)
-        base = video_baselines(source, videos)
+        found = video_features(network, data_of(source, videos), clip_of(14), clips=3, batch_size=4)
+        base = video_baselines(data_of(source, videos))
         tensors = [found.features, found.kept, base.histogram, base.thumbnail, base.kept]
         skipped = [[s.path, s.reason] for s in (*found.skipped, *base.skipped)]
         return {"all": [torch.from_numpy(x) for x in tensors], "skipped": skipped, "clips": network.clips}
@@ -55,8 +56,8 @@ def test_more_processes_than_videos_and_none_that_can_be_read(in_processes, make
 
     def work():
         with pytest.raises(UserError, match="None of 2 videos could be read"):
-            video_features(Network(), source, videos[:2], size=14, clips=2)
-        kept = video_features(Network(), source, videos[2:], size=14, clips=2, numbers=[2]).kept
+            video_features(Network(), data_of(source, videos[:2]), clip_of(14), clips=2)
+        kept = video_features(Network(), data_of(source, videos).subset([2]), clip_of(14), clips=2).kept
         return [rank(), kept.tolist()]
 
     assert in_processes(3, work) == [[0, [0]], [1, [0]], [2, [0]]]
@@ -67,7 +68,7 @@ def test_progress_reaches_the_number_of_videos(in_processes, make_videos):
 
     def work():
         done: list[int] = []
-        video_baselines(source, videos, progress=done.append)
+        video_baselines(data_of(source, videos), progress=done.append)
         return done
 
     assert in_processes(1, work) == [[1, 2, 3, 4, 5, 6, 7]]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import clip_of, data_of
 
 from cacl.data.clips.shuffle import degree_class, levenshtein
 from cacl.data.videos.catalog import Video
-from cacl.evaluation.degree_baseline import difference_features
 from cacl.evaluation.temporal_clips import DIFFERENCES, TASKS, speeds_that_fit, temporal_samples
+from cacl.methods.differences import pair_differences
 
 
 class Frames(torch.nn.Module):
@@ -35,14 +36,12 @@ def numbered(lengths):
 def drawn(lengths, *, speeds=(1, 2, 4, 8), draws=3, purpose="test", seed=0, threads=2, networks=None):
     return temporal_samples(
         {"numbers": Frames()} if networks is None else networks,
-        Numbered(),
-        numbered(lengths),
-        numbers=range(len(lengths)),
+        data_of(Numbered(), numbered(lengths)),
+        clip_of(8),
         purpose=purpose,
         draws=draws,
         seed=seed,
         speeds=speeds,
-        size=8,
         skipped=[],
         threads=threads,
     )
@@ -98,7 +97,7 @@ def test_frame_differences_are_those_of_the_same_clips():
     speed = found["playback speed"]
     for row, numbers in zip(speed.features[DIFFERENCES], speed.features["numbers"], strict=True):
         clip = torch.from_numpy(numbers / 255).float().view(1, 16, 1, 1).expand(3, 16, 8, 8)
-        np.testing.assert_allclose(row, difference_features(clip, np.arange(16))[:7], atol=1e-4)
+        np.testing.assert_allclose(row, pair_differences(clip, np.arange(16))[:7], atol=1e-4)
     pairs = found["arrow of time"].features[DIFFERENCES].reshape(-1, 2, 7)
     np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])  # they cannot know
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from array_videos import clip_of, data_of
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.videos.catalog import Video
 from cacl.errors import UserError
 from cacl.evaluation.temporal_clips import TaskSamples, temporal_samples
-from cacl.evaluation.temporal_probe import draw_probes, probe_time
+from cacl.evaluation.temporal_probe import probe_time
 
 
 class Brightness:
@@ -43,14 +43,12 @@ def arrow(course):
         sides.append(
             temporal_samples(
                 {"jumps": Jumps()},
-                Brightness(course, seed),
-                videos,
-                numbers=range(20),
+                data_of(Brightness(course, seed), videos),
+                clip_of(8),
                 purpose=purpose,
                 draws=2,
                 seed=0,
                 speeds=(1, 2),
-                size=8,
                 skipped=[],
             )
         )
@@ -110,12 +108,3 @@ def test_tasks_without_samples_on_both_sides_are_missing_and_one_test_video_has_
     found = probe_time({**train, "arrow of time": train["shuffle degree"]}, test, frames=16, speeds=())
     assert list(found) == ["shuffle degree"]
     assert np.isnan(found["shuffle degree"]["rows"]["net"]["standard error"])
-
-
-def test_the_picture_has_a_panel_a_task(tmp_path):
-    row = {"accuracy": 40.0, "standard error": float("nan")}
-    task = {"chance": 25.0, "classes": ["a"] * 4, "rows": {"frame differences": row, "untrained": row, "ca$cl": row}}
-    draw_probes({"playback speed": task}, tmp_path / "one.png")
-    draw_probes({"playback speed": task, "arrow of time": task}, tmp_path / "two.png")
-    one, two = (Image.open(tmp_path / f"{name}.png") for name in ("one", "two"))
-    assert two.width == 2 * one.width

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -78,9 +79,7 @@ def test_the_vectors_are_those_of_one_window_at_a_time(encoder, drawn, batch_siz
         one.position: one
         for one in video_vectors(
             encoder,
-            source,
-            catalog(lengths),
-            numbers=range(len(lengths)),
+            data_of(source, catalog(lengths)),
             skipped=skipped,
             step=step,
             batch_size=batch_size,
@@ -119,7 +118,7 @@ def test_a_long_video_is_read_in_pieces(encoder):
             return super().read(video, indices)
 
     frames = 5 * WINDOWS * SPAN
-    (one,) = video_vectors(encoder, Once([frames]), catalog([frames]), numbers=[0], skipped={}, threads=1)
+    (one,) = video_vectors(encoder, data_of(Once([frames]), catalog([frames])), skipped={}, threads=1)
     assert len(one.vectors) == 5 * WINDOWS
     assert one.problem == ""
     assert max(asked) == 4 * WINDOWS
@@ -128,6 +127,6 @@ def test_a_long_video_is_read_in_pieces(encoder):
 
 def test_the_encoder_stays_in_its_mode(encoder):
     encoder.train()
-    list(video_vectors(encoder, Counted([99]), catalog([20]), numbers=[0], skipped={}))
+    list(video_vectors(encoder, data_of(Counted([99]), catalog([20])), skipped={}))
     assert encoder.training
     encoder.eval()

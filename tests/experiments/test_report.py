@@ -17,7 +17,7 @@ from cacl.errors import UserError
 from cacl.experiments import report as module
 from cacl.experiments.evaluate import evaluate
 from cacl.experiments.report import report
-from cacl.report.write import RunPage
+from cacl.reports.write import RunPage
 from cacl.run import Run
 from cacl.training.pretrain import resolve_settings
 
@@ -42,7 +42,7 @@ def other(finished: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def tuned(squares: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuning of the finished run."""
-    from cacl.experiments.recognition import finetune
+    from cacl.experiments.recognition.finetune import finetune
 
     out = tmp_path_factory.mktemp("tuned") / "tuned"
     settings = {**FINETUNING, "optim.epochs": 1}

@@ -12,13 +12,16 @@ from tiny import TINY
 from torch import Tensor, nn
 
 from cacl.config import resolve
-from cacl.data.clips.loader import ClipBatch
+from cacl.data.clips.batch import ClipBatch
 from cacl.machine import compiled as module
-from cacl.machine.compiled import compiled, networks_of
+from cacl.machine.compiled import compiled
 from cacl.methods.classify import Classify
+from cacl.methods.contract import MAIN
+from cacl.methods.moco import MoCo
 from cacl.models.cnn3d import build_cnn3d, channels_last_
 from cacl.presets import PRESETS
-from cacl.training.wiring import build_frame_moco, build_frames_network, build_method, initial_network, views_maker
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 SMALL = {**TINY, "method.queue_size": 16, "run.channels_last": True}
 
@@ -27,21 +30,21 @@ def parts() -> tuple[Any, Any]:
     """The whole method of the preset small, and a batch for it."""
     settings = resolve(PRESETS["small"], flags=SMALL).settings
     frames = build_frames_network(settings, weights=None)
-    method = build_method(settings, network=initial_network(settings), frame_encoder=frames)
+    method = build_method(settings, network=initial_network(settings), frame_encoder=frames, videos=4)
     channels_last_(method)
-    pixels = torch.randint(0, 256, (4, 2, 16, 32, 40, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (4, 2, 16, 32, 40, 3), dtype=torch.uint8).unbind(1)
     targets = {"permutation": torch.stack([torch.randperm(16) for _ in range(4)]), "degree": torch.arange(4)}
     raw = ClipBatch(pixels, targets, torch.arange(4), torch.arange(4), 0)
-    return method, views_maker(settings, method=method)(raw)
+    return method, augmented_views(method, settings.augment, seed=0, channels_last=True)(raw)
 
 
 def step(method: Any, batch: Any) -> tuple[dict[str, Tensor], Tensor]:
     """Loss terms of a step with its backward pass, and a term's gradient at the features, as the loop logs it."""
     output = method(batch)
     (at_features,) = torch.autograd.grad(output.terms["nce"], output.features, retain_graph=True)
-    output.terms["total"].backward()
-    method.after_step(output, progress=0.5)
-    return {name: term.detach() for name, term in output.terms.items()}, at_features
+    output.losses[MAIN].backward()
+    method.after_step(output.state, batch.video, 0.5)
+    return {name: term.detach() for name, term in {**output.losses, **output.terms}.items()}, at_features
 
 
 @pytest.mark.slow
@@ -51,7 +54,7 @@ def test_a_compiled_training_step_is_the_eager_one() -> None:
     method, batch = parts()
     other = copy.deepcopy(method)
     keys, said = method.state_dict().keys(), list[str]()
-    with compiled(networks_of(method), say=said.append):
+    with compiled(method.networks(), say=said.append):
         for _ in range(2):
             fast, at_features = step(method, batch)
             slow, wanted = step(other, batch)
@@ -83,13 +86,13 @@ def test_each_network_is_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         return call
 
     monkeypatch.setattr(module.torch, "compile", count)
-    with compiled(networks_of(method), say=pytest.fail):
+    with compiled(method.networks(), say=pytest.fail):
         step(method, batch)
-    g, key, frames, t, t_key = networks_of(method)
+    g, key, frames, t, t_key = method.networks()
     assert ran == [g, key, frames, t, frames, t_key]  # one pass over clip and twin; frames of both views
     step(method, batch)
     assert len(ran) == 6
-    assert not any("forward" in vars(network) for network in networks_of(method))
+    assert not any("forward" in vars(network) for network in method.networks())
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
@@ -98,7 +101,7 @@ def test_a_network_is_one_graph(dtype: torch.dtype | None) -> None:
     torch.manual_seed(0)
     method, _ = parts()
     inputs = [torch.rand(2, 3, 16, 32, 32), None, torch.rand(8, 3, 32, 32), torch.rand(2, 32, 12), None]
-    for network, x in zip(networks_of(method), inputs, strict=True):
+    for network, x in zip(method.networks(), inputs, strict=True):
         if x is not None:
             whole = torch.compile(network.forward, dynamic=False, fullgraph=True, backend="eager")
             with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
@@ -117,7 +120,7 @@ def test_what_cannot_be_compiled_runs_as_it_is_and_that_is_said_once(monkeypatch
     method, batch = parts()
     wanted, _ = step(copy.deepcopy(method), batch)
     said: list[str] = []
-    with compiled(networks_of(method), say=said.append):
+    with compiled(method.networks(), say=said.append):
         found, _ = step(method, batch)
         step(method, batch)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
@@ -140,10 +143,11 @@ def test_too_little_memory_is_no_reason_to_try_again(monkeypatch: pytest.MonkeyP
 
 def test_the_networks_of_every_method() -> None:
     settings = resolve(PRESETS["small"], flags=SMALL).settings
-    moco = build_frame_moco(settings, build_frames_network(settings, weights=None), queue_size=8)
-    assert networks_of(moco) == [moco.query[0], moco.key[0]]
+    moco = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
+    assert isinstance(moco, MoCo)
+    assert moco.networks() == [moco.query[0], moco.key[0]]
     classify = Classify(build_cnn3d("r3d10", width=4), classes=2, labels=[0, 1])
-    assert networks_of(classify) == [classify.network]
+    assert classify.networks() == [classify.network]
     alone = resolve(PRESETS["small"], flags={**SMALL, "method.pairs": []}).settings
-    method = build_method(alone, network=initial_network(alone), frame_encoder=None)
-    assert networks_of(method) == [method.encoder]
+    method = build_method(alone, network=initial_network(alone), frame_encoder=None, videos=4)
+    assert method.networks() == [method.encoder]

@@ -172,7 +172,7 @@ def test_a_gpu_that_cannot_be_used_is_refused(gpus: Any, computes: Any, tiny: di
     computes(None)
     assert usable_device() == ("cuda", "Some GPU found")
     computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"))
-    found = list(doctor.check_networks(resolve_settings(flags={**tiny, "run.device": "cuda"}).settings))
+    found = list(doctor.check_precisions(resolve_settings(flags={**tiny, "run.device": "cuda"}).settings))
     assert [(check.name, check.status) for check in found] == [("computing on cuda", "wrong")]
     assert found[0].advice == "Until then: --set run.device=cpu."
 

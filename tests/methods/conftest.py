@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cacl.data.clips.shuffle import degree_class, shuffle_degree, uniform_permutation
-from cacl.methods.batch import ViewBatch
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import MethodBatch
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.frame_encoder import build_frame_encoder
 from cacl.models.transformer import VideoTransformer
@@ -40,14 +40,14 @@ def tiny_method(*, seed=0, network="r3d10", queue_size=24, queue_videos=(), **se
     return method
 
 
-def tiny_batch(size=4, *, uniforms=20, videos=None, seed=1) -> ViewBatch:
+def tiny_batch(size=4, *, uniforms=20, videos=None, seed=1) -> MethodBatch:
     """Two views of noise with a different brightness a clip, shuffles, and random numbers."""
     rng = np.random.default_rng(seed)
     base = rng.random((size, 1, 1, 1, 1)) + 0.5 * rng.random((size, 3, FRAMES, SIDE, SIDE))
     views = [torch.from_numpy(base + 0.2 * rng.random(base.shape)).float() for _ in range(2)]
     permutations = np.stack([uniform_permutation(FRAMES, rng) for _ in range(size)])
     degrees = [degree_class(shuffle_degree(permutation)) for permutation in permutations]
-    return ViewBatch(
+    return MethodBatch(
         tuple(views),
         {"permutation": torch.from_numpy(permutations), "degree": torch.tensor(degrees)},
         torch.tensor(range(size) if videos is None else videos),

@@ -18,8 +18,8 @@ def test_plan(sampling, degrees, make_method):
         permutation = plan.targets["permutation"]
         degree = int(plan.targets["degree"])
         assert degree == degree_class(shuffle_degree(permutation))
-        assert np.all(np.diff(plan.frames[0]) == 2)
-        assert plan.frames.max() < 50
+        assert np.all(np.diff(plan.clips[0]) == 2)
+        assert plan.clips[0].max() < 50
         seen.add(degree)
     assert len(seen) >= degrees
     same = [method.plan(50, generator(0, "test", 7)).targets["permutation"].tolist() for _ in range(2)]
@@ -28,12 +28,12 @@ def test_plan(sampling, degrees, make_method):
 
 def test_plan_of_two_moments_and_of_no_twin(make_method):
     plan = make_method(moments=2).plan(200, generator(0, "test", 1))
-    assert plan.frames.shape == (2, 16)
-    assert plan.frames[0, 0] != plan.frames[1, 0]
+    assert [len(clip) for clip in plan.clips] == [16, 16]
+    assert plan.clips[0][0] != plan.clips[1][0]
     assert make_method(twin=False, pairs=("gq_gk",), degree_weight=0).plan(40, generator(0, "test", 1)).targets == {}
 
 
 def test_start_window_leaves_out_late_starts(make_method):
     method = make_method(pairs=(), twin=False, start_window=46)
-    starts = {int(method.plan(48, generator(0, "test", i)).frames[0, 0]) for i in range(40)}
+    starts = {int(method.plan(48, generator(0, "test", i)).clips[0][0]) for i in range(40)}
     assert starts == {0, 1, 2}

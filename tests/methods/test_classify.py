@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cacl.data.clips.augment import centre_crop
-from cacl.methods.batch import ViewBatch
 from cacl.methods.classify import Classify
+from cacl.methods.contract import MethodBatch
 from cacl.models.classifier import Classifier
 from cacl.models.cnn3d import build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder
@@ -23,7 +23,7 @@ def batch(videos, *, size=16, features=32, seed=0):
     rng = np.random.default_rng(seed)
     views = torch.from_numpy(rng.random((len(videos), 3, 8, size, size))).float()
     uniforms = torch.from_numpy(rng.random((len(videos), features))).float()
-    return ViewBatch((views,), {}, torch.tensor(videos), uniforms)
+    return MethodBatch((views,), {}, torch.tensor(videos), uniforms)
 
 
 def test_the_loss_is_the_cross_entropy_of_each_videos_own_label():
@@ -33,11 +33,11 @@ def test_the_loss_is_the_cross_entropy_of_each_videos_own_label():
         logits = method.linear(method.network(given.views[0])).double().numpy()
     labels = [2, 0, 2, 0, 1]
     losses = [np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, labels, strict=True)]
-    assert float(output.terms["total"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(output.losses["main"]) == pytest.approx(np.mean(losses), rel=1e-5)
     right = np.mean([row.argmax() == label for row, label in zip(logits, labels, strict=True)])
     assert float(output.metrics["accuracy"]) == pytest.approx(right)
     assert output.features.shape == (5, 32)
-    assert set(output.terms) == {"total"}
+    assert output.terms == {}
 
 
 def test_dropout_is_drawn_from_each_samples_numbers_and_only_in_training():
@@ -47,10 +47,10 @@ def test_dropout_is_drawn_from_each_samples_numbers_and_only_in_training():
     x = output.features.detach() * (given.uniforms >= 0.25) / 0.75
     logits = x @ method.linear.weight.T + method.linear.bias
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 0, 1, 2]))
-    assert float(output.terms["total"].detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(output.losses["main"].detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     method.eval()
-    other = ViewBatch(given.views, {}, given.video, 1 - given.uniforms)
-    assert torch.equal(method(given).terms["total"], method(other).terms["total"])
+    other = MethodBatch(given.views, {}, given.video, 1 - given.uniforms)
+    assert torch.equal(method(given).losses["main"], method(other).losses["main"])
 
 
 @pytest.mark.parametrize("standardise", ["none", "clip", "motion"])
@@ -63,9 +63,9 @@ def test_it_sees_the_pixels_that_evaluation_sees(standardise):
     view = centre_crop(torch.from_numpy(frames), 16)  # as augmentation leaves it: not yet standardised
     before = view.clone()
     with torch.no_grad():
-        output = method(ViewBatch((view,), {}, torch.arange(4), torch.zeros(4, 32)))
+        output = method(MethodBatch((view,), {}, torch.arange(4), torch.zeros(4, 32)))
         expected = torch.nn.functional.cross_entropy(classifier(frames), torch.tensor([2, 0, 1, 2]))
-    assert float(output.terms["total"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(output.losses["main"]) == pytest.approx(float(expected), rel=1e-5)
     assert torch.equal(view, before)
 
 
@@ -89,19 +89,19 @@ def test_the_norm_brings_every_feature_to_mean_0_and_deviation_1():
     x = output.features.detach()
     z = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     expected = torch.nn.functional.cross_entropy(method.linear(z), torch.tensor([2, 0, 1, 2, 0, 1]))
-    assert float(output.terms["total"].detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert float(output.losses["main"].detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 def test_all_of_it_is_trained_and_labels_are_not_saved():
     method = build()
-    method(batch([0, 1, 2, 3])).terms["total"].backward()
+    method(batch([0, 1, 2, 3])).losses["main"].backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in method.parameters())
     assert "labels" not in method.state_dict()
 
 
 @pytest.mark.parametrize("n_frames", [1, 7, 9, 15, 60])
 def test_the_plan_is_one_clip_of_the_video(n_frames):
-    frames = build().plan(n_frames, np.random.default_rng(0)).frames
-    assert frames.shape == (1, 8)
+    (frames,) = build().plan(n_frames, np.random.default_rng(0)).clips
+    assert frames.shape == (8,)
     assert frames.min() >= 0
     assert frames.max() < n_frames

@@ -13,8 +13,8 @@ def step(method, batch, dtype=None):
     method.zero_grad()
     with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
         output = method(batch)
-    output.terms["total"].backward()
-    terms = {name: term.item() for name, term in output.terms.items()}
+    output.losses["main"].backward()
+    terms = {name: term.item() for name, term in {**output.terms, "total": output.losses["main"]}.items()}
     return terms, torch.cat([p.grad.flatten() for p in method.encoder.parameters()])
 
 

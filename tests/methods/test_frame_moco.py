@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cacl.data.randomness import generator
-from cacl.methods.batch import ViewBatch
+from cacl.methods.contract import MethodBatch
 from cacl.methods.frame_moco import FrameMoCo
 from cacl.models.frame_encoder import build_frame_encoder
 
@@ -27,7 +27,7 @@ def make(**settings):
 def frames(size=5, *, videos=(2, 1, 2, 0, 8)):
     rng = np.random.default_rng(0)
     views = tuple(torch.from_numpy(rng.random((size, 3, 1, 32, 32))) for _ in range(2))
-    return ViewBatch(views, {}, torch.tensor(videos), torch.zeros(size, 1))
+    return MethodBatch(views, {}, torch.tensor(videos), torch.zeros(size, 1))
 
 
 def literal(method, batch):
@@ -63,43 +63,43 @@ def test_step_is_its_literal_transcription(mask_own_keys, batch_negatives, proje
     )
     output = method(batch)
     expected, keys = literal(method, batch)
-    assert output.terms["total"].item() == pytest.approx(expected.item(), abs=1e-9)
-    torch.testing.assert_close(output.keys, keys, rtol=0, atol=1e-9)
+    assert output.losses["main"].item() == pytest.approx(expected.item(), abs=1e-9)
+    torch.testing.assert_close(output.state["key"], keys, rtol=0, atol=1e-9)
     parameters = list(method.query.parameters())
-    found = torch.autograd.grad(output.terms["total"], parameters)
+    found = torch.autograd.grad(output.losses["main"], parameters)
     for gradient, right in zip(found, torch.autograd.grad(expected, parameters), strict=True):
         assert (gradient - right).abs().max() <= 1e-6 * max(1.0, right.abs().max().item())
 
 
 def test_masking_changes_the_loss():
     batch = frames()
-    batch = ViewBatch(tuple(v.float() for v in batch.views), {}, batch.video, batch.uniforms)
+    batch = MethodBatch(tuple(v.float() for v in batch.views), {}, batch.video, batch.uniforms)
     assert make(mask_own_keys=True)(batch).terms["nce"] < make()(batch).terms["nce"]
 
 
 def test_forward_changes_statistics_only_and_after_step_the_rest():
     method, batch = make(momentum=0.5), frames()
-    batch = ViewBatch(tuple(v.float() for v in batch.views), {}, batch.video, batch.uniforms)
+    batch = MethodBatch(tuple(v.float() for v in batch.views), {}, batch.video, batch.uniforms)
     before = copy.deepcopy(method.state_dict())
     output = method(batch)
     changed = [name for name, value in method.state_dict().items() if not torch.equal(value, before[name])]
     assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
-    output.terms["total"].backward()
+    output.losses["main"].backward()
     assert all(p.grad is None for p in method.key.parameters())
     assert all(p.grad is not None for p in method.query.parameters())
     pairs = zip(method.key.parameters(), method.query.parameters(), strict=True)
     expected = [0.5 * k.detach() + 0.5 * q.detach() for k, q in pairs]
-    method.after_step(output, 0.3)
+    method.after_step(output.state, batch.video, 0.3)
     for found, right in zip(method.key.parameters(), expected, strict=True):
         torch.testing.assert_close(found, right)
-    assert torch.equal(method.queue.keys[:5], output.keys)
+    assert torch.equal(method.queue.keys[:5], output.state["key"])
     assert method.queue.videos[:5].tolist() == [2, 1, 2, 0, 8]
 
 
 def test_a_sample_is_one_frame_and_the_result_the_frame_encoder():
     method = make()
     plan = method.plan(1, generator(0, "test"))
-    assert plan.frames.tolist() == [[0]]
+    assert [clip.tolist() for clip in plan.clips] == [[0]]
     assert plan.targets == {}
     assert method.encoder.name == "resnet18"
-    assert method.views == 2
+    assert [(view.clip, view.draw) for view in method.views] == [(0, 0), (0, 1)]

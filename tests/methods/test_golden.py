@@ -11,25 +11,22 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from cacl.config import Settings, resolve
-from cacl.data.clips.loader import ClipBatch
+from cacl.data.clips.batch import ClipBatch
 from cacl.data.randomness import generator
 from cacl.machine.auto import channels_last
 from cacl.models.cnn3d import channels_last_
 from cacl.presets import PRESETS
-from cacl.training.optim import build_optimizer, learning_rate
-from cacl.training.wiring import (
-    build_frame_moco,
-    build_frames_network,
-    build_method,
-    initial_network,
-    views_maker,
-)
+from cacl.training.optim import learning_rate, set_learning_rate
+from cacl.training.stages import build_step
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS, EPOCHS, BATCH = 20, 5, 5
@@ -42,7 +39,8 @@ OTHERS = (1e-4, 1e-4)
 TINY = """
 optim.lr=2e-5 frames.optim.lr=3e-5
 data.resize=[36, 40] augment.size=32 model.width=4 model.frame_width=4 model.frame_encoder=resnet18
-model.token_width=12 model.heads=3 model.depth=2 model.degree_hidden=16 method.queue_size=30 run.precision=float32
+model.token_width=12 model.heads=3 model.depth=2 model.degree_hidden=16 method.queue_size=30 frames.queue_size=30
+run.precision=float32
 """.replace(", ", ",").split()
 
 
@@ -62,7 +60,7 @@ def make_batch(method, epoch: int, step: int, *, moments: int, frames: int) -> C
         targets.append(plan.targets)
     numbers = torch.arange(BATCH) + BATCH * step
     return ClipBatch(
-        torch.from_numpy(np.array(clips, dtype=np.uint8)),
+        tuple(torch.from_numpy(np.array(clips, dtype=np.uint8)).unbind(1)),
         {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]},
         numbers % 11,
         numbers,
@@ -70,32 +68,30 @@ def make_batch(method, epoch: int, step: int, *, moments: int, frames: int) -> C
     )
 
 
-def train(settings: Settings, method, optim, *, moments: int, frames: int) -> list[float]:
+def train(settings: Settings, method, optim, views: dict[str, Any], *, moments: int, frames: int) -> list[float]:
     """As the loop does it."""
-    if channels_last(settings.run, "cpu"):
+    layout = channels_last(settings.run, "cpu")
+    if layout:
         channels_last_(method)
     method.train()
-    optimizer = build_optimizer(method, optimizer=optim.optimizer, lr=optim.lr, weight_decay=optim.weight_decay)
-    make_views, losses = views_maker(settings, method=method), []
+    make_views = augmented_views(method, seed=settings.run.seed, channels_last=layout, **views)
+    run = settings.run.model_copy(update={"device": "cpu"})
+    take, losses = build_step(method, make_views, optim, run), []
     for step in range(STEPS):
         epoch, within = divmod(step, STEPS // EPOCHS)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(
-                step,
-                lr=optim.lr,
-                schedule=optim.schedule,
-                schedule_per=optim.schedule_per,
-                milestones=optim.milestones,
-                warmup_epochs=optim.warmup_epochs,
-                steps_per_epoch=STEPS // EPOCHS,
-                epochs=EPOCHS,
-            )
-        output = method(make_views(make_batch(method, epoch, within, moments=moments, frames=frames)))
-        optimizer.zero_grad(set_to_none=True)
-        output.terms["total"].backward()
-        optimizer.step()
-        method.after_step(output, progress=(step + 1) / STEPS)
-        losses.append(output.terms["total"].item())
+        rate = learning_rate(
+            step,
+            lr=optim.lr,
+            schedule=optim.schedule,
+            schedule_per=optim.schedule_per,
+            milestones=optim.milestones,
+            warmup_epochs=optim.warmup_epochs,
+            steps_per_epoch=STEPS // EPOCHS,
+            epochs=EPOCHS,
+        )
+        set_learning_rate(take.optimizer, rate)
+        batch = make_batch(method, epoch, within, moments=moments, frames=frames)
+        losses.append(take(batch, progress=(step + 1) / STEPS).scalars["loss"].item())
     return losses
 
 
@@ -103,11 +99,14 @@ def golden(preset: str) -> dict[str, list[float]]:
     settings, threads = tiny_settings(preset), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        moco = build_frame_moco(settings, build_frames_network(settings, weights=None), queue_size=30)
-        frames = train(settings, moco, settings.frames.optim, moments=1, frames=1)
+        moco = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
+        crop = {"crop": settings.frames.crop, "area": settings.frames.area}
+        views = {"settings": settings.augment.model_copy(update=crop), "purpose": "frame"}
+        frames = train(settings, moco, settings.frames.optim, views, moments=1, frames=1)
         frame_encoder = build_frames_network(settings, weights=None)
-        method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder)
-        clips = train(settings, method, settings.optim, moments=settings.data.moments, frames=16)
+        method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder, videos=11)
+        views = {"settings": settings.augment}
+        clips = train(settings, method, settings.optim, views, moments=settings.data.moments, frames=16)
     finally:
         torch.set_num_threads(threads)
     return {"frames": frames, "clips": clips}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.methods.losses import contrastive_loss, degree_loss
+from cacl.methods.losses import contrastive_loss
 
 FORMS = ["inside", "outside"]
 
@@ -145,24 +145,3 @@ def test_laws(pairs, keys, form, tau, seed):
     more = torch.cat([negatives, negatives[:, :1]], dim=1)
     assert contrastive_loss(positives, more, temperature=tau, form=form).item() >= loss - 1e-12
     assert contrastive_loss([p + 0.1 for p in positives], negatives, temperature=tau, form=form).item() <= loss + 1e-12
-
-
-def test_degree_loss_is_eq_6():
-    logits = (4 * cosines(5, 16, seed=3)).detach().requires_grad_(True)
-    degrees = torch.tensor([0, 15, 3, 3, 7])
-    expected = 0.0
-    for i in range(5):
-        below = 0.0
-        for m in range(16):
-            below = below + torch.exp(logits[i, m])
-        for m in range(16):
-            y = 1.0 if m == degrees[i] else 0.0
-            expected = expected - y * torch.log(torch.exp(logits[i, m]) / below)
-    expected = expected / 5
-    loss = degree_loss(logits, degrees)
-    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
-    torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], torch.autograd.grad(expected, logits)[0])
-
-
-def test_degree_loss_of_a_head_that_knows_nothing_is_ln_16():
-    assert degree_loss(torch.zeros(3, 16), torch.tensor([0, 5, 15])).item() == pytest.approx(math.log(16))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.moco import Queue, momentum_copy, momentum_update, scheduled_momentum
 
 
 class SlowQueue:

@@ -45,6 +45,23 @@ def test_statistics_are_tracked_again_afterwards():
     assert all(count == 2 for count in counts)
 
 
+@pytest.mark.parametrize("name", ["c3d", "r3d10", "r2plus1d10"])
+def test_two_objectives_go_back_through_one_graph(name):
+    torch.manual_seed(0)
+    plain = build_cnn3d(name, width=4)
+    saving = copy.deepcopy(plain)
+    saving.checkpointed = True
+    x = torch.rand(2, 3, 8, 32, 32)
+    for network in (plain, saving):
+        features = network(x)
+        features.square().sum().backward(retain_graph=True)
+        features.sum().backward()
+    for (key, wanted), found in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        assert torch.equal(found.grad, wanted.grad), key
+    for (key, wanted), found in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        assert torch.equal(found, wanted), key
+
+
 @pytest.mark.parametrize("name", ["c3d", "r3d18"])
 def test_less_is_kept_for_the_backward_pass(name):
     kept = {}

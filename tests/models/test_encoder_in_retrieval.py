@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from array_videos import data_of
 
 from cacl.data.videos.catalog import Video
 from cacl.evaluation.embed import video_features
@@ -31,7 +32,7 @@ def test_the_same_feature_as_in_retrieval(layer: str):
     encoder = Encoder("r3d10", width=2, clip=clip).eval()
     frames = list(np.random.default_rng(0).integers(0, 256, (2, 31, 40, 52, 3), dtype=np.uint8))
     videos = [Video(f"{i}.mp4", str(i), None, None, 31, 25.0, 52, 40) for i in range(2)]
-    found = video_features(encoder.network, InMemory(frames), videos, size=32, clips=1, layer=layer)
+    found = video_features(encoder.network, data_of(InMemory(frames), videos), clip, clips=1)
     with torch.no_grad():
         expected = encoder(np.stack([f[::2] for f in frames])).numpy()
     np.testing.assert_allclose(found.features, expected, rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,17 @@ from torch import Tensor
 from training.rows import timeless
 
 from cacl.config import Settings, resolve
-from cacl.data.clips.loader import ClipBatch, ClipLoader
-from cacl.distributed.batchnorm import global_batchnorm_
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.distributed.processes import rank, world
 from cacl.errors import VideoError
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
-from cacl.methods.frame_moco import FrameMoCo
+from cacl.methods.contract import Method, MethodBatch
 from cacl.presets import PRESETS
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import Stage
-from cacl.training.optim import build_optimizer
-from cacl.training.wiring import build_frame_moco, build_frames_network, build_method, initial_network, views_maker
+from cacl.training.stages import build_step, prepare_method
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network
 
 VIDEOS, BATCH = 32, 8  # 4 steps an epoch
 TINY = {
@@ -40,14 +40,15 @@ TINY = {
     "model.degree_hidden": 8,
     "model.degree_dropout": 0.5,
     "method.queue_size": 40,  # wraps around within 20 steps, not at the end of a batch
+    "frames.queue_size": 40,
     "optim.batch_size": BATCH,
     "run.precision": "float32",
     "run.device": "cpu",
+    "run.channels_last": False,
 }
 # The preset small has batch negatives with Tq, masked own keys, two moments, BatchNorm in its heads and one pass.
 OTHERWISE = {
     "method.one_pass": False,
-    "method.symmetric": True,
     "method.loss": "inside",
     "method.key_order": "swapped",
     "model.projection": "linear",
@@ -78,30 +79,30 @@ def settings_of(**changes: Any) -> Settings:
     return resolve(PRESETS["small"], flags={**TINY, **changes}).settings
 
 
-def build(settings: Settings, kind: str) -> CACL | FrameMoCo:
+def build(settings: Settings, kind: str) -> Method:
     frame_encoder = build_frames_network(settings, weights=None)
     if kind == "frames":
-        return build_frame_moco(settings, frame_encoder, queue_size=40)
-    return build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder)
+        return settings.method.build_frames(settings, frame_encoder=frame_encoder)
+    return build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder, videos=VIDEOS)
 
 
 def stage(folder: Path, settings: Settings, kind: str = "clips", *, epochs: int = 5, **changes: Any) -> Stage:
     """As ``stages.py`` puts it together, over made-up videos of which several share a number."""
     folder.mkdir(exist_ok=True)
     method = changes.pop("method", None) or build(settings, kind)
-    if world() > 1 and settings.method.batchnorm == "global":
-        global_batchnorm_(method)
+    prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
     dtype = next(method.parameters()).dtype
-    make = views_maker(settings, method=method)
+    augment, purpose = (frame_augment(settings), "frame") if kind == "frames" else (settings.augment, "clip")
+    make = augmented_views(method, augment, seed=settings.run.seed, channels_last=False, purpose=purpose)
 
-    def views(batch: ClipBatch) -> ViewBatch:
+    def views(batch: ClipBatch) -> MethodBatch:
         made = make(batch)
-        return ViewBatch(tuple(x.to(dtype) for x in made.views), made.targets, made.video % 9, made.uniforms)
+        return replace(made, views=tuple(x.to(dtype) for x in made.views), video=made.video % 9)
 
     optim = settings.optim
     values: dict[str, Any] = {
         "name": "train",
-        "method": method,
+        "step": build_step(method, views, optim, settings.run),
         "loader": ClipLoader(
             Drifting(changes.pop("bad", ())),
             [40] * VIDEOS,
@@ -112,16 +113,11 @@ def stage(folder: Path, settings: Settings, kind: str = "clips", *, epochs: int 
             world=world(),
             on_failure=changes.pop("heard", None),
         ),
-        "optimizer": build_optimizer(method, optimizer=optim.optimizer, lr=1.0, weight_decay=optim.weight_decay),
-        "make_views": views,
         "video_names": [f"v{i}.mp4" for i in range(VIDEOS)],
         "learning_rate": lambda step: optim.lr,
         "epochs": epochs,
         "checkpoints": folder / "checkpoints",
         "metrics": folder / "metrics.jsonl",
-        "device": torch.device("cpu"),
-        "autocast": None,
-        "clip_gradient": None,
         "log_every": 3,
         "save_minutes": 60.0,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.clips.sampling import ClipPlan
 from cacl.errors import VideoError
-from cacl.methods.batch import StepOutput, ViewBatch
+from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput
 from cacl.training.loop import Stage
-from cacl.training.optim import learning_rate
+from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.step import Step
 
 VIDEOS, BATCH, EPOCHS = 12, 4, 4  # 3 steps an epoch, 12 in all
 
@@ -37,13 +39,11 @@ class Noise:
 
 
 def plan(frames: int, rng: np.random.Generator) -> ClipPlan:
-    return ClipPlan(rng.integers(0, frames, (1, 2)), {})
+    return ClipPlan((rng.integers(0, frames, 2),))
 
 
-class Linear(nn.Module):
-    """Two terms over one layer; remembers the order in which it is called."""
-
-    views, uniforms = 1, 0
+class Linear(Method):
+    """Two terms over one layer; remembers the order in which it is called, and what it was told."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,23 +52,26 @@ class Linear(nn.Module):
         self.register_buffer("averaged", self.layer.weight.detach().clone())
         self.calls: list[Any] = []
         self.poison: Callable[[Tensor, int], Tensor] = lambda total, step: total
+        self.told: tuple[Tensor, Tensor] | None = None
         self.steps = 0
 
-    def forward(self, batch: ViewBatch) -> StepOutput:
+    def forward(self, batch: MethodBatch) -> StepOutput:
         self.calls.append("forward")
         features = self.layer(batch.views[0].flatten(1))
         nce, degree = features.square().mean(), 0.5 * (features - 1).square().mean()
         total = self.poison(nce + degree, self.steps)
         self.steps += 1
-        return StepOutput({"nce": nce, "degree": degree, "total": total}, {"similarity": nce.detach()}, features)
+        terms, metrics = {"nce": nce, "degree_loss": degree}, {"similarity": nce.detach()}
+        return StepOutput({MAIN: total}, terms, metrics, features, {"features": features.detach()})
 
-    def after_step(self, output: StepOutput, progress: float) -> None:
+    def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
         self.calls.append(("after", round(progress, 6)))
+        self.told = (state["features"], video)
         self.averaged.mul_(0.9).add_(self.layer.weight.detach(), alpha=0.1)
 
 
-def views(batch: ClipBatch) -> ViewBatch:
-    return ViewBatch((batch.frames[:, 0].float() / 255,), batch.targets, batch.video, torch.zeros(len(batch), 0))
+def views(batch: ClipBatch) -> MethodBatch:
+    return MethodBatch((batch.clips[0].float() / 255,), batch.targets, batch.video, torch.zeros(len(batch), 0))
 
 
 def rate(step: int) -> float:
@@ -92,18 +95,19 @@ def stage(folder: Path, **changes: Any) -> Stage:
     )
     values: dict[str, Any] = {
         "name": "train",
-        "method": method,
+        "step": Step(
+            method,
+            build_optimizer(method, optimizer="sgd", lr=1.0, weight_decay=0.0),
+            views,
+            torch.device("cpu"),
+            **{key: changes.pop(key) for key in ("accumulate", "clip_gradient") if key in changes},
+        ),
         "loader": loader,
-        "optimizer": torch.optim.SGD(method.parameters(), lr=1.0, momentum=0.9),
-        "make_views": views,
         "video_names": [f"v{i}.mp4" for i in range(VIDEOS)],
         "learning_rate": rate,
         "epochs": EPOCHS,
         "checkpoints": folder / "checkpoints",
         "metrics": folder / "metrics.jsonl",
-        "device": torch.device("cpu"),
-        "autocast": None,
-        "clip_gradient": None,
         "log_every": 5,
         "save_minutes": 60.0,
     }

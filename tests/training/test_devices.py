@@ -30,7 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "one pass": {"method.one_pass": True, "model.standardise": "motion"},
     "two passes": {"method.one_pass": False, "model.standardise": "clip", "method.key_order": "swapped"},
     "negatives": {"method.mask_own_keys": True, "method.batch_negatives": True, "method.tq_negatives": True},
-    "symmetric": {"method.symmetric": True, "method.loss": "outside", "data.moments": 2},
+    "moments": {"method.loss": "outside", "data.moments": 2},
     "heads": {"model.projection": "mlp", "model.degree_input": "pair", "model.degree_dropout": 0.3},
     "colours": {"augment.hue": "yiq", "augment.jitter_p": 0.5, "augment.gray_p": 0.5},
     "exact colours": {"augment.hue": "hsv", "augment.jitter_p": 0.5, "augment.gray_p": 0.5, "augment.blur_p": 0.5},

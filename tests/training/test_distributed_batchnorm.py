@@ -15,6 +15,8 @@ from training.rows import rows
 from cacl.config import Settings
 from cacl.distributed.processes import rank, world
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import Method
+from cacl.methods.moco import MoCo
 from cacl.training.loop import train
 from cacl.training.stop import StopRequest
 
@@ -36,13 +38,14 @@ class Split(nn.Module):
         return out[order.argsort()]
 
 
-def by_hand(settings: Settings, kind: str) -> nn.Module:
+def by_hand(settings: Settings, kind: str) -> Method:
     method = build(settings, kind).double()
     if isinstance(method, CACL):
         assert method.key is not None
         method.query.network, method.key.network = Split(method.query.network, 2), Split(method.key.network, 2)  # type: ignore[assignment]
         keys, column = method.key.network, -1
     else:
+        assert isinstance(method, MoCo)
         method.query[0], method.key[0] = Split(method.query[0], 2), Split(method.key[0], 2)
         keys, column = method.key[0], 0
     assert isinstance(keys, Split)
@@ -56,7 +59,7 @@ def by_hand(settings: Settings, kind: str) -> nn.Module:
 def test_own_batchnorm_and_shuffled_keys_are_those_of_a_batch_split_by_hand(
     kind: str, in_processes: InProcesses, tmp_path: Path
 ) -> None:
-    settings = settings_of(**{**OTHERWISE, "method.symmetric": False, "method.batchnorm": "process"})
+    settings = settings_of(**{**OTHERWISE, "method.batchnorm": "process"})
 
     def work() -> int:
         double_everywhere()
@@ -82,6 +85,7 @@ def test_without_the_shuffle_own_batchnorm_would_be_another_training(in_processe
 
     def work() -> list[float]:
         method = build(settings, "frames")
+        assert isinstance(method, MoCo)
         method.shuffle_keys = (tmp_path / "shuffled").exists()
         folder = tmp_path / str(method.shuffle_keys)
         train(stage(folder, settings, epochs=1, method=method, learning_rate=lambda step: 0.0), StopRequest())

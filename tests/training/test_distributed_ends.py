@@ -5,55 +5,54 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from training.drifting_stage import compare, settings_of, stage, state
 from training.rows import rows, timeless
 
+from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.distributed import agree as distributed
 from cacl.distributed.processes import LostProcess, rank, world
 from cacl.errors import UserError
-from cacl.methods.batch import ViewBatch
-from cacl.methods.cacl import CACL
-from cacl.training import loop
+from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput
+from cacl.training import step
 from cacl.training.loop import Stage, train
 from cacl.training.stop import Stopped, StopRequest
 
 InProcesses = Callable[..., list[Any]]
 
 
-class Mean(nn.Module):
+class Mean(Method):
     """One layer over the mean of a clip: a training whose steps take no time."""
 
-    views, uniforms = 1, 1
+    uniforms = 1
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(3, 4)
 
-    plan = CACL.plan
+    def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
+        return ClipPlan(tuple(training_clip(n_frames, rng, frames=2, stride=1)))
 
-    def forward(self, batch: ViewBatch) -> Any:
-        from cacl.methods.batch import StepOutput
-
+    def forward(self, batch: MethodBatch) -> StepOutput:
         features = self.layer(batch.views[0].mean((2, 3, 4)))
         loss = (features - batch.video[:, None] / 9).square().mean()
-        return StepOutput({"total": loss}, {}, features)
+        return StepOutput({MAIN: loss}, features=features, state={"means": features.detach()})
 
-    def after_step(self, output: Any, progress: float) -> None:
-        pass
+    def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
+        self.told = {"means": state["means"], "video": video}
 
 
-def mean_stage(folder: Path, **changes: Any) -> Stage:
-    method = Mean()
-    method.frames, method.stride, method.start_window, method.moments, method.twin = 2, 1, None, 1, False  # type: ignore[assignment]
-    return stage(folder, settings_of(**{"optim.lr": 1e-2}), method=method, **changes)
+def mean_stage(folder: Path, *, accumulate: int = 1, **changes: Any) -> Stage:
+    settings = settings_of(**{"optim.lr": 1e-2, "optim.accumulate": accumulate})
+    return stage(folder, settings, method=Mean(), **changes)
 
 
 def test_a_video_that_fails_in_one_process_is_left_out_by_all(in_processes: InProcesses, tmp_path: Path) -> None:
@@ -70,6 +69,21 @@ def test_a_video_that_fails_in_one_process_is_left_out_by_all(in_processes: InPr
     assert sorted(video for video, _ in one["failures"]) == [4, 11, 30]
     assert two == [one, one]
     compare(tmp_path / "1", tmp_path / "2", rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_after_a_step_the_method_is_told_of_the_whole_batch_in_its_order(
+    accumulate: int, in_processes: InProcesses, tmp_path: Path
+) -> None:
+    def work() -> dict[str, Tensor]:
+        trained = mean_stage(tmp_path / str(world()), accumulate=accumulate, epochs=2)
+        train(trained, StopRequest())
+        return trained.step.method.told  # type: ignore[no-any-return]
+
+    (one,), two = in_processes(1, work), in_processes(2, work)
+    for told in two:
+        assert torch.equal(told["video"], one["video"])
+        torch.testing.assert_close(told["means"], one["means"], rtol=0, atol=1e-6)
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(in_processes: InProcesses, tmp_path: Path) -> None:
@@ -128,7 +142,7 @@ def test_a_process_that_dies_or_hangs_ends_the_others(
     how: int, in_processes: InProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     average = distributed.average_gradients
-    monkeypatch.setattr(loop, "average_gradients", lambda module: dying(module))
+    monkeypatch.setattr(step, "average_gradients", lambda module: dying(module))
     steps = iter(range(100))
 
     def dying(module: nn.Module) -> None:

@@ -13,7 +13,6 @@ from training.rows import rows, timeless
 from training.stops import StopAfter
 
 from cacl.config import load_resolved_as
-from cacl.data.clips.loader import ClipLoader
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
@@ -24,11 +23,11 @@ from cacl.models.encoder import ClipSpec, Encoder
 from cacl.training.finetune import (
     Part,
     finetune_auto_values,
-    finetune_optimizer,
     finetune_stage,
     train_classifier,
 )
 from cacl.training.loop import train
+from cacl.training.optim import build_optimizer, load_optimizer
 from cacl.training.stop import Stopped, StopRequest
 
 SPEC = ClipSpec(frames=8, stride=1, resize=(20, 24), size=16, standardise="motion")
@@ -51,11 +50,9 @@ def videos(count=8):
 def stage_of(folder, preset, network="r3d10", **changes):
     settings = resolve_finetune(preset=preset, flags={**QUICK, **changes}).settings
     torch.manual_seed(0)
-    method = Classify(build_cnn3d(network, width=4), classes=3, labels=LABELS, frames=8, stride=1)
-    part = Part(folder, tuple(range(8)), LABELS, 0)
-    data = videos()
-    loader = ClipLoader(data.source, [30] * 8, method.plan, seed=0, batch_size=4)
-    return finetune_stage(part, method, loader, SPEC, settings, [v.path for v in data.catalog.videos])
+    late = settings.optim.late_lr
+    method = Classify(build_cnn3d(network, width=4), classes=3, labels=LABELS, frames=8, stride=1, late_lr=late)
+    return finetune_stage(Part(folder, tuple(range(8)), LABELS, 0), method, videos(), SPEC, settings)
 
 
 def late_by_hand(network):
@@ -74,10 +71,10 @@ def late_by_hand(network):
 def test_every_step_is_the_one_worked_by_hand(preset, network, tmp_path):
     stage = stage_of(tmp_path, preset, network)
     late = late_by_hand(network) if preset == "released" else set()
-    parameters = dict(stage.method.named_parameters())
+    parameters = dict(stage.step.method.named_parameters())
     assert late <= set(parameters)
     speed = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    original, rates = stage.optimizer.step, []
+    original, rates = stage.step.optimizer.step, []
 
     def step():
         epoch = len(rates) // 2  # 8 videos, 4 a batch
@@ -90,7 +87,7 @@ def test_every_step_is_the_one_worked_by_hand(preset, network, tmp_path):
         for name, p in parameters.items():
             assert torch.allclose(p.detach(), expected[name], rtol=1e-5, atol=1e-7), (len(rates), name)
 
-    stage.optimizer.step = step
+    stage.step.optimizer.step = step
     train(stage, StopRequest())
     assert rates == pytest.approx([0.1, 0.1, 0.075, 0.075, 0.025, 0.025])
     found = rows(tmp_path)
@@ -100,15 +97,15 @@ def test_every_step_is_the_one_worked_by_hand(preset, network, tmp_path):
 
 def test_the_groups_hold_every_parameter_once_and_survive_a_checkpoint():
     torch.manual_seed(0)
-    method = Classify(build_cnn3d("r2plus1d10", width=4), classes=3, labels=LABELS)
-    optimizer = finetune_optimizer(method, optimizer="adamw", lr=0.1, weight_decay=0.05, late_lr=1e-3)
+    method = Classify(build_cnn3d("r2plus1d10", width=4), classes=3, labels=LABELS, late_lr=1e-3)
+    optimizer = build_optimizer(method, optimizer="adamw", lr=0.1, weight_decay=0.05)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in method.parameters())
-    assert [group.get("constant_lr") for group in optimizer.param_groups] == [None, None, 1e-3, 1e-3]
+    assert [group["constant"] for group in optimizer.param_groups] == [None, None, 1e-3, 1e-3]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0, 0.05, 0.0]
-    again = finetune_optimizer(method, optimizer="adamw", lr=0.1, weight_decay=0.05, late_lr=1e-3)
-    again.load_state_dict(optimizer.state_dict())
-    assert [group.get("constant_lr") for group in again.param_groups] == [None, None, 1e-3, 1e-3]
+    again = build_optimizer(method, optimizer="adamw", lr=0.1, weight_decay=0.05)
+    load_optimizer(again, optimizer.state_dict())
+    assert [group["constant"] for group in again.param_groups] == [None, None, 1e-3, 1e-3]
 
 
 def tuned(folder, preset, stop):

@@ -18,9 +18,10 @@ from cacl.models.encoder import Encoder
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training import finish as module
-from cacl.training.finish import _pixels, _thinned, degree_test, finish
+from cacl.training.finish import _thinned, finish, task_result
+from cacl.training.first_batch import _pixels
 from cacl.training.pretrain import resolve_settings
-from cacl.training.stages import video_stage
+from cacl.training.pretrain_stages import video_stage
 from cacl.training.stop import StopRequest
 from cacl.training.videos import open_run_data, training_numbers
 from cacl.training.wiring import build_frames_network
@@ -136,10 +137,11 @@ def test_the_degree_test_leaves_the_method_as_it_was(run: RunFolder) -> None:
     data, numbers, method = trained(run)
     before = {key: value.clone() for key, value in method.state_dict().items()}
     method.train()
-    first = degree_test(run.resolved.settings, data, numbers, method)
+    (task,) = method.tasks()
+    first = task_result(task, run.resolved.settings, data, numbers, method)
     assert method.training
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
-    assert first == degree_test(run.resolved.settings, data, numbers, method)
+    assert first == task_result(task, run.resolved.settings, data, numbers, method)
 
 
 def test_without_a_test_part_new_clips_of_the_training_videos_are_told(
@@ -147,7 +149,7 @@ def test_without_a_test_part_new_clips_of_the_training_videos_are_told(
 ) -> None:
     data, numbers, method = trained(run)
     monkeypatch.setattr(Dataset, "has_test", False)
-    found = degree_test(run.resolved.settings, data, numbers, method)
+    found = task_result(method.tasks()[0], run.resolved.settings, data, numbers, method)
     assert found["tested on"] == "new clips of the training videos"
     assert found["pairs"] == 8 * module.TEST_DRAWS
 
@@ -155,7 +157,7 @@ def test_without_a_test_part_new_clips_of_the_training_videos_are_told(
 @pytest.mark.parametrize("count", [0, 1, 1999, 2000, 2001, 5000])
 def test_of_very_many_videos_some_are_tested(count: int) -> None:
     kept = _thinned(list(range(count)))
-    assert len(kept) <= module.MOST_DEGREE_VIDEOS
+    assert len(kept) <= module.MOST_VIDEOS
     assert len(kept) >= min(count, 1000)
     assert kept == sorted(set(kept))
 
@@ -167,5 +169,5 @@ def test_views_are_drawn_with_their_own_colours(tiny: dict[str, Any]) -> None:
     pixels = torch.rand(2, 3, 4, 5, 5)
     shape = (1, 3, 1, 1, 1)
     view = (pixels - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
-    assert np.allclose(_pixels(view, settings), pixels, atol=1e-6)
-    assert torch.equal(_pixels(pixels, resolve_settings(flags=plain).settings), pixels)
+    assert np.allclose(_pixels(view, settings.augment), pixels, atol=1e-6)
+    assert torch.equal(_pixels(pixels, resolve_settings(flags=plain).settings.augment), pixels)

@@ -10,6 +10,7 @@ from training.linear_stage import BATCH, EPOCHS, VIDEOS, Linear, Noise, plan, ra
 from training.rows import rows
 
 from cacl.data.clips.loader import ClipLoader
+from cacl.methods.contract import MAIN
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import train
 from cacl.training.stop import StopRequest
@@ -19,7 +20,7 @@ def test_the_steps_are_those_of_a_loop_written_out(tmp_path: Path) -> None:
     trained = stage(tmp_path)
     train(trained, StopRequest())
     slow = Linear()
-    optimizer = torch.optim.SGD(slow.parameters(), lr=1.0, momentum=0.9)
+    optimizer = torch.optim.SGD(slow.parameters(), lr=1.0, momentum=0.9, fused=True)
     batches = ClipLoader(Noise(), [20] * VIDEOS, plan, seed=3, batch_size=BATCH)
     step, losses = 0, []
     for epoch in range(EPOCHS):
@@ -28,13 +29,13 @@ def test_the_steps_are_those_of_a_loop_written_out(tmp_path: Path) -> None:
                 group["lr"] = rate(step)
             output = slow(views(batch))
             optimizer.zero_grad()
-            output.terms["total"].backward()
+            output.losses[MAIN].backward()
             optimizer.step()
-            slow.after_step(output, 0)
-            losses.append(output.terms["total"].item())
+            slow.after_step(output.state, batch.video, 0)
+            losses.append(output.losses[MAIN].item())
             step += 1
     assert step == 12
-    for ours, theirs in zip(trained.method.state_dict().values(), slow.state_dict().values(), strict=True):
+    for ours, theirs in zip(trained.step.method.state_dict().values(), slow.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     assert [row["loss"] for row in rows(tmp_path)] == losses
 
@@ -43,7 +44,7 @@ def test_after_step_follows_each_step_and_hears_how_far_it_is(tmp_path: Path) ->
     trained = stage(tmp_path)
     train(trained, StopRequest())
     expected = [call for n in range(12) for call in ("forward", ("after", round((n + 1) / 12, 6)))]
-    assert trained.method.calls == expected
+    assert trained.step.method.calls == expected
 
 
 def test_rows_have_the_learning_rate_the_epoch_and_every_so_often_the_gradients(tmp_path: Path) -> None:
@@ -79,17 +80,18 @@ def test_gradients_are_clipped_together(tmp_path: Path) -> None:
     before = Linear().layer.weight
     train(free, StopRequest())
     train(clipped, StopRequest())
-    assert not torch.allclose(free.method.layer.weight, before, atol=1e-6)
-    assert torch.allclose(clipped.method.layer.weight, before, atol=1e-8)
+    assert not torch.allclose(free.step.method.layer.weight, before, atol=1e-6)
+    assert torch.allclose(clipped.step.method.layer.weight, before, atol=1e-8)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_is_the_batch(tmp_path: Path, parts: int) -> None:
-    folders = [tmp_path / "whole", tmp_path / "parts"]
+    folders, told = [tmp_path / "whole", tmp_path / "parts"], []
     for folder, accumulate in zip(folders, (1, parts), strict=True):
         folder.mkdir()
         trained = stage(folder, accumulate=accumulate)
         train(trained, StopRequest())
+        told.append(trained.step.method.told)
     whole, cut = rows(folders[0]), rows(folders[1])
     assert len(whole) == len(cut) == 12
     for one, other in zip(whole, cut, strict=True):
@@ -98,5 +100,6 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path, parts: int) -> None:
             assert one[key] == pytest.approx(other[key], rel=1e-4), key
     weights = [load_checkpoint(newest_checkpoint(f / "checkpoints") or f)[1]["method"]["layer.weight"] for f in folders]
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
-    calls = trained.method.calls
+    torch.testing.assert_close(told[0], told[1], rtol=1e-5, atol=1e-6)  # of the whole batch, in its order
+    calls = trained.step.method.calls
     assert calls[: parts + 1] == ["forward"] * parts + [("after", round(1 / 12, 6))]

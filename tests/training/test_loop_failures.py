@@ -93,5 +93,5 @@ def test_videos_that_fail_stay_out_after_a_resume(tmp_path: Path) -> None:
     resumed = stage(parts, bad=(2, 7))
     train(resumed, StopRequest())
     assert resumed.loader.failures == uninterrupted.loader.failures
-    assert torch.equal(resumed.method.layer.weight, uninterrupted.method.layer.weight)
+    assert torch.equal(resumed.step.method.layer.weight, uninterrupted.step.method.layer.weight)
     assert timeless(parts) == timeless(whole)

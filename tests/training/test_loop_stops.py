@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from training.linear_stage import Linear, stage
 from training.rows import rows, timeless
 from training.stops import StopAfter
 
-from cacl.methods.batch import StepOutput
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.loop import train
 from cacl.training.stop import Stopped, StopRequest
@@ -35,7 +35,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tmp_path: Path, steps
     resumed = stage(parts)
     train(resumed, StopRequest())
     for ours, theirs in zip(
-        resumed.method.state_dict().values(), uninterrupted.method.state_dict().values(), strict=True
+        resumed.step.method.state_dict().values(), uninterrupted.step.method.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs)
     assert timeless(parts) == timeless(whole)
@@ -46,8 +46,8 @@ def test_a_finished_stage_is_not_trained_again(tmp_path: Path) -> None:
     train(first, StopRequest())
     again = stage(tmp_path)
     train(again, StopRequest())
-    assert again.method.calls == []
-    assert torch.equal(again.method.layer.weight, first.method.layer.weight)
+    assert again.step.method.calls == []
+    assert torch.equal(again.step.method.layer.weight, first.step.method.layer.weight)
     assert len(rows(tmp_path)) == 12
 
 
@@ -99,14 +99,14 @@ def test_rows_that_were_not_fetched_when_a_process_died_come_again(tmp_path: Pat
 def test_a_checkpoint_is_written_when_it_is_time(tmp_path: Path) -> None:
     saved: list[int] = []
     trained = stage(tmp_path, save_minutes=1e-9)
-    original = trained.method.after_step
+    original = trained.step.method.after_step
 
-    def look(output: StepOutput, progress: float) -> None:
+    def look(state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
         path = newest_checkpoint(tmp_path / "checkpoints")
         saved.append(0 if path is None else load_checkpoint(path)[0])
-        original(output, progress)
+        original(state, video, progress)
 
-    trained.method.after_step = look  # type: ignore[method-assign, assignment]
+    trained.step.method.after_step = look  # type: ignore[method-assign, assignment]
     train(trained, StopRequest())
     assert saved == list(range(12))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000012"]

@@ -62,21 +62,18 @@ def test_the_step_trains(settings: Settings, monkeypatch: pytest.MonkeyPatch) ->
     assert int(built[0].queue.pointer) > 0
 
 
-def test_a_batch_that_does_not_fit_is_halved(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_is_halved(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where the whole batch is tried first."""
     tried: list[int] = []
 
-    def step(method: Any, views: Any, settings: Settings, clips: int, device: str) -> Callable[[], None]:
-        tried.append(clips)
-        return lambda: None
-
-    def seconds(step: Callable[[], None], device: str) -> float:
+    def seconds(step: Any, device: str) -> float:
+        (batch,) = step.args
+        tried.append(len(batch))
         if tried[-1] > 16:
             raise torch.OutOfMemoryError
         return 1.0
 
-    monkeypatch.setattr(module, "_step", step)
     monkeypatch.setattr(module, "_seconds", seconds)
-    large = resolve_settings(flags={"optim.batch_size": 64, "method.queue_size": 64, "model.width": 4}).settings
-    assert module._measured(torch.nn.Linear(1, 1), lambda raw: raw, large, 64, "meta") == StepTime(4.0, 16)  # type: ignore[arg-type]
+    large = {**tiny, "optim.batch_size": 64, "method.queue_size": 64, "run.channels_last": False}
+    assert pretrain_step(resolve_settings(flags=large).settings, "meta") == StepTime(4.0, 16)
     assert tried == [64, 32, 16]

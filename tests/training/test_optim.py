@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cacl.methods.contract import Group, Method
 from cacl.models.cnn3d import channels_last_
-from cacl.training.optim import build_optimizer, learning_rate
+from cacl.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
 
 COSINE = {"lr": 0.4, "schedule": "cosine", "schedule_per": "step", "milestones": (), "warmup_epochs": 0.0}
 SIZE = {"steps_per_epoch": 10, "epochs": 4}
@@ -88,7 +89,7 @@ def test_rates_are_positive_and_never_above_the_setting(per_epoch, epochs, sched
     assert all(b <= a + 1e-12 for a, b in itertools.pairwise(after))
 
 
-class Net(nn.Module):
+class Net(Method):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv3d(3, 4, 1)
@@ -96,6 +97,12 @@ class Net(nn.Module):
         self.norm = nn.LayerNorm(4)
         self.token = nn.Parameter(torch.zeros(1, 1, 4))
         self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+
+def method_of(network):
+    method = Method()
+    method.network = network
+    return method
 
 
 def test_sgd_is_the_papers():
@@ -123,7 +130,7 @@ def test_one_step_is_the_formula(kind):
     weight = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         weight.weight.fill_(2.0)
-    optimizer = build_optimizer(weight, optimizer=kind, lr=0.1, weight_decay=0.01)
+    optimizer = build_optimizer(method_of(weight), optimizer=kind, lr=0.1, weight_decay=0.01)
     w = 2.0
     if kind == "sgd":
         speed = 0.0
@@ -148,7 +155,7 @@ def test_the_fused_step_is_the_plain_one(kind, channels_last):
     if channels_last:
         channels_last_(fast)
     slow = copy.deepcopy(fast)
-    one = build_optimizer(fast, optimizer=kind, lr=0.05, weight_decay=0.02)
+    one = build_optimizer(method_of(fast), optimizer=kind, lr=0.05, weight_decay=0.02)
     assert one.defaults["fused"]
     plain = torch.optim.SGD if kind == "sgd" else torch.optim.AdamW
     groups = [
@@ -167,3 +174,52 @@ def test_the_fused_step_is_the_plain_one(kind, channels_last):
         other.step()
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+class Two(Method):
+    """Two objectives, one with groups of its own: twice the rate without decay, and a rate that stays."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder_, self.head, self.old, self.generator = (nn.Linear(2, 2) for _ in range(4))
+
+    def parameter_groups(self):
+        head, old = list(self.head.parameters()), list(self.old.parameters())
+        return {
+            "main": [
+                Group(list(self.encoder_.parameters())),
+                Group(head, scale=2.0, decay=0.0),
+                Group(old, constant=7.0),
+            ],
+            "generator": [Group(list(self.generator.parameters()))],
+        }
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_every_group_has_its_own_rate_and_decay(kind):
+    method = Two()
+    optimizer = build_optimizer(method, optimizer=kind, lr=1.0, weight_decay=0.3)
+    set_learning_rate(optimizer, 0.5)
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    assert len(groups) == sum(len(group["params"]) for group in optimizer.param_groups) == 8
+    expected = {"encoder_": (0.5, 0.3), "head": (1.0, 0.0), "old": (7.0, 0.3), "generator": (0.5, 0.3)}
+    for name, parameter in method.named_parameters():
+        rate, decay = expected[name.split(".")[0]]
+        group = groups[id(parameter)]
+        assert group["lr"] == rate, name
+        assert group["weight_decay"] == (decay if kind == "sgd" or parameter.ndim > 1 else 0.0), name
+
+
+def test_a_state_from_before_groups_had_rates_leaves_these_as_they_were_built():
+    method = Two()
+    optimizer = build_optimizer(method, optimizer="adamw", lr=1.0, weight_decay=0.3)
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        assert {"scale", "constant"} <= group.keys()
+        constant = group.pop("constant")
+        del group["scale"]
+        if constant is not None:
+            group["constant_lr"] = constant
+    load_optimizer(optimizer, state)
+    set_learning_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5, 1.0, 1.0, 7.0, 7.0, 0.5, 0.5]

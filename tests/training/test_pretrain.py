@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import torch
 from cacl.data.media.encode import write_video
 from cacl.data.videos.store import DecodedVideos
 from cacl.errors import UserError, VideoError
-from cacl.methods.batch import StepOutput
 from cacl.methods.cacl import CACL
+from cacl.methods.contract import StepOutput
 from cacl.presets import ABLATIONS
 from cacl.run_folder import RunFolder
 from cacl.training import pretrain as module
@@ -74,7 +75,7 @@ def test_every_row_of_tables_1_and_2_trains(method: str, quick: dict[str, Any], 
     assert learns_degrees or not any("degree" in warning for warning in run.finished["warnings"])
     assert method != "pairs3" or not any("(Tq,Tk)" in warning for warning in run.finished["warnings"])
     assert not torch.equal(next(run.encoder.parameters()), next(run.untrained.parameters()))
-    assert (run.path / "frame_encoder").exists() == run.settings.uses_transformer
+    assert (run.path / "frame_encoder").exists() == run.settings.wants_frame_encoder
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
@@ -163,13 +164,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_videos_named(
 
     def forward(self: CACL, batch: Any) -> StepOutput:
         output = original(self, batch)
-        return StepOutput(
-            {**output.terms, "total": output.terms["total"] * next(steps)},
-            output.metrics,
-            output.features,
-            output.keys,
-            output.key_videos,
-        )
+        factor = next(steps)
+        return replace(output, losses={name: loss * factor for name, loss in output.losses.items()})
 
     monkeypatch.setattr(CACL, "forward", forward)
     settings = {**tiny, "run.save_minutes": 1e-9}

@@ -11,7 +11,7 @@ from cacl.data.videos.dataset import open_dataset
 from cacl.errors import UserError
 from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
-from cacl.training.finish import degree_test
+from cacl.training.finish import task_result
 from cacl.training.rebuild import trained_method
 
 
@@ -36,7 +36,9 @@ def test_every_weight_is_that_of_the_checkpoint(finished: Path) -> None:
 def test_the_degree_test_of_the_end_comes_out_again(finished: Path, squares: Path) -> None:
     run = Run(finished)
     data = open_dataset(squares, height=32, width=40)
-    found = degree_test(run.settings, data, data.numbers("train"), trained_method(run)[0])
+    method = trained_method(run)[0]
+    (task,) = method.tasks()
+    found = task_result(task, run.settings, data, data.numbers("train"), method)
     assert found == pytest.approx(json.loads((finished / "finished.json").read_text())["degree"])
 
 

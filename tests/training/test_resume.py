@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.videos.catalog import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError

@@ -15,9 +15,10 @@ from cacl.data.clips.loader import ClipLoader
 from cacl.presets import PRESETS
 from cacl.training import loop
 from cacl.training.loop import Stage, train
-from cacl.training.optim import build_optimizer
+from cacl.training.stages import build_step
 from cacl.training.stop import StopRequest
-from cacl.training.wiring import build_frame_moco, build_frames_network, build_method, initial_network, views_maker
+from cacl.training.views import augmented_views
+from cacl.training.wiring import build_frames_network, build_method, initial_network
 
 TINY = {
     "data.frames": 8,
@@ -32,6 +33,10 @@ TINY = {
     "model.depth": 1,
     "model.degree_hidden": 8,
     "method.queue_size": 16,
+    "frames.queue_size": 16,
+    "optim.clip_gradient": 1.0,
+    "run.device": "cpu",
+    "run.precision": "float32",
 }
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::masked_select", "aten::unique_dim"}
 
@@ -65,9 +70,9 @@ class Watch(TorchDispatchMode):
 def test_only_steps_that_log_read_numbers(preset: str, kind: str, tmp_path: Path, monkeypatch: Any) -> None:
     settings = resolve(PRESETS[preset], flags=TINY).settings
     encoder = build_frames_network(settings, weights=None)
-    method: Any = build_frame_moco(settings, encoder, queue_size=16)
+    method = settings.method.build_frames(settings, frame_encoder=encoder)
     if kind == "clips":
-        method = build_method(settings, network=initial_network(settings), frame_encoder=encoder)
+        method = build_method(settings, network=initial_network(settings), frame_encoder=encoder, videos=8)
     waits: list[list[str]] = []
     whole = loop._step
 
@@ -78,21 +83,22 @@ def test_only_steps_that_log_read_numbers(preset: str, kind: str, tmp_path: Path
         return found
 
     monkeypatch.setattr(loop, "_step", watched)
-    optim = settings.optim
+    views = augmented_views(
+        method,
+        settings.augment,
+        seed=settings.run.seed,
+        channels_last=False,
+        video_of=torch.arange(8) if kind == "frames" else None,
+    )
     stage = Stage(
         name="train",
-        method=method,
+        step=build_step(method, views, settings.optim, settings.run),
         loader=ClipLoader(Frames(), [60] * 8, method.plan, seed=0, batch_size=4),
-        optimizer=build_optimizer(method, optimizer=optim.optimizer, lr=1e-3, weight_decay=optim.weight_decay),
-        make_views=views_maker(settings, method=method, video_of=torch.arange(8) if kind == "frames" else None),
         video_names=[f"v{i}" for i in range(8)],
         learning_rate=lambda step: 1e-3,
         epochs=2,
         checkpoints=tmp_path / "checkpoints",
         metrics=tmp_path / "metrics.jsonl",
-        device=torch.device("cpu"),
-        autocast=None,
-        clip_gradient=1.0,
         log_every=3,
         save_minutes=60.0,
         fetch_every=4,

@@ -12,22 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from cacl.config import Settings
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.videos.frames import SampledFrames
+from cacl.methods import cacl
 from cacl.methods.cacl import CACL
 from cacl.methods.frame_moco import FrameMoCo
+from cacl.models import transformer as transformer_module
 from cacl.models.cnn3d import channels_last_
 from cacl.models.weights import save_frame_weights
-from cacl.training import wiring
 from cacl.training.pretrain import resolve_settings
-from cacl.training.wiring import (
-    build_frame_moco,
-    build_frames_network,
-    build_method,
-    clip_spec,
-    initial_network,
-    views_maker,
-)
+from cacl.training.views import MakeViews, augmented_views
+from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
 
 
 def settings(tiny: Mapping[str, Any], **changes: Any) -> Settings:
@@ -36,8 +32,14 @@ def settings(tiny: Mapping[str, Any], **changes: Any) -> Settings:
 
 
 def method_of(given: Settings) -> CACL:
-    frame_encoder = build_frames_network(given, weights=None) if given.uses_transformer else None
-    return build_method(given, network=initial_network(given), frame_encoder=frame_encoder)
+    frame_encoder = build_frames_network(given, weights=None) if given.wants_frame_encoder else None
+    method = build_method(given, network=initial_network(given), frame_encoder=frame_encoder, videos=8)
+    assert isinstance(method, CACL)
+    return method
+
+
+def views_of(given: Settings) -> MakeViews:
+    return augmented_views(method_of(given), given.augment, seed=given.run.seed, channels_last=False)
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -66,9 +68,11 @@ def test_the_network_that_is_trained_begins_as_the_untrained_one(tiny: dict[str,
 def test_each_argument_of_the_method_gets_the_setting_of_its_name(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = resolve_settings(preset=preset, flags={"method.queue_size": 8}).settings
     heard: dict[str, Any] = {}
-    monkeypatch.setattr(wiring, "CACL", lambda *parts, **keywords: heard.update(keywords))
-    monkeypatch.setattr(wiring, "VideoTransformer", lambda *parts, **keywords: heard.update(transformer=keywords))
-    build_method(given, network=object(), frame_encoder=build_frames_network(given, weights=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(cacl, "CACL", lambda *parts, **keywords: heard.update(keywords))
+    monkeypatch.setattr(
+        transformer_module, "VideoTransformer", lambda *parts, **keywords: heard.update(transformer=keywords)
+    )
+    build_method(given, network=object(), frame_encoder=build_frames_network(given, weights=None), videos=8)  # type: ignore[arg-type]
     transformer = heard.pop("transformer")
     names = set(inspect.signature(CACL.__init__).parameters) - {"self", "network", "transformer", "frame_encoder"}
     assert set(heard) == names
@@ -127,12 +131,13 @@ def batch(samples: list[int], epoch: int = 0, moments: int = 2) -> ClipBatch:
         for sample in samples
     ]
     index = torch.tensor(samples)
-    return ClipBatch(torch.from_numpy(np.stack(frames)), {}, index, index, epoch)
+    clips = tuple(torch.from_numpy(np.stack(frames)).unbind(1))
+    return ClipBatch(clips, {}, index, index, epoch)
 
 
 def test_a_view_depends_on_the_sample_not_on_its_place_in_the_batch(tiny: dict[str, Any]) -> None:
     given = settings(tiny)
-    make = views_maker(given, method=method_of(given))
+    make = views_of(given)
     together, alone = make(batch([5, 1, 8])), make(batch([8]))
     for a, b in zip(together.views, alone.views, strict=True):
         assert torch.allclose(a[2], b[0], atol=1e-6)
@@ -141,13 +146,13 @@ def test_a_view_depends_on_the_sample_not_on_its_place_in_the_batch(tiny: dict[s
 
 def test_views_samples_and_epochs_are_drawn_apart(tiny: dict[str, Any]) -> None:
     given = settings(tiny, data__moments=1)
-    make = views_maker(given, method=method_of(given))
+    make = views_of(given)
     one = batch([3], moments=1)
     first = make(one)
     assert len(first.views) == 2
     assert first.views[0].shape == (1, 3, 4, 32, 32)
     assert not torch.allclose(first.views[0], first.views[1])
-    later = make(ClipBatch(one.frames, {}, one.video, one.sample, 1))
+    later = make(ClipBatch(one.clips, {}, one.video, one.sample, 1))
     assert not torch.allclose(first.views[0], later.views[0])
     repeated = make(one)
     assert all(torch.equal(a, b) for a, b in zip(first.views, repeated.views, strict=True))
@@ -156,11 +161,11 @@ def test_views_samples_and_epochs_are_drawn_apart(tiny: dict[str, Any]) -> None:
 def test_view_k_shows_the_second_moment_where_there_are_two(tiny: dict[str, Any]) -> None:
     plain = {"augment__flip": 0.0, "augment__jitter_p": 0.0, "augment__gray_p": 0.0, "model__standardise": "none"}
     given = settings(tiny, augment__crop="fixed", **plain)
-    make = views_maker(given, method=method_of(given))
+    make = views_of(given)
     given_batch = batch([2])
     views = make(given_batch).views
-    for view, moment in zip(views, given_batch.frames[0], strict=True):
-        values = (moment.float() / 255).permute(3, 0, 1, 2)  # 32 of 40 columns are cut out
+    for view, moment in zip(views, given_batch.clips, strict=True):
+        values = (moment[0].float() / 255).permute(3, 0, 1, 2)  # 32 of 40 columns are cut out
         assert any(torch.allclose(view[0], values[..., x : x + 32], atol=1e-6) for x in range(9))
 
 
@@ -171,10 +176,11 @@ def test_the_frame_stage_has_crops_of_its_own_and_names_videos_not_frames(
     plain = {"augment__jitter_p": 0.0, "augment__gray_p": 0.0, "model__standardise": "none"}
     other = "fixed" if narrow else "area"
     given = settings(tiny, augment__crop=other, frames__crop=crop, frames__area=[0.05, 0.1], **plain)
-    moco = build_frame_moco(given, build_frames_network(given, weights=None), queue_size=8)
+    moco = given.method.build_frames(given, frame_encoder=build_frames_network(given, weights=None))
     assert isinstance(moco, FrameMoCo)
     source = SampledFrames(_Ramp(), [4, 9], [20, 11], every=10)
-    make = views_maker(given, method=moco, video_of=torch.from_numpy(source.video))
+    video_of = torch.from_numpy(source.video)
+    make = augmented_views(moco, frame_augment(given), seed=0, channels_last=False, purpose="frame", video_of=video_of)
     loader = ClipLoader(source, [1] * len(source), moco.plan, seed=0, batch_size=4)
     made = make(next(iter(loader.epoch(0))))
     assert sorted(made.video.tolist()) == [4, 4, 9, 9]

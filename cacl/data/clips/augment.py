@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cacl.data.clips import colour
+from cacl.data.clips.normalise import Standardise, normalise_
 from cacl.data.clips.upload import sent
 from cacl.errors import UserError
 
@@ -30,7 +31,6 @@ AUGMENT_DRAWS = 2 * _TRIES + 12
 """Uniform numbers a clip and view that ``draw_augmentation`` wants, whatever is switched on."""
 
 _ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int64)
-Standardise = Literal["none", "clip", "motion"]
 _BLOCK_PIXELS = 1 << 16  # on the CPU, clips are coloured in blocks of about so many pixels, to stay in the cache
 
 
@@ -160,6 +160,7 @@ def augment(
     hue: Literal["hsv", "yiq"] = "hsv",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    frame_draw: AugmentDraw | None = None,
 ) -> Tensor:
     """Do what was drawn: crop, flip, colour jitter, grey, blur, and, where given, ``(x - mean) / std``.
 
@@ -170,6 +171,8 @@ def augment(
             somewhat faster and a different operator (on average some 3 of 255 levels away).
         mean: of each channel, in [0, 1]; 0 where None.
         std: of each channel; 1 where None.
+        frame_draw: ``[B * T]`` draws, a clip's frames one after the other, whose jitter and grey each frame has
+            instead of its clip's.
 
     Returns:
         float32 ``[B, 3, T, S, S]`` in [0, 1] before mean and std, on the device of the frames.
@@ -180,6 +183,8 @@ def augment(
     _check_frames(frames_BTHWC)
     if len(frames_BTHWC) != len(draw):
         raise ValueError(f"{len(frames_BTHWC)} clips but {len(draw)} draws")
+    if frame_draw is not None and len(frame_draw) != frames_BTHWC.shape[0] * frames_BTHWC.shape[1]:
+        raise ValueError(f"{frames_BTHWC.shape[0] * frames_BTHWC.shape[1]} frames but {len(frame_draw)} draws")
     frames, size, device = frames_BTHWC.shape[1], draw.size, frames_BTHWC.device
     x_B3TSS = torch.empty((len(draw), 3, frames, size, size), device=device)
     block = max(1, _BLOCK_PIXELS // (frames * size * size)) if device.type == "cpu" else max(1, len(draw))
@@ -187,7 +192,11 @@ def augment(
         rows = slice(start, start + block)
         part_draw, part_x = draw.rows(rows), x_B3TSS[rows]
         _crop_and_flip(frames_BTHWC[rows], part_draw, part_x)
-        _colour_(part_x, part_draw, hue)
+        if frame_draw is None:
+            _colour_(part_x, part_draw, hue)
+        else:
+            own = frame_draw.rows(slice(start * frames, (start + len(part_x)) * frames))
+            part_x.copy_(_frames_coloured(part_x, own, hue))
         blurred = [b for b, sigma in enumerate(part_draw.sigma.tolist()) if sigma > 0]
         _on_rows(part_x, blurred, _blur_, part_draw.sigma)
     return normalise_(x_B3TSS, mean=mean, std=std)
@@ -273,6 +282,14 @@ def _colour_(x_B3TSS: Tensor, draw: AugmentDraw, hue: Literal["hsv", "yiq"]) -> 
     _on_rows(x_B3TSS, grey, lambda x, _: colour.greyscale_(x), draw.factor)
 
 
+def _frames_coloured(x_B3TSS: Tensor, draw: AugmentDraw, hue: Literal["hsv", "yiq"]) -> Tensor:
+    """Jitter and grey of every frame by itself: each is a clip of one frame."""
+    B, _, T = x_B3TSS.shape[:3]
+    x_N31SS = x_B3TSS.transpose(1, 2).flatten(0, 1)[:, :, None].contiguous()
+    _colour_(x_N31SS, draw, hue)
+    return x_N31SS.view(B, T, 3, *x_B3TSS.shape[3:]).transpose(1, 2)
+
+
 def _on_rows(x_B3TSS: Tensor, rows: list[int], operator: Callable[[Tensor, Tensor], None], factor: Tensor) -> None:
     """Apply an in-place operator, with each clip's own factor, to some of the clips."""
     if len(rows) == len(x_B3TSS):
@@ -301,40 +318,6 @@ def _blur_(x_B3TSS: Tensor, sigma_B: Tensor) -> None:
         for d in range(1, radius + 1):
             pair = padded.narrow(dim, radius - d, size) + padded.narrow(dim, radius + d, size)
             x_B3TSS.addcmul_(pair, weight_RB1111[d])
-
-
-def normalise_(
-    x_B3THW: Tensor,
-    *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    standardise: Standardise = "none",
-) -> Tensor:
-    """``(x - mean) / std`` of each channel; then, where asked for, each clip by itself to a usual contrast. In place.
-
-    Args:
-        standardise: ``clip`` subtracts the clip's mean and divides by its standard deviation: brightness and contrast
-            of the scene are gone. ``motion`` subtracts, of each pixel, its mean over the frames, and divides by what
-            deviation is left: what stands still is gone, and how much moves. Neither changes when frames are shuffled.
-            A little is added to the deviation (.05 and .02), so that a still or dark clip is not noise blown up.
-    """
-    for values, operator in ((mean, x_B3THW.sub_), (std, x_B3THW.div_)):
-        if values is not None:
-            operator(sent(torch.tensor(values, dtype=torch.float32), x_B3THW.device).view(1, 3, 1, 1, 1))
-    if standardise != "none":
-        motion = standardise == "motion"
-        x_B3THW.sub_(x_B3THW.mean(dim=2 if motion else (1, 2, 3, 4), keepdim=True))
-        deviation = x_B3THW.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
-        x_B3THW.div_(deviation + (0.02 if motion else 0.05))
-    return x_B3THW
-
-
-def standard_frames(x_BCTHW: Tensor, standardise: bool) -> Tensor:
-    """The frames of clips, ``[B * T, 3, H, W]``, each by itself to mean 0 and deviation near 1 where asked for."""
-    frames_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
-    if standardise:
-        frames_NCHW = normalise_(frames_NCHW[:, :, None].clone(), standardise="clip")[:, :, 0]
-    return frames_NCHW
 
 
 def _check_frames(frames_BTHWC: Tensor) -> None:

@@ -4,84 +4,30 @@ Neither the number of workers nor that of processes changes a sample: the order 
 and what takes the place of a video that fails are drawn from counters. Threads are enough, because decoding releases
 Python's lock; they need no pickling and share one memory.
 
-Shapes: B clips of a batch, N moments, T frames, H, W height and width.
+Shapes: B samples of a batch, T frames of a clip, H, W height and width.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.clips.sampling import ClipPlan
-from cacl.data.clips.upload import sent
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.sampling import ClipPlan, TooShort
 from cacl.data.randomness import generator
 from cacl.data.videos.sources import FrameSource
 from cacl.errors import UserError, VideoError
 
 _MOST_FAILURES = 100  # so many failures for one sample mean that the disk is gone, not that some videos are bad
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClipBatch:
-    """Clips as they were read, before augmentation.
-
-    Attributes:
-        frames: uint8 ``[B, N, T, H, W, 3]``.
-        targets: of the plans, int64 ``[B, …]`` each.
-        video: int64 ``[B]``, which video each sample was read from.
-        sample: int64 ``[B]`` on the CPU, the sample's index in the epoch: the counter for what is drawn for it.
-        epoch: from 0.
-    """
-
-    frames: Tensor
-    targets: dict[str, Tensor]
-    video: Tensor
-    sample: Tensor
-    epoch: int
-
-    def __post_init__(self) -> None:
-        if self.frames.ndim != 6 or self.frames.shape[-1] != 3 or self.frames.dtype != torch.uint8:
-            raise ValueError(
-                f"frames must be uint8 [B, N, T, H, W, 3], found {self.frames.dtype} {list(self.frames.shape)}"
-            )
-        for name, value in {"video": self.video, "sample": self.sample, **self.targets}.items():
-            if value.dtype != torch.int64 or value.ndim < 1 or len(value) != len(self):
-                raise ValueError(f"{name} must be int64 [{len(self)}, …], found {value.dtype} {list(value.shape)}")
-        if self.video.ndim != 1 or self.sample.ndim != 1:
-            raise ValueError(f"video and sample must be [B], found {self.video.ndim} and {self.sample.ndim} dimensions")
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in self.targets.items())
-        return f"ClipBatch(epoch {self.epoch}, frames {list(self.frames.shape)} uint8, targets: {shapes or 'none'})"
-
-    def to(self, device: torch.device | str) -> ClipBatch:
-        """The batch on another device; a GPU is not waited for where ``frames`` are pinned. ``sample`` stays here."""
-        device = torch.device(device)
-        targets = {name: sent(value, device) for name, value in self.targets.items()}
-        frames = self.frames.to(device, non_blocking=True)
-        return ClipBatch(frames, targets, sent(self.video, device), self.sample, self.epoch)
-
-    def parts(self, count: int) -> list[ClipBatch]:
-        """The batch cut into ``count`` equal parts, its rows in order. Raises ValueError where that cannot be."""
-        if len(self) % count:
-            raise ValueError(f"{len(self)} clips cannot be cut into {count} equal parts")
-        size = len(self) // count
-        return [self._rows(slice(start, start + size)) for start in range(0, len(self), size)]
-
-    def _rows(self, rows: slice) -> ClipBatch:
-        targets = {name: value[rows] for name, value in self.targets.items()}
-        return ClipBatch(self.frames[rows], targets, self.video[rows], self.sample[rows], self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +78,12 @@ class ClipLoader:
             source: where frames come from; ``video`` 0 … V-1 is a place in ``frames_per_video``.
             frames_per_video: usable frames of each video, V of them.
             plan: which frames and which targets, from the number of frames of a video and a generator; pure, and of
-                the same shape for every video.
+                the same shapes for every video. Raises TooShort where it wants another video.
             seed: of the run.
             batch_size: clips of the global batch, over all processes; a multiple of ``world``.
             workers: threads that read; 0 reads when the batch is asked for.
             batches_ahead: batches being read while one is used, with ``workers`` above 0. Each holds
-                ``batch_size / world`` clips of ``N·T·H·W·3`` bytes.
+                ``batch_size / world`` samples of ``T·H·W·3`` bytes a clip.
             drop_last: leave out the last, smaller batch of an epoch.
             samples_per_video: samples of each video an epoch.
             rank: of this process, which gets rows ``rank·b … (rank+1)·b`` of the global batch, b = batch_size / world.
@@ -203,14 +149,14 @@ class ClipLoader:
             UserError: for one sample, a hundred videos in a row (or all of them) could not be read.
         """
         order, absent = self.order(epoch), frozenset(f.video for f in self.failures if f.epoch < epoch)
-        shape = self.plan(self.frames_per_video[0], generator(self.seed, "shape")).frames.shape
+        lengths = self._clip_lengths()
         pool = ThreadPoolExecutor(self.workers, "cacl-read") if self.workers else None
         pending: deque[_Pending] = deque()
         try:
             for step in range(start_step, self.steps_per_epoch):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
                 samples = np.array_split(batch, self.world)[self.rank]
-                pending.append(self._begin(epoch, samples, shape, absent, pool))
+                pending.append(self._begin(epoch, step, samples, lengths, absent, pool))
                 if pool is None or len(pending) > self.batches_ahead:
                     yield self._finish(pending.popleft())
             while pending:
@@ -219,42 +165,77 @@ class ClipLoader:
             if pool:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _clip_lengths(self) -> tuple[int, ...]:
+        """Frames of each clip of a sample, from the first video that is long enough.
+
+        Raises:
+            UserError: none is.
+        """
+        for frames in self.frames_per_video:
+            try:
+                return tuple(len(clip) for clip in self.plan(frames, generator(self.seed, "shape")).clips)
+            except TooShort:
+                continue
+        raise UserError(f"no video is long enough: the longest has {max(self.frames_per_video)} frames")
+
     def _begin(
         self,
         epoch: int,
+        step: int,
         samples: NDArray[np.int64],
-        shape: tuple[int, ...],
+        lengths: tuple[int, ...],
         absent: frozenset[int],
         pool: ThreadPoolExecutor | None,
     ) -> _Pending:
-        """Start reading a batch, each sample into its own row, or put off reading until it is asked for."""
-        size = (len(samples), *shape, self.source.height, self.source.width, 3)
-        frames = torch.empty(size, dtype=torch.uint8, pin_memory=self.pin_memory)
-        rows = zip(samples.tolist(), frames.numpy(), strict=True)
-        reads = [partial(self._read, epoch, sample, absent, row) for sample, row in rows]
+        """Start reading a batch, each sample into its own rows, or put off reading until it is asked for."""
+        size = (self.source.height, self.source.width, 3)
+        clips = tuple(
+            torch.empty((len(samples), length, *size), dtype=torch.uint8, pin_memory=self.pin_memory)
+            for length in lengths
+        )
+        rows = zip(*(clip.numpy() for clip in clips), strict=True)
+        reads = [
+            partial(self._read, epoch, sample, absent, own) for sample, own in zip(samples.tolist(), rows, strict=True)
+        ]
         results = [pool.submit(read).result for read in reads] if pool else reads
-        return _Pending(epoch, samples, frames, results)
+        return _Pending(epoch, step, samples, clips, results)
 
-    def _read(self, epoch: int, sample: int, absent: frozenset[int], row: NDArray[np.uint8]) -> _Read:
-        """Read one sample into its row of the batch, from the first of its videos that can be read."""
+    def _read(self, epoch: int, sample: int, absent: frozenset[int], rows: Sequence[NDArray[np.uint8]]) -> _Read:
+        """Read one sample into its rows of the batch, from the first of its videos that can be read."""
         failures: list[Failure] = []
         for video in self._candidates(epoch, sample):
             if video in absent or any(failure.video == video for failure in failures):
                 continue
-            plan = self.plan(self.frames_per_video[video], generator(self.seed, "clip", epoch, sample))
             try:
-                row[:] = self.source.read(video, plan.frames.reshape(-1)).reshape(row.shape)
+                plan = self.plan(self.frames_per_video[video], generator(self.seed, "clip", epoch, sample))
+                self._read_clips(video, plan, rows)
+            except TooShort:
+                continue
             except VideoError as error:
                 failures.append(Failure(video, epoch, error.reason))
                 if len(failures) == _MOST_FAILURES:
                     break
             else:
                 return _Read(video, plan.targets, failures)
+        if not failures and not absent:
+            raise UserError("no video is long enough for what was drawn: take shorter clips, or longer videos")
         last = f", the last one because: {failures[-1].reason}" if failures else ""
         raise UserError(
             f"{len(failures) or len(absent)} videos in a row could not be read{last}; "
             "check that the videos are still there and whole"
         )
+
+    def _read_clips(self, video: int, plan: ClipPlan, rows: Sequence[NDArray[np.uint8]]) -> None:
+        """Read the plan's frames, each once, into one row a clip."""
+        wanted = np.concatenate(plan.clips)
+        frames, place = np.unique(wanted, return_inverse=True)
+        once = len(frames) == len(wanted)
+        read = self.source.read(video, wanted if once else frames)
+        start = 0
+        for row, clip in zip(rows, plan.clips, strict=True):
+            own = slice(start, start + len(clip))
+            row[:] = read[own] if once else read[place[own]]
+            start = own.stop
 
     def _candidates(self, epoch: int, sample: int) -> Iterator[int]:
         """The sample's own video, then its replacements."""
@@ -275,7 +256,8 @@ class ClipLoader:
             name: torch.from_numpy(np.stack([read.targets[name] for read in reads])) for name in reads[0].targets
         }
         video = torch.tensor([read.video for read in reads])
-        return ClipBatch(pending.frames, targets, video, torch.from_numpy(pending.samples.copy()), pending.epoch)
+        sample = torch.from_numpy(pending.samples.copy())
+        return ClipBatch(pending.clips, targets, video, sample, pending.epoch, pending.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +265,7 @@ class _Read:
     """What came of reading one sample."""
 
     video: int
-    targets: dict[str, NDArray[np.int64]]
+    targets: Mapping[str, NDArray[Any]]
     failures: list[Failure]
 
 
@@ -292,6 +274,7 @@ class _Pending:
     """A batch that is being read."""
 
     epoch: int
+    step: int
     samples: NDArray[np.int64]
-    frames: Tensor
+    clips: tuple[Tensor, ...]
     results: Sequence[Callable[[], _Read]]

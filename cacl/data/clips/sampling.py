@@ -8,7 +8,9 @@ Shapes: N moments (clips) of one video, T frames a clip.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,32 +41,40 @@ class ClipWindow:
     looped: bool
 
 
+class TooShort(Exception):
+    """Raised by a plan: a video has too few frames for what was drawn.
+
+    The loader asks the next candidate with the same generator, so that what was drawn first (a speed, a class) stays.
+    """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipPlan:
     """What to read for one sample, and what the method wants to be told about it.
 
     Attributes:
-        frames: int64 ``[N, T]``, frame indices, 0 or more.
-        targets: integers the method needs for this sample (a permutation, a degree), int64 arrays of any shape that is
-            the same for every sample.
+        clips: int64 ``[T]`` each, frame indices, 0 or more; clips may differ in length. A frame that occurs several
+            times is read once.
+        targets: arrays the method needs for this sample (a permutation, a class), of a shape and type that are the
+            same for every sample.
     """
 
-    frames: NDArray[np.int64]
-    targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    clips: tuple[NDArray[np.int64], ...]
+    targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 2 or self.frames.dtype != np.int64 or self.frames.size == 0:
-            raise ValueError(f"frames must be int64 [N, T], found {self.frames.dtype} {list(self.frames.shape)}")
-        if self.frames.min() < 0:
-            raise ValueError(f"frame indices must be 0 or more, found {self.frames.min()}")
-        for name, value in self.targets.items():
-            if value.dtype != np.int64:
-                raise ValueError(f"target '{name}' must be int64, found {value.dtype}")
+        if not self.clips:
+            raise ValueError("a plan needs at least one clip")
+        for clip in self.clips:
+            if clip.ndim != 1 or clip.dtype != np.int64 or clip.size == 0:
+                raise ValueError(f"a clip must be int64 [T], found {clip.dtype} {list(clip.shape)}")
+            if clip.min() < 0:
+                raise ValueError(f"frame indices must be 0 or more, found {clip.min()}")
 
     def __repr__(self) -> str:
-        n, t = self.frames.shape
+        clips = ", ".join(f"{len(clip)} frames {clip.min()}…{clip.max()}" for clip in self.clips)
         targets = ", ".join(f"{name} {list(value.shape)}" for name, value in self.targets.items())
-        return f"ClipPlan({n} x {t} frames {self.frames.min()}…{self.frames.max()}, targets: {targets or 'none'})"
+        return f"ClipPlan({clips}; targets: {targets or 'none'})"
 
 
 def clip_window(n_frames: int, *, frames: int = 16, stride: int = 2) -> ClipWindow:
@@ -90,7 +100,6 @@ def training_clip(
     stride: int = 2,
     start_window: int | None = None,
     moments: int = 1,
-    max_offset: int | None = None,
 ) -> NDArray[np.int64]:
     """Frame indices of one training sample, its starts uniform over every start whose window fits.
 
@@ -103,14 +112,13 @@ def training_clip(
             authors' code does so with 46 for a window of 31 and leaves shorter videos out of the training set, which is
             the caller's part. None: the window's own length.
         moments: clips a sample; with 2, view k is taken from another moment of the video than view q.
-        max_offset: furthest distance in frames of a later moment's start from the first moment's, uniform over the
-            starts within it; None draws every moment independently.
 
     Returns:
         int64 ``[moments, frames]``.
 
     Raises:
-        ValueError: ``start_window`` is shorter than the window or longer than the video; or a count is below 1.
+        TooShort: ``start_window`` is longer than the video.
+        ValueError: ``start_window`` is shorter than the window; or a count is below 1.
     """
     window = clip_window(n_frames, frames=frames, stride=stride)
     starts = window.starts
@@ -118,17 +126,41 @@ def training_clip(
         if start_window < (frames - 1) * stride + 1:
             raise ValueError(f"start_window={start_window} is shorter than the window of {(frames - 1) * stride + 1}")
         if n_frames < start_window:
-            raise ValueError(f"a video of {n_frames} frames is too short for start_window={start_window}: leave it out")
+            raise TooShort(f"{n_frames} frames, data.start_window is {start_window}")
         starts = n_frames - start_window + 1
-    if moments < 1 or (max_offset is not None and max_offset < 0):
-        raise ValueError(f"moments must be 1 or more and max_offset 0 or more, found {moments} and {max_offset}")
+    if moments < 1:
+        raise ValueError(f"moments must be 1 or more, found {moments}")
     first = int(rng.integers(starts))
-    #   0 ······ first - max_offset ····· first ····· first + max_offset ······ starts - 1      (cut at both ends)
-    low, high = 0, starts
-    if max_offset is not None:
-        low, high = max(0, first - max_offset), min(starts, first + max_offset + 1)
-    later = rng.integers(low, high, size=moments - 1)
+    later = rng.integers(0, starts, size=moments - 1)
     return _indices(np.concatenate([[first], later]), window, n_frames, frames)
+
+
+def spaced_clips(
+    n_frames: int, rng: np.random.Generator, *, clips: int, frames: int = 16, stride: int = 1, gap: int = 8
+) -> NDArray[np.int64]:
+    """Consecutive clips of one video with ``gap`` frames between them, the start uniform over all that fit.
+
+    Where a video is too short the gap shrinks, then the stride; where even that does not fit, frames are taken modulo
+    the video's length. Nothing else changes, so that what was drawn for the sample stays.
+
+    Returns:
+        int64 ``[clips, frames]``, in the order of time.
+
+    Raises:
+        ValueError: a count is below 1, or the gap below 0.
+    """
+    if min(n_frames, clips, frames, stride) < 1 or gap < 0:
+        raise ValueError(f"counts must be 1 or more, found {n_frames}, {clips}, {frames}, {stride} and gap {gap}")
+
+    #   |<- frames · stride ->|<- gap ->|<- frames · stride ->|<- gap ->|<- (frames - 1) · stride + 1 ->|
+    def length(stride: int, gap: int) -> int:
+        return (clips - 1) * (frames * stride + gap) + (frames - 1) * stride + 1
+
+    while length(stride, gap) > n_frames and (gap, stride) != (0, 1):
+        gap, stride = (gap - 1, stride) if gap else (0, stride - 1)
+    start = int(rng.integers(max(1, n_frames - length(stride, gap) + 1)))
+    starts_N = start + (frames * stride + gap) * np.arange(clips, dtype=np.int64)
+    return (starts_N[:, None] + stride * np.arange(frames, dtype=np.int64)) % n_frames
 
 
 def evaluation_clips(n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -42,9 +42,13 @@ class Dataset:
         """The catalog's rows of these numbers."""
         return [self.catalog.videos[i] for i in numbers]
 
-    def part(self, numbers: Sequence[int]) -> FrameSource:
-        """Some of the videos as a source of their own: its video i is ``numbers[i]`` here."""
-        return _Part(self.source, tuple(numbers))
+    def subset(self, numbers: Sequence[int]) -> Dataset:
+        """Some of the videos as a data set of their own: its video i is ``numbers[i]`` here."""
+        videos = tuple(self.catalog.videos[i] for i in numbers)
+        return Dataset(replace(self.catalog, videos=videos), _Part(self.source, tuple(map(int, numbers))))
+
+    def __len__(self) -> int:
+        return len(self.catalog.videos)
 
     @property
     def has_train(self) -> bool:

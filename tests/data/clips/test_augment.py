@@ -15,15 +15,8 @@ from torch import Tensor
 
 from cacl.data.clips import augment as module
 from cacl.data.clips import colour
-from cacl.data.clips.augment import (
-    AUGMENT_DRAWS,
-    AugmentDraw,
-    augment,
-    centre_crop,
-    draw_augmentation,
-    normalise_,
-    standard_frames,
-)
+from cacl.data.clips.augment import AUGMENT_DRAWS, AugmentDraw, augment, centre_crop, draw_augmentation
+from cacl.data.clips.normalise import normalise_, standard_frames
 from cacl.data.randomness import uniform
 from cacl.errors import UserError
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader, Failure
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader, Failure
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.randomness import generator
 from cacl.errors import UserError, VideoError
@@ -40,7 +41,7 @@ class FakeVideos:
 
 def plan(n_frames: int, rng: np.random.Generator) -> ClipPlan:
     frames = training_clip(n_frames, rng, moments=2)
-    return ClipPlan(frames, {"permutation": rng.permutation(16), "degree": rng.integers(16, size=())[...]})
+    return ClipPlan(tuple(frames), {"permutation": rng.permutation(16), "degree": rng.integers(16, size=())[...]})
 
 
 LENGTHS = [20 + 3 * i for i in range(23)]
@@ -52,22 +53,23 @@ def loader(source: FakeVideos | None = None, **settings: Any) -> ClipLoader:
 
 
 def same(a: ClipBatch, b: ClipBatch) -> bool:
-    pairs = [(a.frames, b.frames), (a.video, b.video), (a.sample, b.sample)]
+    pairs = [(a.video, b.video), (a.sample, b.sample), *zip(a.clips, b.clips, strict=True)]
     pairs += [(a.targets[name], b.targets[name]) for name in b.targets]
-    return a.epoch == b.epoch and all(torch.equal(x, y) for x, y in pairs)
+    return (a.epoch, a.step) == (b.epoch, b.step) and all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_a_batch_holds_what_the_plan_of_its_sample_says() -> None:
     batches = list(loader().epoch(3))
     assert len(batches) == loader().steps_per_epoch == 5
     for batch in batches:
-        assert batch.frames.shape == (4, 2, 16, 2, 3, 3)
+        assert [clip.shape for clip in batch.clips] == [(4, 16, 2, 3, 3)] * 2
         for b in range(4):
             sample, video = int(batch.sample[b]), int(batch.video[b])
             assert sample == video
             wanted = plan(LENGTHS[video], generator(0, "clip", 3, sample))
-            assert (batch.frames[b, ..., 0] == video).all()
-            assert (batch.frames[b, :, :, 0, 0, 1].numpy() == wanted.frames).all()
+            for clip, indices in zip(batch.clips, wanted.clips, strict=True):
+                assert (clip[b, ..., 0] == video).all()
+                assert (clip[b, :, 0, 0, 1].numpy() == indices).all()
             assert (batch.targets["permutation"][b].numpy() == wanted.targets["permutation"]).all()
             assert batch.targets["degree"][b] == int(wanted.targets["degree"])
 
@@ -86,7 +88,7 @@ def test_several_samples_a_video_are_passes_of_their_own() -> None:
     assert all(sorted(b.video.tolist()) == list(range(23)) for b in batches)
     assert sorted(torch.cat([b.sample for b in batches]).tolist()) == list(range(69))
     assert not torch.equal(batches[0].video, batches[1].video)
-    starts = [{int(v): int(f) for v, f in zip(b.video, b.frames[:, 0, 0, 0, 0, 1], strict=True)} for b in batches]
+    starts = [{int(v): int(f) for v, f in zip(b.video, b.clips[0][:, 0, 0, 0, 1], strict=True)} for b in batches]
     assert starts[0] != starts[1], "each pass takes clips of its own"
 
 
@@ -120,7 +122,7 @@ def test_ranks_cut_the_global_batch(world: int) -> None:
     for step, batch in enumerate(whole):
         mine = [part[step] for part in parts]
         assert all(len(m) == 4 // world for m in mine)
-        assert torch.equal(torch.cat([m.frames for m in mine]), batch.frames)
+        assert torch.equal(torch.cat([m.clips[1] for m in mine]), batch.clips[1])
         assert torch.equal(torch.cat([m.sample for m in mine]), batch.sample)
         assert torch.equal(torch.cat([m.targets["permutation"] for m in mine]), batch.targets["permutation"])
 
@@ -138,9 +140,9 @@ def test_a_bad_video_is_replaced_and_left_out_from_the_next_epoch() -> None:
         for b, video in enumerate(without.video.tolist()):
             if video in (2, 9):
                 assert int(with_bad.video[b]) not in (2, 9)
-                assert (with_bad.frames[b, ..., 0] == with_bad.video[b]).all()
+                assert (with_bad.clips[0][b, ..., 0] == with_bad.video[b]).all()
             else:
-                assert torch.equal(with_bad.frames[b], without.frames[b])
+                assert torch.equal(with_bad.clips[0][b], without.clips[0][b])
     source.reads.clear()
     second = list(it.epoch(1))
     assert not {2, 9} & set(source.reads), "not opened again"
@@ -230,13 +232,14 @@ def test_wrong_settings_are_refused() -> None:
 def test_batch_checks_itself_and_prints_shapes() -> None:
     batch = next(loader().epoch(0))
     assert repr(batch) == (
-        "ClipBatch(epoch 0, frames [4, 2, 16, 2, 3, 3] uint8, targets: permutation [4, 16], degree [4])"
+        "ClipBatch(epoch 0, step 0, clips [4, 16, 2, 3, 3], [4, 16, 2, 3, 3] uint8, "
+        "targets: permutation [4, 16], degree [4])"
     )
     assert same(batch.to("cpu"), batch)
     index = torch.arange(4)
-    with pytest.raises(ValueError, match=r"frames must be uint8 \[B, N, T, H, W, 3\]"):
-        ClipBatch(batch.frames.float(), {}, index, index, 0)
-    with pytest.raises(ValueError, match="degree must be int64"):
-        ClipBatch(batch.frames, {"degree": torch.zeros(3, dtype=torch.int64)}, index, index, 0)
+    with pytest.raises(ValueError, match=r"a clip must be uint8 \[4, T, H, W, 3\]"):
+        ClipBatch((batch.clips[0].float(),), {}, index, index, 0)
+    with pytest.raises(ValueError, match="degree must be"):
+        ClipBatch(batch.clips, {"degree": torch.zeros(3, dtype=torch.int64)}, index, index, 0)
     with pytest.raises(ValueError, match="video must be int64"):
-        ClipBatch(batch.frames, {}, index.float(), index, 0)
+        ClipBatch(batch.clips, {}, index.float(), index, 0)

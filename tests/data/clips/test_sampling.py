@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacl.data.clips.sampling import ClipPlan, clip_window, evaluation_clips, training_clip
+from cacl.data.clips.sampling import ClipPlan, TooShort, clip_window, evaluation_clips, training_clip
 from cacl.data.randomness import generator
 
 
@@ -45,11 +45,9 @@ def test_window_is_the_largest_stride_that_fits(n_frames: int, frames: int, stri
         assert window.starts == sum(start + window.length <= n_frames for start in range(n_frames))
 
 
-@given(st.integers(1, 120), st.integers(0, 2**32), st.integers(1, 3), st.one_of(st.none(), st.integers(0, 40)))
-def test_training_clip_stays_inside_and_keeps_its_stride(
-    n_frames: int, seed: int, moments: int, max_offset: int | None
-) -> None:
-    clips = training_clip(n_frames, generator(seed, "t"), moments=moments, max_offset=max_offset)
+@given(st.integers(1, 120), st.integers(0, 2**32), st.integers(1, 3))
+def test_training_clip_stays_inside_and_keeps_its_stride(n_frames: int, seed: int, moments: int) -> None:
+    clips = training_clip(n_frames, generator(seed, "t"), moments=moments)
     assert clips.shape == (moments, 16)
     assert clips.dtype == np.int64
     assert clips.min() >= 0
@@ -58,8 +56,6 @@ def test_training_clip_stays_inside_and_keeps_its_stride(
         assert (np.diff(clips, axis=1) == (2 if n_frames >= 31 else 1)).all()
     else:
         assert (clips == np.arange(16) % n_frames).all()
-    if max_offset is not None:
-        assert (abs(clips[:, 0] - clips[0, 0]) <= max_offset).all()
 
 
 def test_starts_are_uniform_over_every_start_that_fits() -> None:
@@ -74,21 +70,15 @@ def test_released_start_rule_draws_as_if_the_window_were_longer() -> None:
     assert set(starts) == {0, 1, 2, 3, 4}
     assert chi_square(np.bincount(starts)) < 4
     assert training_clip(46, generator(0, "t"), start_window=46)[0].tolist() == list(range(0, 31, 2))
-    with pytest.raises(ValueError, match="too short for start_window=46"):
+    with pytest.raises(TooShort, match=r"45 frames, data\.start_window is 46"):
         training_clip(45, generator(0, "t"), start_window=46)
     with pytest.raises(ValueError, match="shorter than the window of 31"):
         training_clip(100, generator(0, "t"), start_window=20)
 
 
-def test_moments_are_independent_or_near() -> None:
+def test_moments_are_independent() -> None:
     free = np.array([training_clip(40, generator(0, "t", i), moments=2)[:, 0] for i in range(8000)])
     assert chi_square(np.bincount(free[:, 0] * 10 + free[:, 1], minlength=100)) < 4
-    near = np.array([training_clip(40, generator(0, "t", i), moments=2, max_offset=2)[:, 0] for i in range(8000)])
-    pairs = {(a, b) for a in range(10) for b in range(10) if abs(a - b) <= 2}
-    assert {(int(a), int(b)) for a, b in near} == pairs
-    given_five = near[near[:, 0] == 5, 1]
-    assert chi_square(np.bincount(given_five - 3, minlength=5)) < 4
-    assert (near[:, 0] == free[:, 0]).all(), "the first moment does not depend on how the second is drawn"
 
 
 @pytest.mark.parametrize("n_frames", [1, 7, 16, 30, 31, 32, 40, 45, 100, 299, 1777])
@@ -124,12 +114,15 @@ def test_bad_counts_are_refused() -> None:
 
 
 def test_plan_checks_itself() -> None:
-    plan = ClipPlan(training_clip(40, generator(0, "t"), moments=2), {"degree": np.zeros((), np.int64)})
-    assert "2 x 16 frames" in repr(plan)
+    clips = training_clip(40, generator(0, "t"), moments=2)
+    plan = ClipPlan((clips[0], clips[1][:8]), {"degree": np.zeros((), np.int64), "weight": np.ones(3, np.float32)})
+    assert "16 frames" in repr(plan)
+    assert "8 frames" in repr(plan)
     assert "degree []" in repr(plan)
-    with pytest.raises(ValueError, match="int64"):
-        ClipPlan(np.zeros((1, 16), np.int32))
-    with pytest.raises(ValueError, match="int64"):
-        ClipPlan(np.zeros((1, 16), np.int64), {"degree": np.zeros(3)})
+    for clip in (np.zeros(16, np.int32), np.zeros((1, 16), np.int64), np.zeros(0, np.int64)):
+        with pytest.raises(ValueError, match="int64"):
+            ClipPlan((clip,))
     with pytest.raises(ValueError, match="0 or more"):
-        ClipPlan(np.full((1, 16), -1))
+        ClipPlan((np.full(16, -1),))
+    with pytest.raises(ValueError, match="at least one"):
+        ClipPlan(())

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cacl.data.clips.loader import ClipBatch, ClipLoader
+from cacl.data.clips.batch import ClipBatch
+from cacl.data.clips.loader import ClipLoader
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.media import isolated
 from cacl.data.media.isolated import LostVideo, end_idle, time_limit

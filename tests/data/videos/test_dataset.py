@@ -60,7 +60,7 @@ def test_validation_is_tested_on_where_there_is_no_test(splits: tuple[str, ...],
 
 def test_a_part_reads_the_videos_of_the_whole(squares: Path) -> None:
     whole = open_dataset(squares, **SIZE)
-    part = whole.part([5, 2])
+    part = whole.subset([5, 2]).source
     indices = np.array([3, 0, 39])
     assert (part.height, part.width) == (24, 32)
     assert np.array_equal(part.read(0, indices), whole.source.read(5, indices))

@@ -1,0 +1,191 @@
+"""The videos of a recognition run: found and checked once, opened as one data set, embedded with the frozen encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from cacl.config import ResolvedOf
+from cacl.data.videos.catalog import Catalog, Skipped, scan
+from cacl.data.videos.dataset import Dataset, open_catalog
+from cacl.data.videos.layouts import label_order
+from cacl.data.videos.store import FrameStore, is_store
+from cacl.distributed.processes import first_alone, is_first
+from cacl.errors import UserError
+from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED
+from cacl.evaluation.embed import VideoFeatures, encoder_features
+from cacl.experiments.recognition.cells import Study
+from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
+from cacl.files import whole, writing
+from cacl.finetune_settings import FineTune
+from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.encoder import Encoder
+from cacl.models.fused import FusedEncoder
+from cacl.models.image.encoder import ImageEncoder
+from cacl.models.load import load_encoder
+from cacl.run_folder import RunFolder
+from cacl.training.fuse import resized
+from cacl.training.progress import VideoProgress
+from cacl.training.stop import StopRequest
+
+
+def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit], list[Catalog]]:
+    """Every split as found the first time (``videos/split-N.csv``), checked."""
+    request = run.data
+    root, kept = Path(request["videos"]), run.path / "videos"
+    lists = None if request["lists"] is None else Path(request["lists"])
+    catalogs = []
+    with VideoProgress(stop) as progress:
+        for number in request["splits"]:
+            file = kept / f"split-{number}.csv"
+            if file.exists():
+                catalogs.append(Catalog.read_csv(file, root=root if root.is_dir() else root.parent))
+            elif is_store(root):
+                catalogs.append(FrameStore(root).catalog)
+            else:
+                run.log(f"Looking through {root} …")
+                watch = progress.of(f"files looked at for split {number}")
+                catalogs.append(scan(root, lists=lists, split=number, progress=watch))
+    numbered = list(zip(request["splits"], catalogs, strict=True))
+    for (number, found), (other, again) in combinations(numbered, 2):
+        if found.videos == again.videos:
+            raise UserError(
+                f"{root}: splits {number} and {other} are the same videos; name the folder of the split lists (--lists "
+                "DIR), or leave out --splits."
+            )
+    splits = [labelled_split(found, number) for number, found in numbered]
+    counts = [None if n == "all" else int(n) for n in request["labels per class"]]
+    for split in splits:
+        check_label_counts(split, counts)
+    with writing(kept):
+        kept.mkdir(exist_ok=True)
+    for number, found in numbered:
+        if not (kept / f"split-{number}.csv").exists():
+            found.write_csv(kept / f"split-{number}.csv")
+    return splits, catalogs
+
+
+def open_study(
+    run: RunFolder,
+    splits: Sequence[LabelledSplit],
+    catalogs: Sequence[Catalog],
+    encoder: Encoder,
+    resolved: ResolvedOf[FineTune],
+    stop: StopRequest,
+) -> Study:
+    """Open the videos of all splits as one data set, and embed them with the frozen encoder."""
+    request, settings = run.data, resolved.settings
+    root, (height, width) = Path(request["videos"]), encoder.clip.resize
+    if is_store(root):
+        store = FrameStore(root)
+        if (store.height, store.width) != (height, width):
+            raise UserError(
+                f"{root} holds frames of {store.height}x{store.width}, but the encoder knows {height}x{width}: prepare "
+                f"another store (cacl prepare VIDEOS --size {height} {width}), or name the videos."
+            )
+        data = Dataset(store.catalog, store)
+    else:
+        every = {(v.path, v.first_frame): replace(v, split=None) for c in catalogs for v in c.videos}
+        union = Catalog(catalogs[0].root, tuple(every[key] for key in sorted(every)), catalogs[0].skipped)
+        with VideoProgress(stop) as progress:
+            data = first_alone(lambda: _open_videos(run, union, settings.data.store, (height, width), progress))
+    number_of = {(v.path, v.first_frame): number for number, v in enumerate(data.catalog.videos)}
+    used = {(v.path, v.first_frame) for split in splits for v in (*split.train, *split.test)}
+    numbers = sorted(number_of[key] for key in used if key in number_of)
+    features = _features(run.path / "features.npz", encoder, data, numbers, settings, stop)
+    return Study(
+        folder=run.path,
+        settings=settings,
+        encoder=encoder,
+        classes=label_order(name for split in splits for name in split.classes),
+        data=data,
+        number_of=number_of,
+        features=features,
+        row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
+        beside=_beside(run, data, numbers, settings, stop),
+        linear=request["linear"],
+        stop=stop,
+        say=run.log,
+    )
+
+
+def _open_videos(
+    run: RunFolder, catalog: Catalog, store: str, size: tuple[int, int], progress: Callable[[str, int, int], None]
+) -> Dataset:
+    """The videos, or the frames kept of them: which, is decided once, since kept frames are not quite the videos'.
+
+    ``auto`` asks how much room there is, which another process, or the same one tomorrow, may find otherwise.
+    """
+    request = run.data
+    if "store" in request:
+        store = "none" if request["store"] is None else str(run.path / request["store"])
+    height, width = size
+    data = open_catalog(
+        catalog,
+        height=height,
+        width=width,
+        store=store,
+        store_folder=run.path / "store",
+        say=run.log,
+        progress=progress,
+    )
+    if "store" not in request:
+        kept = data.source.path if isinstance(data.source, FrameStore) else None
+        inside = kept == run.path / "store"  # so that the run folder can be moved
+        request["store"] = None if kept is None else "store" if inside else str(kept.resolve())
+        run.write("data.json", json.dumps(request, indent=2) + "\n")
+    return data
+
+
+def _features(
+    file: Path, encoder: ClipEncoder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
+) -> VideoFeatures:
+    """Of the frozen encoder, kept in a file for a run that is resumed."""
+    if file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            skipped = tuple(Skipped(path, reason) for path, reason in json.loads(str(kept["skipped"])))
+            return VideoFeatures(kept["features"], kept["kept"], skipped)
+    with VideoProgress(stop) as progress:
+        device, clips, total = settings.run.device, settings.test.clips, len(numbers)
+        found = encoder_features(
+            encoder,
+            data.subset(numbers),
+            clips=clips,
+            device=device,
+            progress=lambda done: progress("videos embedded", done, total),
+        )
+    encoder.cpu()
+    if not is_first():
+        return found
+    skipped_text = json.dumps([[item.path, item.reason] for item in found.skipped])
+    with whole(file) as partial_file, partial_file.open("wb") as out:
+        np.savez(out, features=found.features, kept=found.kept, skipped=skipped_text)
+    return found
+
+
+def load_beside(path: str | Path) -> ImageEncoder | FusedEncoder:
+    """A frozen image encoder, or a fused one. Raises UserError for anything else."""
+    encoder = load_encoder(path)
+    if not isinstance(encoder, ImageEncoder | FusedEncoder):
+        raise UserError(f"{path} is neither a frozen image encoder nor a fused one: make one with cacl import or fuse.")
+    return encoder
+
+
+def _beside(
+    run: RunFolder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
+) -> dict[str, tuple[VideoFeatures, dict[int, int]]]:
+    """Features for the rows beside; the frozen part's are the last columns of the fused ones."""
+    if "beside" not in run.data:
+        return {}
+    encoder = first_alone(lambda: load_beside(run.data["beside"]))
+    found = _features(run.path / "features-beside.npz", encoder, resized(data, encoder.clip), numbers, settings, stop)
+    row_of = {numbers[position]: row for row, position in enumerate(found.kept.tolist())}
+    if isinstance(encoder, ImageEncoder):
+        return {FROZEN: (found, row_of)}
+    frozen = found.features[:, encoder.mapped[0].features :]
+    return {FROZEN: (VideoFeatures(frozen, found.kept, found.skipped), row_of), FUSED: (found, row_of)}

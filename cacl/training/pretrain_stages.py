@@ -1,0 +1,130 @@
+"""The trainings of a run, from its settings: the frame encoder where the method stands on one, then the method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.frames import SampledFrames
+from cacl.distributed.processes import is_first, wait_for_first
+from cacl.errors import counted
+from cacl.machine.auto import frame_auto_values
+from cacl.methods.contract import Method
+from cacl.models.encoder import Encoder
+from cacl.models.frame_encoder import ResNet
+from cacl.models.weights import save_frame_weights, trained_here
+from cacl.run_folder import RunFolder
+from cacl.training.first_batch import draw_first_batch
+from cacl.training.stages import build_stage, prepare_method, train_stage
+from cacl.training.stop import StopRequest
+from cacl.training.wiring import build_frames_network, build_method, clip_spec, frame_augment, initial_network
+
+
+def frame_encoder_stage(
+    run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest, *, profile: bool = False
+) -> ResNet:
+    """The frozen network below T: from a file (once, then the run has its own copy), or trained now."""
+    settings = run.resolved.settings
+    own = run.path / "frame_encoder"
+    if (own / "config.json").exists():  # written last
+        return build_frames_network(settings, weights=own)
+    if settings.model.frame_weights is not None:
+        network = build_frames_network(settings, weights=Path(settings.model.frame_weights))
+        if is_first():
+            save_frame_weights(own, network)
+        if settings.model.standardise != "none" and not trained_here(settings.model.frame_weights):
+            run.log(
+                f"Warning: the frame encoder of {settings.model.frame_weights} will see pixels that "
+                f"model.standardise={settings.model.standardise} standardises. If it was not trained on such, set "
+                "model.standardise=none."
+            )
+        return network
+    source = SampledFrames(
+        data.source, numbers, [data.catalog.videos[i].frames for i in numbers], every=settings.frames.every
+    )
+    resolved = run.resolved.with_auto(frame_auto_values(settings, frames=len(source)))
+    run.write("config.yaml", resolved.to_yaml())
+    settings, optim = resolved.settings, resolved.settings.frames.optim
+    epochs, workers = optim.epochs, settings.data.workers
+    assert epochs != "auto"
+    assert workers != "auto"
+    run.log(f"MoCo on {counted(len(source), 'frame')} for the frame encoder, {counted(epochs, 'epoch')}.")
+    network = build_frames_network(settings, weights=None)
+    method = settings.method.build_frames(settings, frame_encoder=network)
+    as_built = settings.run.model_copy(update={"channels_last": False})  # 2D convolutions keep their layout
+    prepare_method(method, as_built, own_batchnorm=settings.method.own_batchnorm)
+    names = [video.path for video in data.catalog.videos]
+    stage = build_stage(
+        "frames",
+        method,
+        source,
+        [1] * len(source),
+        [names[i] for i in source.video.tolist()],
+        augment=frame_augment(settings),
+        optim=optim,
+        run=settings.run,
+        workers=workers,
+        seed=settings.run.seed,
+        epochs=lambda loader: epochs,
+        group="frames.optim",
+        purpose="frame",
+        video_of=torch.from_numpy(source.video).to(settings.run.device),
+        video_names=names,
+        checkpoints=run.path / "checkpoints" / "frames",
+        metrics=run.path / "metrics.jsonl",
+        profile=run.path / "profile" if profile else None,
+        say=run.log,
+    )
+    train_stage(stage, stop, compile=settings.run.compile)
+    if is_first():
+        save_frame_weights(own, network)
+    wait_for_first()
+    return build_frames_network(settings, weights=own)
+
+
+def video_stage(
+    run: RunFolder,
+    data: Dataset,
+    numbers: Sequence[int],
+    frame_encoder: ResNet | None,
+    stop: StopRequest,
+    *,
+    profile: bool = False,
+) -> tuple[Method, dict[str, str]]:
+    """Train the run's method to its end; which videos failed in it, and why."""
+    settings = run.resolved.settings
+    epochs, workers = settings.optim.epochs, settings.data.workers
+    assert epochs != "auto"
+    assert workers != "auto"
+    network = initial_network(settings)
+    if is_first() and not (run.path / "initial").exists():
+        spec = clip_spec(settings)
+        initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
+        initial.save(run.path / "initial")
+    method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))
+    method = prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
+    network.checkpointed = settings.run.checkpoint_activations
+    part = data.subset(numbers)
+    stage = build_stage(
+        "train",
+        method,
+        part.source,
+        [video.frames for video in part.catalog.videos],
+        [video.path for video in part.catalog.videos],
+        augment=settings.augment,
+        optim=settings.optim,
+        run=settings.run,
+        workers=workers,
+        seed=settings.run.seed,
+        epochs=lambda loader: epochs,
+        checkpoints=run.path / "checkpoints" / "train",
+        metrics=run.path / "metrics.jsonl",
+        profile=run.path / "profile" if profile else None,
+        say=run.log,
+    )
+    if is_first():
+        draw_first_batch(run, stage)
+    return method, train_stage(stage, stop, compile=settings.run.compile)
