@@ -210,6 +210,9 @@ def report(found: dict[str, Moments], data: Dataset, parts: dict[str, list[int]]
         right = [np.sign(measures[a][key] - measures[b][key]) == np.sign(d) for a, b, d in clear]
         agreement[key] = 100 * float(np.mean(right)) if right else float("nan")
         print(f"- {key}: {agreement[key]:.1f} %")
+    noise = measures["random numbers"]
+    wins = {key: sum(noise[key] > row[key] for row in measures.values()) for key in names[:-1]}
+    print("\nRandom numbers win: " + ", ".join(f"{key} {count}" for key, count in wins.items()) + ".")
     if file is not None:
         file.write_text(json.dumps({"encoders": measures, "pairs": clear, "agreement": agreement}, indent=1))
 

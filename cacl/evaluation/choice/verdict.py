@@ -65,6 +65,7 @@ class Verdict:
             mean, low, high = self.differences[key]
             if first != self.use:
                 other, mean, low, high = first, -mean, -high, -low
+            mean, low, high = (round(number, 1) + 0.0 for number in (mean, low, high))  # no -0.0
             told.append(f"{mean:+.1f} points to {other}, 95 % interval {low:+.1f} to {high:+.1f}")
         cost = ""
         if self.cost:
