@@ -27,8 +27,8 @@ Which = Literal["own", "frozen", "fused"]
 ALL: tuple[Which, ...] = ("own", "frozen", "fused")
 _CHEAPEST_FIRST = ALL  # a small network of one's own, a network of others, both
 WORTH = (
-    "This was told without labels, by how well other moments of the same video are found; on videos with labels such a "
-    "choice was mostly theirs, but not where classes differ by motion alone: see docs/label-free.md"
+    "This was told without labels, by how well other moments of the same video are found. Of clear pairs of encoders on "
+    "three sets it chose 97 of 100 as labels did; where classes differ by motion alone it prefers looks (docs/label-free.md)"
 )
 
 
