@@ -27,8 +27,8 @@ Which = Literal["own", "frozen", "fused"]
 ALL: tuple[Which, ...] = ("own", "frozen", "fused")
 _CHEAPEST_FIRST = ALL  # a small network of one's own, a network of others, both
 WORTH = (
-    "This was told without labels, by how well other moments of the same video are found. Of clear pairs of encoders on "
-    "three sets 97 of 100 were chosen so as labels choose; where classes differ by motion alone it prefers looks "
+    "This was told without labels, by how well other moments of the same video are found. Of clear pairs of encoders "
+    "on three sets 97 of 100 were chosen so as labels choose; where classes differ by motion alone it prefers looks "
     "(docs/label-free.md)"
 )
 
