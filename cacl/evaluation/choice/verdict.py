@@ -1,7 +1,7 @@
 """The verdict: own, frozen or both, which to use for these videos, and how sure that is.
 
 Paired: the same videos ask all three, and the 95 % interval of a difference comes from drawing source videos anew
-(``paired_interval``). What cannot be told apart is decided by its cost.
+(``paired_interval``). Where the best cannot be told apart from one of half its cost, that one is named.
 
 Shapes: V videos.
 """
@@ -25,7 +25,6 @@ from cacl.models.fused import FusedEncoder
 Vectors = NDArray[np.float32]
 Which = Literal["own", "frozen", "fused"]
 ALL: tuple[Which, ...] = ("own", "frozen", "fused")
-_CHEAPEST_FIRST = ALL  # a small network of one's own, a network of others, both
 WORTH = (
     "This was told without labels, by how well other moments of the same video are found. Of clear pairs of encoders "
     "on three sets 97 of 100 were chosen so as labels choose; where classes differ by motion alone it prefers looks "
@@ -72,7 +71,7 @@ class Verdict:
         if self.cost:
             cost = " Processor time a video: " + ", ".join(f"{n} {self.cost[n]:.0f} ms" for n in self.cost) + "."
         unsure = self._rival_that_is_no_worse()
-        same = f" It cannot be told apart from {unsure} here, and costs less." if unsure else ""
+        same = f" It cannot be told apart from {unsure} here, and costs less than half." if unsure else ""
         worth = "" if self.by == "R@1" else f" {WORTH}."
         return (
             f"Use {_NAMES[self.use]} for these videos: {self.by} {scores} ({'; '.join(told)}; {self.videos} videos of "
@@ -112,14 +111,13 @@ def decide(
     by: Literal["R@1", "other moments"],
     cost: Mapping[Which, float] | None = None,
 ) -> Verdict:
-    """The verdict: the best; of those that cannot be told apart from it, the cheapest.
+    """The verdict: the best, or what cannot be told apart from it and costs at most half.
 
     Args:
         right: of each encoder a number a video, ``[V]``, in [0, 1]: found or not, or how well.
         groups: the source of each video.
         by: what the numbers are.
-        cost: milliseconds of processor time a video; without it the own one counts as the cheapest, both as the
-            dearest.
+        cost: milliseconds of processor time a video; without it the best is named.
     """
     scores = {name: 100 * float(right[name].mean()) for name in ALL}
     differences = {}
@@ -127,9 +125,10 @@ def decide(
         found = paired_interval(right[first], right[second], groups)
         differences[f"{first} - {second}"] = (100 * found[0], 100 * found[1], 100 * found[2])
     best = max(ALL, key=lambda name: scores[name])
-    order = _CHEAPEST_FIRST if cost is None else sorted(ALL, key=lambda name: cost.get(name, np.inf))
-    use = next(name for name in order if name == best or not _below(differences, name, best))
-    return Verdict(use, by, scores, differences, len(groups), len(set(groups)), dict(cost or {}))
+    known = dict(cost or {})
+    cheap = [name for name in sorted(known, key=lambda name: known[name]) if known[name] <= known[best] / 2]
+    use = next((name for name in cheap if not _below(differences, name, best)), best)
+    return Verdict(use, by, scores, differences, len(groups), len(set(groups)), known)
 
 
 def _below(differences: Mapping[str, tuple[float, float, float]], name: Which, best: Which) -> bool:
