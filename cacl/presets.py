@@ -231,3 +231,9 @@ def ablation(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
     A row that learns the degree keeps the preset's lambda, or has 1 where that is 0 (``released``).
     """
     return {"method.degree_weight": preset["method"]["degree_weight"] or 1.0, **ABLATIONS[name]}
+
+
+# 324 steps of CACL and of V-MoCo, 510 of MoCo on frames: enough for these videos, short enough for a laptop. The degree
+# task starts early on them, and with the preset's lambda of 2 it leaves too little to the contrast (docs/recipes.md).
+DEMO: dict[str, Any] = {"optim.epochs": 36, "frames.optim.epochs": 30, "method.degree_weight": 1.0}
+DEMO_BESIDE: dict[str, Any] = {"method.degree_weight": 0.0}  # of V-MoCo

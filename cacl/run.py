@@ -51,7 +51,7 @@ class Run:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """What the end of the run found: degree accuracy beside its baseline, health of the features, warnings."""
+        """What the end of the run found: each task beside its baseline, health of the features, warnings."""
         file = self.path / "finished.json"
         if not file.exists():
             return None

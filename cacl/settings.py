@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cacl.models.frame_encoder import ResNet
 
 Auto = Literal["auto"]
-Pair = Literal["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]

@@ -26,13 +26,13 @@ def analyse(
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
     only: Annotated[
-        str | None, typer.Option(help="Parts: similarity, attention, degree, features, probes (default: all).")
+        str | None, typer.Option(help="Parts: similarity, attention, tasks, features, probes (default: all).")
     ] = None,
     projection: Annotated[str, typer.Option(help="pca, tsne or umap.")] = "pca",
     seed: Annotated[int, typer.Option(help="Of clips, shuffles and augmentations.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Say what a run has learned: similarity of pairs, attention, shuffle degrees, features, and whether it knows time.
+    """Say what a run has learned: similarity of pairs, attention, its own tasks, features, and whether it knows time.
 
     Examples: cacl analyse runs/ucf
 
@@ -41,7 +41,7 @@ def analyse(
     RunFolder.open(run)  # before the seconds that PyTorch takes
     from cacl.evaluation.projection import ProjectionName
     from cacl.experiments.analyse import analyse as run_analysis
-    from cacl.experiments.analysis_parts import PARTS, Part
+    from cacl.experiments.analysis_parts import PARTS
     from cacl.experiments.evaluate import evaluation_folder
 
     names = ("pca", "tsne", "umap")
@@ -53,7 +53,7 @@ def analyse(
         videos,
         lists=lists,
         split=split,
-        parts=cast("tuple[Part, ...]", parts),
+        parts=parts,
         projection=cast("ProjectionName", projection),
         seed=seed,
     )
@@ -66,9 +66,11 @@ def analyse(
 
 def show_analysis(results: dict[str, Any]) -> None:
     """The tables of an analysis on stdout."""
+    from cacl.evaluation.results import tasks_of
+
     console = Console(width=None if sys.stdout.isatty() else 110)
     if "similarity" in results:
-        from cacl.evaluation.similarity import NAMES
+        from cacl.methods.pairs import PAIR_NAMES as NAMES
 
         found = results["similarity"]
         table = Table(f"cosine, {found['clips']} clips", "mean", "± std", "unrelated clips", "± std")
@@ -82,17 +84,17 @@ def show_analysis(results: dict[str, Any]) -> None:
             f"First-layer attention of T, {found['clips']} clips: {found['distance']:.2f} positions away "
             f"(uniform {found['distance, uniform']:.2f}); first and last position {found['ends']:.2f} times the mean."
         )
-    if "degree" in results:
-        found = results["degree"]
-        print(
-            f"Shuffle degree: {found['accuracy']:.1f} % right (chance {found['chance']:.1f} %), mean error "
-            f"{found['mean error']:.2f} degrees (always the same answer: {found['error of one answer']:.2f})."
-        )
-    tasks = {name: task for name, task in results.get("probes", {}).items() if name != "skipped"}
-    if tasks:
-        rows = next(iter(tasks.values()))["rows"]
+    for found in tasks_of(results).values():
+        line = f"{found['title']}: {found['accuracy']:.1f} % right (chance {found['chance']:.1f} %)"
+        if "mean error" in found:
+            same = f"always the same answer: {found['error of one answer']:.2f}"
+            line += f", mean error {found['mean error']:.2f} ({same})"
+        print(f"{line}.")
+    probes = {name: task for name, task in results.get("probes", {}).items() if name != "skipped"}
+    if probes:
+        rows = next(iter(probes.values()))["rows"]
         table = Table("linear probe, % right", "chance", *rows)
-        for name, task in tasks.items():
+        for name, task in probes.items():
             cells = [f"{row['accuracy']:.1f} ± {row['standard error'] or 0:.1f}" for row in task["rows"].values()]
             table.add_row(f"{name} ({len(task['classes'])})", f"{task['chance']:.1f}", *cells)
         console.print(table)

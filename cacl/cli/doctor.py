@@ -24,11 +24,12 @@ def doctor(
 
     Example: cacl doctor
     """
-    from cacl.training.doctor import examine
+    from cacl.machine.doctor import examine
     from cacl.training.resolve import resolve_settings
+    from cacl.training.wiring import checked_networks
 
     checks = []
-    for check in examine(resolve_settings(preset=preset).settings, folder):
+    for check in examine(resolve_settings(preset=preset).settings, folder, checked_networks):
         checks.append(check)
         if not as_json:
             print(printable(f"{check.status:<5}  {check.name}: {check.found}"), flush=True)

@@ -119,6 +119,8 @@ def demo(
 
 def show_results(results: dict[str, Any]) -> None:
     """The tables of an evaluation on stdout."""
+    from cacl.evaluation.results import task_line, tasks_of
+
     console = Console(width=None if sys.stdout.isatty() else 110)
     spread = results.get("standard deviation", {})
     recalls = results["retrieval"]
@@ -129,12 +131,8 @@ def show_results(results: dict[str, Any]) -> None:
             name, *(f"{v:.1f}" + (f" ± {deviation[k]:.1f}" if k in deviation else "") for k, v in row.items())
         )
     console.print(table)
-    if "degree" in results:
-        degree = results["degree"]
-        print(
-            f"Shuffle degree on {degree.get('tested on', 'unseen videos')}: {degree['accuracy']:.1f} % right "
-            f"(chance {degree['chance']:.1f} %, frame differences {degree['frame-difference baseline']:.1f} %)"
-        )
+    for task in tasks_of(results).values():
+        print(task_line(task))
     if "verdict" in results:
         print(results["verdict"]["sentence"])
     for note in results.get("notes", []):

@@ -19,6 +19,32 @@ from cacl.files import write_whole
 
 REFERENCES = ("chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "frozen")
 """Rows of the retrieval table that nothing was learned for, in the order in which they are shown."""
+EARLIER_PARTS = {"degree": "tasks"}
+"""Parts of an analysis that had another name."""
+
+
+def tasks_of(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The temporal tasks among results: name -> its numbers, ``"title"`` among them."""
+    found = {
+        name: value
+        for name, value in results.items()
+        if isinstance(value, Mapping) and {"accuracy", "counts"} & value.keys()
+    }
+    return {name: {"title": "Shuffle degree", **_of_today(value)} for name, value in found.items()}
+
+
+def _of_today(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier versions knew one task, and named its values."""
+    names = {"degrees": "values", "within one degree": "within one"}
+    return {names.get(key, key): value for key, value in task.items()}
+
+
+def task_line(task: Mapping[str, Any]) -> str:
+    """What became of a task on unseen videos, in a sentence for the screen."""
+    return (
+        f"{task['title']} on {task.get('tested on', 'unseen videos')}: {task['accuracy']:.1f} % right "
+        f"(chance {task['chance']:.1f} %, frame differences {task['frame-difference baseline']:.1f} %)"
+    )
 
 
 def merge_seeds(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

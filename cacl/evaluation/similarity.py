@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.methods.contract import Method, MethodBatch
-
-PAIRS = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
-NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}
+from cacl.methods.pairs import ALL_PAIRS
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +80,8 @@ def pair_similarity(method: Method, batches: Iterable[MethodBatch]) -> Similarit
             parts.setdefault(name, []).append(vectors_BE.float().cpu())
     found = {name: torch.cat(vectors) for name, vectors in parts.items()}
     video_N = torch.cat(videos)
-    pairs = {}
-    for pair in PAIRS:
+    pairs: dict[str, PairCosines] = {}
+    for pair in ALL_PAIRS:
         a, b = pair.split("_")
         if a in found and b in found:
             pairs[pair] = pair_cosines(found[a], found[b], video_N)

@@ -1,11 +1,12 @@
-"""How well is a temporal task predicted on unseen clips, and how far do plain frame differences get in it?
+"""How well is a temporal task predicted on unseen clips, how far do plain frame differences get in it, and which of its
+classes are confused?
 
 Shapes: P examples, C channels, T frames, S pixels, M classes, F numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -182,3 +183,62 @@ def score(task: Task, logits_PM: Tensor, classes_P: Tensor) -> TaskResult:
         mean_error=float(away_P.mean()) if task.ordered else None,
         examples=len(classes_P),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class TaskConfusion:
+    """True against predicted classes.
+
+    Attributes:
+        counts: int64 ``[M, M]``, row = true class, column = predicted.
+        values: of each class, as ``(0, 2, 3, …)``.
+        ordered: whether the distance of two values means anything.
+    """
+
+    counts: NDArray[np.int64]
+    values: tuple[int, ...]
+    ordered: bool = True
+
+    def numbers(self) -> dict[str, Any]:
+        """For ``results.json``: percent; errors in values, ``error of one answer`` is that of the best constant."""
+        values, pairs = np.array(self.values), int(self.counts.sum())
+        found: dict[str, Any] = {
+            "accuracy": 100.0 * float(np.trace(self.counts)) / pairs,
+            "chance": 100.0 / len(values),
+            "pairs": pairs,
+            "values": list(self.values),
+            "counts": self.counts.tolist(),
+        }
+        if not self.ordered:
+            return found
+        away_MM = np.abs(values[:, None] - values[None, :])
+        constant_M = self.counts.sum(axis=1) @ away_MM / pairs
+        return {
+            **found,
+            "within one": 100.0 * float(self.counts[away_MM <= 1].sum()) / pairs,
+            "mean error": float((self.counts * away_MM).sum() / pairs),
+            "error of one answer": float(constant_M.min()),
+        }
+
+
+def task_confusion(
+    true_P: NDArray[np.int64], predicted_P: NDArray[np.int64], values: Sequence[int], *, ordered: bool = True
+) -> TaskConfusion:
+    """Count examples by true and predicted class.
+
+    Args:
+        true_P: classes 0 … M - 1, at least one example.
+        predicted_P: likewise.
+        values: of each class.
+
+    Raises:
+        ValueError: other lengths, no example, or a class that is none.
+    """
+    size = len(values)
+    if len(true_P) != len(predicted_P) or len(true_P) == 0:
+        raise ValueError(f"{len(true_P)} true and {len(predicted_P)} predicted classes")
+    classes = np.concatenate([true_P, predicted_P])
+    if classes.min() < 0 or classes.max() >= size:
+        raise ValueError(f"classes are 0 to {size - 1}, found {classes.min()} to {classes.max()}")
+    counts = np.bincount(true_P * size + predicted_P, minlength=size * size).reshape(size, size)
+    return TaskConfusion(counts.astype(np.int64), tuple(values), ordered)

@@ -1,6 +1,6 @@
 """``cacl analyse RUN``: what a run has learned; everything goes into ``RUN/analysis/``.
 
-Table 3 (similarity of the positive pairs), Figure 3 (attention of T), confusion of shuffle degrees, a picture of video
+Table 3 (similarity of the positive pairs), Figure 3 (attention of T), confusion in the tasks, a picture of video
 features, and temporal probes, on videos that the run was not trained on.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.projection import ProjectionName, check_projection
+from cacl.evaluation.results import EARLIER_PARTS, tasks_of
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
 from cacl.experiments.evaluate import evaluation_folder
 from cacl.experiments.report import report
@@ -36,7 +37,7 @@ def analyse(
     *,
     lists: str | Path | None = None,
     split: int = 1,
-    parts: Sequence[Part] = tuple(PARTS),
+    parts: Sequence[str] = tuple(PARTS),
     projection: ProjectionName = "pca",
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def analyse(
         UserError: no checkpoint, no usable video, an unknown part, or a package that ``projection`` needs is missing.
     """
     main = Run(run)
+    parts = [EARLIER_PARTS.get(part, part) for part in parts]
     for part in parts:
         if part not in PARTS:
             raise UserError(
@@ -96,12 +98,14 @@ def analyse(
 
 def _one(subject: Subject, part: Part, results: dict[str, Any]) -> None:
     """Do one part, or note in one line why not."""
-    results.pop(part, None)
+    for name in (part, *(tasks_of(results) if part == "tasks" else ())):
+        results.pop(name, None)
     results["left out"].pop(part, None)
     why = why_not(part, subject)
     if why is None:
         say(f"Analysis: {part} …")
-        results[part] = PARTS[part](subject)
+        found = PARTS[part](subject)
+        results.update(found if part == "tasks" else {part: found})
     else:
         results["left out"][part] = why
         say(f"Left out: {part}, {why}.")

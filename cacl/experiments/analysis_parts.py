@@ -18,17 +18,17 @@ from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
-from cacl.evaluation.degree_confusion import degree_confusion
 from cacl.evaluation.embed import video_features
 from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, project
 from cacl.evaluation.similarity import pair_similarity
-from cacl.evaluation.task_test import draw_examples
+from cacl.evaluation.task_test import draw_examples, task_confusion
 from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
 from cacl.evaluation.temporal_probe import probe_time
 from cacl.files import write_whole
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method, MethodBatch
+from cacl.methods.task import Task
 from cacl.models.cnn3d import CNN3D
 from cacl.models.encoder import ClipSpec
 from cacl.reports.figures import save_figure
@@ -40,10 +40,10 @@ from cacl.run import Run
 from cacl.training.views import augmented_views
 from cacl.training.wiring import clip_spec
 
-Part = Literal["similarity", "attention", "degree", "features", "probes"]
+Part = Literal["similarity", "attention", "tasks", "features", "probes"]
 MOST_VIDEOS = 2000  # of each side: more would change the last digit only
 SIMILARITY_CLIPS = 1000  # about, in small sets up to three clips a video
-DEGREE_DRAWS = 3  # as at the end of a training, so that both say the same
+TASK_DRAWS = 3  # as at the end of a training, so that both say the same
 PROBE_DRAWS = 2
 
 
@@ -84,8 +84,8 @@ def why_not(part: Part, subject: Subject) -> str | None:
         return f"{subject.run.method} draws no pairs together"
     if part == "attention" and not subject.settings.wants_frame_encoder:
         return f"{subject.run.method} has no video transformer"
-    if part == "degree" and not subject.method.tasks():
-        return f"{subject.run.method} did not learn shuffle degrees"
+    if part == "tasks" and not subject.method.tasks():
+        return f"{subject.run.method} predicts nothing of time"
     if part == "features" and len(subject.test) < 3:
         return f"a picture needs 3 videos, there are {len(subject.test)}"
     if part == "probes" and (len(subject.train) < 5 or not subject.test):
@@ -115,25 +115,30 @@ def _attention(subject: Subject) -> dict[str, Any]:
     return {**attention.numbers(), **_unread(skipped)}
 
 
-def _degree(subject: Subject) -> dict[str, Any]:
-    (task,) = subject.method.tasks()
+def _tasks(subject: Subject) -> dict[str, Any]:
+    """One entry a task, under its name."""
+    return {task.name: _task(subject, task) for task in subject.method.tasks()}
+
+
+def _task(subject: Subject, task: Task) -> dict[str, Any]:
     examples = draw_examples(
         task,
         subject.data.subset(_thinned(subject.test)),
         subject.clip,
         purpose="test",
-        draws=DEGREE_DRAWS,
+        draws=TASK_DRAWS,
         seed=subject.seed,
         encoder=subject.method.encoder,
         device=subject.device,
     )
     assert examples.logits is not None
-    confusion = degree_confusion(examples.classes, examples.logits.argmax(axis=1), task.values)
+    predicted = examples.logits.argmax(axis=1)
+    confusion = task_confusion(examples.classes, predicted, task.values, ordered=task.ordered)
     found = confusion.numbers()
     heading = f"{task.title} of {found['pairs']} pairs: {found['accuracy']:.1f} % right"
     figure = confusion_figure(confusion.counts, [str(value) for value in task.values], what=task.name, heading=heading)
     save_figure(figure, subject.folder / f"{task.name}.png")
-    return {**found, **_unread(examples.skipped)}
+    return {"title": task.title, **found, **_unread(examples.skipped)}
 
 
 def _features(subject: Subject) -> dict[str, Any]:
@@ -222,7 +227,7 @@ def say(text: str) -> None:
 PARTS: dict[Part, Callable[[Subject], dict[str, Any]]] = {
     "similarity": _similarity,
     "attention": _attention,
-    "degree": _degree,
+    "tasks": _tasks,
     "features": _features,
     "probes": _probes,
 }

@@ -52,7 +52,7 @@ def evaluate(
             ``RUN/fused``, and is a row from then on.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, "degree": {…}}``, ``"verdict"`` where there is a frozen encoder, and
+        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, ``"verdict"`` where there is a frozen encoder, and
         ``"notes"``, where something is doubtful.
 
     Raises:

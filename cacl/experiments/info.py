@@ -16,6 +16,7 @@ from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, Embedding
+from cacl.evaluation.results import tasks_of
 from cacl.experiments.info_weights import encoder_facts, weights_facts
 from cacl.experiments.run_state import run_facts
 from cacl.files import check_there, read_object
@@ -192,20 +193,18 @@ def _catalog(catalog: Catalog) -> dict[str, Any]:
 
 
 def _results(path: Path) -> dict[str, Any] | None:
-    """R@1 of each row and the degree; other protocols by name."""
+    """R@1 of each row and the tasks; other protocols by name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or "steps" in content:  # of finished.json
         return None
-    if not {"retrieval", "degree", "recognition"} & content.keys():
+    tasks = tasks_of(content)
+    if not tasks and not {"retrieval", "recognition"} & content.keys():
         return None
     facts: dict[str, Any] = {"kind": "results", "protocols": [key for key in content if isinstance(content[key], dict)]}
     rows = content.get("retrieval")
     if isinstance(rows, dict):
         facts["R@1 in %"] = {name: row.get("R@1") for name, row in rows.items() if isinstance(row, dict)}
-    degree = content.get("degree")
-    if isinstance(degree, dict):
-        facts["degree accuracy in %"] = degree.get("accuracy")
-    return facts
+    return facts | {f"{name} accuracy in %": task["accuracy"] for name, task in tasks.items()}

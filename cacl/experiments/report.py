@@ -6,11 +6,12 @@ Everything is read from the run folders: nothing is trained or evaluated, and th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
+from cacl.evaluation.results import tasks_of
 from cacl.files import check_replaceable
 from cacl.reports.finetune import finetune_page
 from cacl.reports.page import RunPage
@@ -72,8 +73,7 @@ def _page(folder: Path, command: str) -> RunPage:
         return finetune_page(folder, results, command=command)
     run = Run(folder)
     finished = run.finished
-    degree: Mapping[str, Any] = {} if finished is None or "degree" not in finished else {"degree": finished["degree"]}
-    return run_page(run, {**degree, **(results or {})}, finished=finished, command=command)
+    return run_page(run, {**tasks_of(finished or {}), **(results or {})}, finished=finished, command=command)
 
 
 def _object(file: Path) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from cacl.evaluation.choice.cost import milliseconds_a_video
 from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED, frozen_rows
 from cacl.evaluation.choice.verdict import Verdict, Which, decide
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
+from cacl.evaluation.results import tasks_of
 from cacl.files import writing
 from cacl.machine.auto import check_device, usable_device
 from cacl.models.clip_encoder import ClipEncoder
@@ -54,7 +55,7 @@ def run_retrieval(
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and ``degree``; ``verdict`` and ``notes``, where there are any.
+        The numbers in percent, ``retrieval`` and the tasks; ``verdict`` and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, no part for testing, or a file cannot be written.
@@ -75,8 +76,8 @@ def run_retrieval(
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
     if verdict is not None:
         results["verdict"] = verdict.numbers
-    if "degree" in finished and place == run.path:  # of the run's own videos
-        results["degree"] = finished["degree"]
+    if place == run.path:  # the run's own videos
+        results |= tasks_of(finished)
     if notes:
         results["notes"] = list(notes)
     if retrieval.skipped:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from cacl.data.clips.normalise import Standardise, standard_frames, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.distributed.processes import gathered
-from cacl.methods.cacl_settings import ALL_PAIRS
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.degree import DegreeInput, DegreeSampling, ShuffleDegree
 from cacl.methods.losses import contrastive_loss
@@ -34,13 +33,13 @@ from cacl.methods.moco import (
     scheduled_momentum,
     shuffled_keys,
 )
+from cacl.methods.pairs import ALL_PAIRS, Pair
 from cacl.methods.permute import formatted, permute_frames, permute_tokens
 from cacl.methods.task import Task
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import contrast_head
 from cacl.models.transformer import VideoTransformer
 from cacl.sections import section
-from cacl.settings import Pair
 
 
 class VideoEncoder(nn.Module):

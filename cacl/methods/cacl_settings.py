@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from cacl.methods.curves import Curve
+from cacl.methods.curves import Curve, mean_of
+from cacl.methods.pairs import ALL_PAIRS, PAIR_NAMES, Pair
 from cacl.methods.queue_size import queue_size
-from cacl.settings import Auto, FromList, MethodSettings, NotNegative, Pair, Positive, Rate, Settings, Unit, refuse
+from cacl.settings import Auto, FromList, MethodSettings, NotNegative, Positive, Rate, Settings, Unit, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from cacl.models.cnn3d import CNN3D
     from cacl.models.frame_encoder import ResNet
 
-ALL_PAIRS: tuple[Pair, ...] = ("gq_gk", "gq_tq", "gq_tk", "tq_tk")
-PAIR_NAMES = {"gq_gk": "Gq, Gk", "gq_tq": "Gq, Tq", "gq_tk": "Gq, Tk", "tq_tk": "Tq, Tk"}
 LARGEST_QUEUE = 6400
 
 
@@ -121,8 +120,6 @@ class CACLSettings(MethodSettings):
 
     def warnings(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """One pair that satisfies the contrastive loss alone."""
-        from cacl.methods.pair_health import one_pair_carries
-
         found = one_pair_carries(rows, pairs={pair: PAIR_NAMES[pair] for pair in self.pairs})
         return [] if found is None else [found]
 
@@ -177,3 +174,33 @@ class CACLSettings(MethodSettings):
             standardise=settings.model.standardise != "none",
             batchnorm=self.batchnorm,
         )
+
+
+def one_pair_carries(rows: Sequence[Mapping[str, Any]], *, pairs: Mapping[str, str]) -> str | None:
+    """Whether one pair satisfies the contrastive loss alone, so that G gets no gradient: a sentence, or None.
+
+    Args:
+        rows: of ``metrics.jsonl``, one stage's, in order.
+        pairs: those that are learnt, ``gq_gk`` … -> their name.
+    """
+    last = rows[-max(1, len(rows) // 4) :]
+    found = {f"({name.replace(', ', ',')})": mean_of(last, f"similarity_{pair}") for pair, name in pairs.items()}
+    similarity = {name: value for name, value in found.items() if value is not None}
+    best = max(similarity, key=lambda name: similarity[name], default=None)
+    if best is not None and len(similarity) > 1 and similarity[best] > 0.95:
+        others = [value for name, value in similarity.items() if name != best]
+        if max(others) < 0.5:
+            return (
+                f"One pair carries the contrastive loss: {best} has similarity {similarity[best]:.2f}, the others at "
+                f"most {max(others):.2f}, so the 3D CNN has little left to learn from it. Try the released form of "
+                f"the loss, which averages over the pairs outside the logarithm, or leave out the pair {best}."
+            )
+    norm, first = mean_of(last, "grad_nce"), mean_of(rows[: max(1, len(rows) // 10)], "grad_nce")
+    reference = max((g for g in (mean_of(last, "grad_degree"), first) if g is not None), default=None)
+    if norm is not None and reference is not None and reference > 0 and norm < 0.01 * reference:
+        return (
+            f"Almost no gradient of the contrastive loss reaches the 3D CNN (norm {norm:.1e}; the larger of the "
+            f"degree loss's and its own at the start is {reference:.1e}). One pair probably satisfies the loss alone: "
+            f"try the released form of the loss, a larger queue, or fewer pairs."
+        )
+    return None

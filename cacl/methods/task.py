@@ -24,7 +24,7 @@ class Task(Protocol):
 
     Attributes:
         name: a word, the key of its results; ``draw`` gives the class of an example under this name.
-        title: for readers, as ``Shuffle degree``.
+        title: for readers, as ``Clip order``.
         values: of each class, M numbers. Where they are ordered, an error of 1 is nearly right.
         ordered: whether they are.
         advice: what to set where the head knows no more than frame differences do.

@@ -23,7 +23,8 @@ from cacl.models.state_file import read_state, stored_config
 from cacl.run_folder import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
-# encoder's; VCOP and the authors' degree-only script: base_network; MoCo over clips: encoder_q; a plain backbone: none.
+# encoder's; VCOP and the authors' temporal task alone: base_network; MoCo over clips: encoder_q; a plain backbone:
+# none.
 _PLACES = ("encoder_q.base_network.", "base_network.", "encoder_q.", "backbone.", "")
 _STEMS = {
     "conv1.weight": "c3d",

@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cacl.evaluation.projection import Projection
+from cacl.evaluation.results import tasks_of
 from cacl.reports.figures import svg
 from cacl.reports.heatmap import attention_svg, confusion_svg
 from cacl.reports.probes import UNTRAINED, probes_figure
@@ -35,6 +36,15 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Confused:
+    """True and predicted classes of a task: the picture, and what it shows in words."""
+
+    title: str
+    picture: Markup
+    words: str
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Parts of an analysis; those that are missing are None or empty.
 
@@ -43,7 +53,7 @@ class Analysis:
         stale: a sentence where the run went on after it.
         similarity: Table 3.
         attention: the map; ``attention_words`` says what it shows.
-        degree: the confusion of shuffle degrees; ``degree_words`` likewise.
+        tasks: name -> what is confused in each task.
         features: one picture a network.
         probes: the numbers of each task; ``probes_picture`` shows them.
         left_out: part -> why.
@@ -54,8 +64,7 @@ class Analysis:
     similarity: Markup | None = None
     attention: Markup | None = None
     attention_words: str = ""
-    degree: Markup | None = None
-    degree_words: str = ""
+    tasks: Mapping[str, Confused] = field(default_factory=dict)
     features: Scatter | None = None
     probes: list[Probe] = field(default_factory=list)
     probes_picture: Markup | None = None
@@ -87,7 +96,7 @@ def read_analysis(folder: Path, *, steps: int | None = None) -> Analysis | None:
             return None
 
     attention, attention_words = part("attention", lambda found: _attention(folder, found)) or (None, "")
-    degree, degree_words = part("degree", _degree) or (None, "")
+    confused = {name: part(name, _confused) for name in tasks_of(results) if name in results}
     probes, probes_picture = part("probes", _probes) or ([], None)
     made = about.get("steps")
     return Analysis(
@@ -98,8 +107,7 @@ def read_analysis(folder: Path, *, steps: int | None = None) -> Analysis | None:
         similarity=part("similarity", lambda found: svg(similarity_figure(found), "Similarity of positive pairs")),
         attention=attention,
         attention_words=attention_words,
-        degree=degree,
-        degree_words=degree_words,
+        tasks={name: found for name, found in confused.items() if found is not None},
         features=part("features", lambda found: _features(folder, found)),
         probes=probes,
         probes_picture=probes_picture,
@@ -128,13 +136,17 @@ def _attention(folder: Path, found: Mapping[str, Any]) -> tuple[Markup, str]:
     return attention_svg(weights_LL, head[1:]), words
 
 
-def _degree(found: Mapping[str, Any]) -> tuple[Markup, str]:
-    names = [str(degree) for degree in found["degrees"]]
-    words = (
-        f"{found['pairs']} pairs: {found['within one degree']:.1f} % are right or one degree off; the mean error is "
-        f"{found['mean error']:.2f} degrees (always the same answer: {found['error of one answer']:.2f})."
-    )
-    return confusion_svg(np.array(found["counts"], np.int64), names, what="degree"), words
+def _confused(found: Mapping[str, Any]) -> Confused:
+    (own,) = tasks_of({"": found}).values()
+    near = own.get("within one")
+    words = f"{found['pairs']} pairs."
+    if near is not None:
+        words = (
+            f"{found['pairs']} pairs: {near:.1f} % are right or one off; the mean error is {found['mean error']:.2f} "
+            f"(always the same answer: {found['error of one answer']:.2f})."
+        )
+    names = [str(value) for value in own["values"]]
+    return Confused(own["title"], confusion_svg(np.array(found["counts"], np.int64), names, what="class"), words)
 
 
 def _features(folder: Path, found: Mapping[str, Any]) -> Scatter:

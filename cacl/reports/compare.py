@@ -11,12 +11,11 @@ from cacl.methods.curves import Curve
 from cacl.reports.curves import Chart, chart, overlaid
 from cacl.reports.page import KINDS, RunPage, Setting
 from cacl.reports.recognition import recognition_view
-from cacl.reports.tables import Cell, Row, degree_bars, mark_best, retrieval_table, top
+from cacl.reports.tables import Cell, Row, TaskBars, mark_best, retrieval_table, task_bars, top
 
 Cells = dict[str, Cell | None]
 FIRST_CHARTS = 6  # the others can be opened
-_MOST_WANTED = ("Loss, total", "Loss, contrastive", "Loss, degree", "Degree accuracy", "Accuracy",
-                "Similarity of pairs, Gq, Gk", "Effective rank of features")  # fmt: skip
+_MOST_WANTED = ("Loss", "accuracy", "Similarity of pairs, Gq, Gk", "Effective rank of features")  # in titles
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Comparison:
 def compare(pages: Sequence[RunPage]) -> Comparison:
     """Lay two or more runs side by side."""
     names = distinct_names([page.title for page in pages])
-    tables = [_retrieval(pages, names), _recognition(pages, names), _degree(pages, names), _probes(pages, names)]
+    tables = [_retrieval(pages, names), _recognition(pages, names), *_tasks(pages, names), _probes(pages, names)]
     return Comparison(
         tuple(names),
         tuple(dict.fromkeys(fact for page in pages for fact in page.facts)),
@@ -143,20 +142,25 @@ def _recognition(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None
     return _table("Recognition", hint, runs, names, different if len(sizes) > 1 else "")
 
 
-def _degree(pages: Sequence[RunPage], names: Sequence[str]) -> Table | None:
+def _tasks(pages: Sequence[RunPage], names: Sequence[str]) -> list[Table | None]:
+    """One table for each task that some run knows."""
+    own = [{task.name: task for task in task_bars(page.results)} for page in pages]
+    return [_task(name, [tasks.get(name) for tasks in own], names) for name in dict.fromkeys(n for o in own for n in o)]
+
+
+def _task(name: str, tasks: Sequence[TaskBars | None], names: Sequence[str]) -> Table | None:
     runs: dict[int, tuple[Cells, dict[str, Cells]]] = {}
-    sizes = set()
-    for number, page in enumerate(pages):
-        spread = (page.results.get("standard deviation") or {}).get("degree") or {}
-        rows = degree_bars(page.results.get("degree") or {}, spread, page.degrees)
-        trained = [row for row in rows if row.name == "network"]
-        if trained:
-            sizes.add(page.degrees)
-            references = {row.name: _renamed(row.cells) for row in rows if not row.trained}
+    sizes, title = set(), name
+    for number, task in enumerate(tasks):
+        trained = [] if task is None else [row for row in task.rows if row.name == "network"]
+        if task is not None and trained:
+            sizes.add(task.classes)
+            title = task.title
+            references = {row.name: _renamed(row.cells) for row in task.rows if not row.trained}
             runs[number] = _renamed(trained[0].cells), references
-    different = "The runs have different numbers of degrees: their numbers cannot be compared."
-    hint = "How often the degree to which a clip was shuffled is told exactly, in percent."
-    return _table("Shuffle degree", hint, runs, names, different if len(sizes) > 1 else "")
+    different = "The runs have different numbers of classes in it: their numbers cannot be compared."
+    hint = "How often its class is told exactly, in percent."
+    return _table(title, hint, runs, names, different if len(sizes) > 1 else "")
 
 
 def _renamed(cells: Cells) -> Cells:
@@ -230,7 +234,7 @@ def _charts(pages: Sequence[RunPage], names: Sequence[str]) -> list[tuple[str, l
         numbers = {name: number for number, name in enumerate(names)}
         panels = overlaid(runs, curves, numbers=numbers)
         drawn = {panel.title: chart(panel) for panel in panels}
-        first = [name for name in _MOST_WANTED if name in drawn][:FIRST_CHARTS]
+        first = [name for word in _MOST_WANTED for name in drawn if word.lower() in name.lower()][:FIRST_CHARTS]
         others = [one for name, one in drawn.items() if name not in first]
         found.append((title, [drawn[name] for name in first], others))
     return found

@@ -27,7 +27,7 @@ def confusion_figure(counts_KK: NDArray[np.int64], names: Sequence[str], *, what
     Args:
         counts_KK: int64.
         names: K names.
-        what: what is predicted, for the texts on hovering: ``class``, ``degree``.
+        what: what is predicted, for the texts on hovering: ``class``, or a task.
         heading: above it.
     """
     count = len(names)

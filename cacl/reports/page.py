@@ -53,7 +53,6 @@ class RunPage:
         command: the command that made this.
         missing: what could be here, and the command that makes it.
         main: the row of the retrieval table that the heading is about.
-        degrees: how many shuffle degrees there are to choose from.
         curves: name in ``metrics`` -> the curves of its method.
     """
 
@@ -76,5 +75,4 @@ class RunPage:
     command: str = ""
     missing: Sequence[tuple[str, str]] = ()
     main: str = "cacl"
-    degrees: int = 16
     curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)

@@ -16,7 +16,6 @@ import yaml
 from numpy.typing import NDArray
 
 from cacl.config import ResolvedOf
-from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.results import write_results
@@ -46,7 +45,7 @@ def write_run_report(
 
     Args:
         run: the run.
-        results: numbers in percent, ``retrieval`` and ``degree``.
+        results: numbers in percent, ``retrieval`` and the tasks.
         place: the folder to write into, by default the run folder.
         finished: what ``finished.json`` says or will say.
         command: what made the report.
@@ -73,7 +72,7 @@ def run_page(
 
     Args:
         run: the run, also one that is not finished.
-        results: numbers in percent, ``retrieval`` and ``degree``.
+        results: numbers in percent, ``retrieval`` and the tasks.
         place: the folder with what was retrieved, by default the run folder.
         finished: what ``finished.json`` says or will say, None where the run is not finished.
         command: what makes the report.
@@ -121,7 +120,6 @@ def run_page(
         command=command,
         missing=missing,
         main=run.method,
-        degrees=len(possible_degrees(settings.data.frames)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The first batch of a training, drawn: clip, shuffled twin with its degree, and the views that the network gets.
+"""The first batch of a training, drawn: clips, the twin where there is one, and the views that the network gets.
 
 Wrong colours, a wrong stride or a shuffle that is none are visible here in seconds.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cacl.evaluation.similarity import NAMES
+from cacl.methods.pairs import PAIR_NAMES as NAMES
 from cacl.reports.figures import COLOURS, INK, RULE, SOFT, hover, new_figure, plain, title
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cacl.evaluation.results import REFERENCES
+from cacl.evaluation.results import REFERENCES, tasks_of
 
 _MEANING = {
     "chance": "a random ranking",
@@ -21,7 +21,6 @@ _MEANING = {
     "frozen": "an image network of others, frame by frame",
     "fused": "the run's encoder beside the frozen one",
 }
-_DEGREE_REFERENCES = ("chance", "frame-difference baseline")
 
 
 @dataclass(frozen=True)
@@ -95,35 +94,55 @@ def retrieval_table(retrieval: Mapping[str, Any], spread: Mapping[str, Any]) -> 
     return mark_best(rows, ks, among=[row for row in rows if row.name != "chance"]), ks
 
 
-def degree_bars(degree: Mapping[str, Any], spread: Mapping[str, Any], degrees: int) -> list[Row]:
-    """Chance, frame differences, then the network (``accuracy``) and others (``… accuracy``)."""
+@dataclass(frozen=True)
+class TaskBars:
+    """How well a temporal task is predicted.
+
+    Attributes:
+        name: of the task, the key of its results.
+        title: for readers.
+        classes: how many there are.
+        rows: chance, frame differences, then the network (``accuracy``) and others (``… accuracy``).
+        tested_on: on which clips.
+        top: end of the bars' axis.
+    """
+
+    name: str
+    title: str
+    classes: int
+    rows: Sequence[Row]
+    tested_on: str
+    top: int
+
+
+def task_bars(results: Mapping[str, Any]) -> list[TaskBars]:
+    """Of every task among the results."""
+    spread = results.get("standard deviation") or {}
+    return [_bars(name, task, spread.get(name) or {}) for name, task in tasks_of(results).items()]
+
+
+def _bars(name: str, task: Mapping[str, Any], spread: Mapping[str, Any]) -> TaskBars:
     shown = {"chance": "chance", "frame-difference baseline": "frame differences", "accuracy": "network"}
-    names = [name for name in shown if name in degree]
-    names += [name for name in degree if name not in shown and name.endswith(" accuracy")]
-    meaning = {"chance": f"one of {degrees} degrees", "frame-difference baseline": "a small classifier"}
+    keys = [key for key in shown if key in task]
+    keys += [key for key in task if key not in shown and key.endswith(" accuracy")]
+    classes, where = round(100 / task.get("chance", 100)), str(task.get("tested on", "unseen videos"))
+    meaning = {"chance": f"one of {classes}", "frame-difference baseline": "a small classifier"}
     rows = []
-    for name in names:
-        cell = _cell(degree, spread, name)
+    for key in keys:
+        cell = _cell(task, spread, key)
         if cell is not None:
-            trained = name not in _DEGREE_REFERENCES
-            words = meaning.get(name, tested_on(degree))
-            rows.append(Row(shown.get(name, name), words, trained, {"accuracy": cell}))
-    return rows
-
-
-def tested_on(degree: Mapping[str, Any]) -> str:
-    """What the degrees were told on."""
-    return str(degree.get("tested on", "unseen videos"))
+            rows.append(Row(shown.get(key, key), meaning.get(key, where), key not in meaning, {"accuracy": cell}))
+    return TaskBars(name, str(task["title"]), classes, rows, where, top(rows, "accuracy"))
 
 
 def highlights(
-    table: Sequence[Row], ks: Sequence[str], degree: Sequence[Row], told: Sequence[Row], main: str
+    table: Sequence[Row], ks: Sequence[str], tasks: Sequence[TaskBars], told: Sequence[Row], main: str
 ) -> list[tuple[str, str, str]]:
     """(name, number, comparison) of what a reader wants to know first.
 
     Args:
         table: of retrieval, with the columns ``ks``.
-        degree: bars of the degree task.
+        tasks: of the method.
         told: rows of recognition, the main one last.
         main: the row of ``table`` that the heading is about.
     """
@@ -140,10 +159,12 @@ def highlights(
     if told and (cell := told[-1].cells["top-1"]) is not None:
         below = [f"{row.name} {c.value:.1f} %" for row in told[:-1] if (c := row.cells["top-1"])]
         found.append((f"top-1, {told[-1].name}", f"{cell.value:.1f} %", ", ".join(below)))
-    networks = [row for row in degree if row.trained]
-    if networks and (cell := networks[0].cells["accuracy"]) is not None:
-        below = [f"{row.name} {c.value:.1f} %" for row in degree if not row.trained and (c := row.cells["accuracy"])]
-        found.append(("shuffle degree told", f"{cell.value:.1f} %", ", ".join(below)))
+    for task in tasks:
+        networks = [row for row in task.rows if row.trained]
+        if networks and (cell := networks[0].cells["accuracy"]) is not None:
+            plain = [row for row in task.rows if not row.trained]
+            below = [f"{row.name} {c.value:.1f} %" for row in plain if (c := row.cells["accuracy"])]
+            found.append((f"{task.title.lower()} told", f"{cell.value:.1f} %", ", ".join(below)))
     return found
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cacl.files import write_whole
+from cacl.reports.analysis import Analysis, Confused
 from cacl.reports.compare import compare
 from cacl.reports.curves import chart, panels
 from cacl.reports.page import KINDS, RunPage
 from cacl.reports.recognition import recognition_view
-from cacl.reports.tables import degree_bars, highlights, retrieval_table, tested_on, top
+from cacl.reports.tables import TaskBars, highlights, retrieval_table, task_bars, top
 from cacl.reports.tiles import jpeg_uri
 
 if TYPE_CHECKING:
@@ -57,19 +58,17 @@ def _view(page: RunPage) -> dict[str, Any]:
     """What the templates of one run ask for."""
     spread = page.results.get("standard deviation") or {}
     table, ks = retrieval_table(page.results.get("retrieval") or {}, spread.get("retrieval") or {})
-    degree = degree_bars(page.results.get("degree") or {}, spread.get("degree") or {}, page.degrees)
+    tasks = task_bars(page.results)
     recognition = recognition_view(page.results, page.confusion)
     drawn = {name: panels(rows, page.curves.get(name, ())) for name, rows in page.metrics.items()}
     view: dict[str, Any] = {
         "page": page,
         "kind": KINDS[page.kind],
-        "highlights": highlights(table, ks, degree, [] if recognition is None else recognition.rows, page.main),
+        "highlights": highlights(table, ks, tasks, [] if recognition is None else recognition.rows, page.main),
         "table": table,
         "ks": ks,
         "table_top": top(table, ks[0]) if ks else 100,
-        "degree": degree,
-        "degree_top": top(degree, "accuracy"),
-        "tested_on": tested_on(page.results.get("degree") or {}),
+        "tasks": _tasks(tasks, page.analysis),
         "seeds": len(page.results.get("seeds") or {}),
         "recognition": recognition,
         "recognition_top": 100 if recognition is None else top(recognition.rows, "top-1"),
@@ -80,6 +79,15 @@ def _view(page: RunPage) -> dict[str, Any]:
     return view
 
 
+def _tasks(
+    bars: Sequence[TaskBars], analysis: Analysis | None
+) -> list[tuple[str, str, TaskBars | None, Confused | None]]:
+    """(name, title, bars, confusion) of the tasks that either knows."""
+    known, confused = {task.name: task for task in bars}, {} if analysis is None else analysis.tasks
+    titles = {name: task.title for name, task in known.items()} | {name: own.title for name, own in confused.items()}
+    return [(name, title, known.get(name), confused.get(name)) for name, title in titles.items()]
+
+
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Identifier and name of the sections that the page has, in their order."""
     page: RunPage = view["page"]
@@ -88,7 +96,7 @@ def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
         "retrieval": ("Retrieval", view["table"]),
         "neighbours": ("Neighbours", page.neighbours),
         "recognition": ("Recognition", view["recognition"]),
-        "degree": ("Shuffle degree", view["degree"] or (analysis is not None and analysis.degree)),
+        **{name: (title, True) for name, title, _, _ in view["tasks"]},
         "probes": ("Time", analysis is not None and analysis.probes),
         "similarity": ("Pairs", analysis is not None and analysis.similarity),
         "attention": ("Attention", analysis is not None and analysis.attention),

@@ -11,6 +11,7 @@ from typing import Any
 from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.health import warnings_from
+from cacl.evaluation.results import task_line
 from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_examples
 from cacl.methods.contract import Method
 from cacl.methods.task import Task
@@ -57,10 +58,7 @@ def finish(
     warnings = [*warnings_from(own, method.curves), *settings.method.warnings(own)]
     for task in method.tasks():
         result = found[task.name] = task_result(task, settings, data, train_numbers, method, check=check)
-        run.log(
-            f"{task.title} on {result['tested on']}: {result['accuracy']:.1f} % right "
-            f"(chance {result['chance']:.1f} %, frame differences {result['frame-difference baseline']:.1f} %)."
-        )
+        run.log(f"{task_line(result)}.")
         if result["accuracy"] <= result["frame-difference baseline"]:
             warnings.append(
                 f"The {task.name} head knows no more than plain frame differences do; train longer, or {task.advice}."

@@ -120,7 +120,7 @@ def test_v_moco_has_one_pair_alone(squares: Path, tmp_path: Path, tiny: dict[str
     assert list(results["similarity"]["pairs"]) == ["gq_gk"]
     assert results["left out"] == {
         "attention": "v-moco has no video transformer",
-        "degree": "v-moco did not learn shuffle degrees",
+        "tasks": "v-moco predicts nothing of time",
     }
 
 
@@ -168,5 +168,5 @@ def test_the_verb_prints_tables_or_json(
 
 def test_the_verb_refuses_in_one_sentence(run: Path, cacl: Callable[..., Any]) -> None:
     cacl("analyse", run, "--projection", "tsn").refused("--projection is tsn", "Did you mean 'tsne'?")
-    cacl("analyse", run, "--only", "degrees").refused("degrees is no part", "Did you mean 'degree'?")
+    cacl("analyse", run, "--only", "tassk").refused("tassk is no part", "Did you mean 'tasks'?")
     cacl("analyse", run / "encoder").refused("is not a run folder")

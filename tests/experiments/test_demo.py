@@ -30,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch, squares: Path, tiny: dict[str, Any]) 
 
     monkeypatch.setattr(module, "make_videos", make)
     settings = {key: value for key, value in tiny.items() if key != "data.store"}
-    monkeypatch.setattr(module, "SETTINGS", {**settings, "optim.epochs": 1})
+    monkeypatch.setattr(module, "DEMO", {**settings, "optim.epochs": 1})
     monkeypatch.setattr(module, "_frozen", lambda folder: [])  # whether or not the package is here
     return asked
 

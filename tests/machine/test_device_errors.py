@@ -16,11 +16,12 @@ from cacl.distributed.agree import check_processes
 from cacl.distributed.processes import LostProcess, summed
 from cacl.errors import UserError
 from cacl.experiments.retrieval import device_of
-from cacl.machine import auto
+from cacl.machine import auto, doctor
 from cacl.machine.auto import check_device, set_deterministic, usable_device
 from cacl.machine.device_errors import device_errors, explained, out_of_memory
-from cacl.training import doctor, loop, pretrain
+from cacl.training import loop, pretrain
 from cacl.training.pretrain import resolve_settings
+from cacl.training.wiring import checked_networks
 
 FULL = (
     "CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 7.60 GiB of which 1.2 GiB is free."
@@ -172,7 +173,8 @@ def test_a_gpu_that_cannot_be_used_is_refused(gpus: Any, computes: Any, tiny: di
     computes(None)
     assert usable_device() == ("cuda", "Some GPU found")
     computes(RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"))
-    found = list(doctor.check_precisions(resolve_settings(flags={**tiny, "run.device": "cuda"}).settings))
+    settings = resolve_settings(flags={**tiny, "run.device": "cuda"}).settings
+    found = list(doctor.check_precisions(settings, checked_networks))
     assert [(check.name, check.status) for check in found] == [("computing on cuda", "wrong")]
     assert found[0].advice == "Until then: --set run.device=cpu."
 

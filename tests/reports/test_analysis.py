@@ -58,9 +58,10 @@ def test_the_numbers_of_each_part(folder):
         "Gq, Gk, unrelated clips: 0.000 ± 0.500",
         "Tq, Tk, positive clips: 0.900 ± 0.050",
     ]
-    assert found.degree is not None
-    assert "degree 2 taken for 2: 2 of 4" in found.degree
-    assert "90.0 % are right or one degree off; the mean error is 0.30 degrees" in found.degree_words
+    shown = found.tasks["degree"]
+    assert shown.title == "Shuffle degree"
+    assert "class 2 taken for 2: 2 of 4" in shown.picture
+    assert "90.0 % are right or one off; the mean error is 0.30" in shown.words
     (probe,) = found.probes
     assert [(r.name, r.trained, r.cells["accuracy"].value) for r in probe.rows] == [
         ("chance", False, 50.0),
@@ -101,7 +102,7 @@ def test_a_damaged_part_is_left_out_alone(folder, part, damage):
     assert "its files cannot be read" in found.left_out[part]
     there = {
         "similarity": found.similarity is not None,
-        "degree": found.degree is not None,
+        "degree": "degree" in found.tasks,
         "features": found.features is not None,
         "probes": bool(found.probes),
     }

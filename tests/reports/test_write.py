@@ -116,8 +116,8 @@ def test_the_heading_is_about_the_main_run_whatever_it_is_called(tmp_path):
 
 def test_degrees_are_counted_and_what_they_were_told_on_is_said(tmp_path):
     data = {"degree": {"accuracy": 30.0, "chance": 12.5, "tested on": "new clips of the training videos"}}
-    text = re.sub(r"\s+", " ", " ".join(Page(full_report(tmp_path / "report.html", data, degrees=8)).text))
-    assert "told exactly, on new clips of the training videos, in percent; there are 8 degrees" in text
+    text = re.sub(r"\s+", " ", " ".join(Page(full_report(tmp_path / "report.html", data)).text))
+    assert "told exactly, on new clips of the training videos, in percent; there are 8 classes" in text
     assert "unseen" not in text
 
 

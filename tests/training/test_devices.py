@@ -16,11 +16,11 @@ import torch.distributed as dist
 from cacl import analyse, classify, evaluate, finetune, load, pretrain, resume
 from cacl.data.clips.augment import AUGMENT_DRAWS, augment, draw_augmentation
 from cacl.distributed import processes
+from cacl.experiments.reproduce import step_time as measured_step
 from cacl.finetune_settings import resolve_finetune
 from cacl.machine.auto import set_deterministic
 from cacl.models.export import export_encoder
 from cacl.presets import ABLATIONS
-from cacl.training import measured_step
 from cacl.training.pretrain import resolve_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -42,7 +42,7 @@ class VideoInfo:
         fps: average frames a second; 0 when the file does not say.
         width: pixels, as shown (after rotation).
         height: pixels, as shown.
-        rotation: degrees by which the stored frames are turned clockwise to be shown: 0, 90, 180 or 270.
+        rotation: in °, by which the stored frames are turned clockwise to be shown: 0, 90, 180 or 270.
         codec: FFmpeg's name of the codec.
     """
 

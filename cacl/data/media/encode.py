@@ -44,7 +44,7 @@ def write_video(
         codec: an encoder of FFmpeg: ``libx264``, ``libx265``, ``mpeg4``, ``libvpx-vp9``, ``ffv1``, ...
         pixel_format: FFmpeg's name for how pixels are stored, e.g. ``yuv420p``, ``yuv420p10le``, ``yuv444p``. H.264
             with ``yuv420p`` needs an even H and W.
-        rotation: degrees by which a player turns the stored frames clockwise (.mp4 and .mov only).
+        rotation: in °, by which a player turns the stored frames clockwise (.mp4 and .mov only).
         timestamps: presentation time of each frame, seconds, increasing, T values; evenly spaced when ``None``.
         options: options of the encoder, e.g. ``{"g": "12", "bf": "2", "crf": "18"}``.
 

@@ -16,9 +16,9 @@ from cacl.data.videos.walk import walk
 from cacl.experiments.reproduce.paper_tables import PaperTable, Pretraining, SetName
 from cacl.experiments.reproduce.parts import Study
 from cacl.experiments.reproduce.scale import Place, Scale
+from cacl.experiments.reproduce.step_time import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.finetune_settings import resolve_finetune
 from cacl.machine.auto import device_auto
-from cacl.training.measured_step import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.training.resolve import resolve_settings
 
 FRAMES_A_VIDEO = 180_000 / 9537  # section 4.1: about 180k frames of UCF101's training split 1

@@ -13,8 +13,8 @@ from cacl.experiments.reproduce.cost import Cost, Item, count_videos, estimate
 from cacl.experiments.reproduce.paper_tables import paper_table
 from cacl.experiments.reproduce.parts import Study
 from cacl.experiments.reproduce.scale import Place, scale_of
+from cacl.experiments.reproduce.step_time import StepTime
 from cacl.run_folder import RunFolder
-from cacl.training.measured_step import StepTime
 
 TRAIN, TEST = 9537, 3783  # UCF101's first split
 

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from cacl.config import Settings, resolve
+from cacl.machine import doctor
 from cacl.machine import hardware as machine
 from cacl.machine.convolutions import Finding
+from cacl.machine.doctor import check_codecs, check_decoding, check_known_defects, check_precisions, check_versions
 from cacl.machine.hardware import check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.presets import PRESETS
-from cacl.training import doctor
-from cacl.training.doctor import check_codecs, check_decoding, check_known_defects, check_precisions, check_versions
+from cacl.training.wiring import checked_networks
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -134,7 +135,7 @@ def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_networks_are_checked_in_each_precision(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = {check.name: check for check in check_precisions(settings)}
+    checks = {check.name: check for check in check_precisions(settings, checked_networks)}
     assert checks["float32 on cpu"].status == "ok"
     assert checks["precision auto"].status == "ok"
     wrong = Finding("conv5", "weight gradient", 1e30, (2, 8, 2, 4, 4))
@@ -146,7 +147,7 @@ def test_networks_are_checked_in_each_precision(settings: Settings, monkeypatch:
 
     monkeypatch.setattr(doctor, "checked_convolutions", check)
     monkeypatch.setattr(doctor, "choose_precision", lambda *_, **__: __import__("types").SimpleNamespace(why="x."))
-    checks = {check.name: check for check in check_precisions(settings)}
+    checks = {check.name: check for check in check_precisions(settings, checked_networks)}
     assert checks["float32 on cpu"].status == "wrong"
     assert checks["bfloat16 on cpu"].status == "note"
     assert "weight gradient of conv5 at 2x8x2x4x4" in checks["bfloat16 on cpu"].found

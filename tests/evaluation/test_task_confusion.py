@@ -7,8 +7,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error
 
 from cacl.data.clips.shuffle import possible_degrees
-from cacl.evaluation.degree_confusion import degree_confusion
-from cacl.evaluation.task_test import score
+from cacl.evaluation.task_test import score, task_confusion
 from cacl.methods.degree import ShuffleDegree
 from cacl.reports.figures import save_figure
 from cacl.reports.heatmap import confusion_figure
@@ -24,13 +23,13 @@ def drawn(count, seed=0):
 
 def test_counts_and_numbers_are_those_of_scikit_learn():
     true, predicted = drawn(300)
-    found = degree_confusion(true, predicted, DEGREES)
+    found = task_confusion(true, predicted, DEGREES)
     np.testing.assert_array_equal(found.counts, confusion_matrix(true, predicted, labels=range(16)))
     degrees = np.array(DEGREES)
     numbers = found.numbers()
     assert numbers["accuracy"] == pytest.approx(100 * accuracy_score(true, predicted))
     assert numbers["mean error"] == pytest.approx(mean_absolute_error(degrees[true], degrees[predicted]))
-    assert numbers["within one degree"] == pytest.approx(
+    assert numbers["within one"] == pytest.approx(
         100 * np.mean([abs(degrees[t] - degrees[p]) <= 1 for t, p in zip(true, predicted, strict=True)])
     )
     best = min(mean_absolute_error(degrees[true], np.full(300, degree)) for degree in DEGREES)
@@ -42,24 +41,24 @@ def test_the_numbers_are_those_of_the_training_s_end():
     true, predicted = drawn(50, seed=1)
     logits = torch.nn.functional.one_hot(torch.from_numpy(predicted), 16).float()
     expected = score(ShuffleDegree(4), logits, torch.from_numpy(true))
-    numbers = degree_confusion(true, predicted, DEGREES).numbers()
+    numbers = task_confusion(true, predicted, DEGREES).numbers()
     assert (numbers["accuracy"], numbers["mean error"]) == pytest.approx((expected.accuracy, expected.mean_error))
 
 
 def test_degree_one_does_not_exist_so_nought_and_two_are_two_apart():
-    numbers = degree_confusion(np.array([0, 1]), np.array([1, 1]), DEGREES).numbers()
+    numbers = task_confusion(np.array([0, 1]), np.array([1, 1]), DEGREES).numbers()
     assert numbers["mean error"] == 1
-    assert numbers["within one degree"] == 50
+    assert numbers["within one"] == 50
 
 
 @pytest.mark.parametrize("frames", [2, 16])
 def test_the_picture_is_drawn_when_degrees_are_missing(tmp_path, frames):
-    found = degree_confusion(np.array([0, 0]), np.array([0, 1]), possible_degrees(frames))
-    save_figure(confusion_figure(found.counts, [str(d) for d in found.degrees], what="degree"), tmp_path / "d.png")
+    found = task_confusion(np.array([0, 0]), np.array([0, 1]), possible_degrees(frames))
+    save_figure(confusion_figure(found.counts, [str(d) for d in found.values], what="degree"), tmp_path / "d.png")
     assert min(Image.open(tmp_path / "d.png").size) > 400
 
 
 @pytest.mark.parametrize(("true", "predicted"), [([], []), ([0], [0, 1]), ([16], [0]), ([0], [-1])])
 def test_what_cannot_be_counted_is_refused(true, predicted):
     with pytest.raises(ValueError, match=r"degrees|classes"):
-        degree_confusion(np.array(true, np.int64), np.array(predicted, np.int64), DEGREES)
+        task_confusion(np.array(true, np.int64), np.array(predicted, np.int64), DEGREES)

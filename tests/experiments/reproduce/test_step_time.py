@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cacl.config import Settings
+from cacl.experiments.reproduce import step_time as module
+from cacl.experiments.reproduce.step_time import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.finetune_settings import resolve_finetune
-from cacl.training import measured_step as module
-from cacl.training.measured_step import StepTime, embedding_time, finetune_step, frames_step, pretrain_step
 from cacl.training.pretrain import resolve_settings
 
 

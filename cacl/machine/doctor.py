@@ -10,13 +10,14 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from cacl.config import Settings
 from cacl.data.media.encode import write_video
@@ -30,7 +31,6 @@ from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.machine.precision import choose_precision
 from cacl.models.image.sources import PACKAGES
-from cacl.training.wiring import checked_networks
 
 _PACKAGES = ("torch", "numpy", "av", "simplejpeg", "safetensors", "pydantic")
 _USUAL = ("h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9", "av1", "mjpeg", "wmv2", "gif")  # in people's archives
@@ -38,12 +38,16 @@ _ENCODERS = {"h264.mp4": "libx264", "mpeg4.avi": "mpeg4"}
 _MOST_DIFFERENCE = 30.0  # levels of 255; codecs lose about ten of these frames, another frame differs by 85
 
 
-def examine(settings: Settings, folder: Path) -> Iterator[Check]:
+Networks = Callable[[Settings, str], list[tuple[nn.Module, Sequence[int]]]]
+
+
+def examine(settings: Settings, folder: Path, networks: Networks) -> Iterator[Check]:
     """Every check, one after the other, the quick ones first.
 
     Args:
         settings: whose networks, clip size and batch are checked.
         folder: where runs are going to be written.
+        networks: what the settings train on a device, each with the shape of its batch.
     """
     yield check_versions()
     yield check_known_defects(torch.__version__, cudnn_version())
@@ -55,7 +59,7 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield check_codecs()
     yield check_decoding()
     yield check_image_encoders()
-    yield from check_precisions(settings)
+    yield from check_precisions(settings, networks)
 
 
 def check_image_encoders() -> Check:
@@ -175,19 +179,18 @@ def check_decoding() -> Check:
 _REINSTALL = "Reinstall the decoder (pip install --force-reinstall av simplejpeg), then report this."
 
 
-def check_precisions(settings: Settings) -> Iterator[Check]:
+def check_precisions(settings: Settings, networks: Networks) -> Iterator[Check]:
     """The convolutions of the networks that these settings train, in each precision, and what ``auto`` would take."""
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     try:
         check_device(device)
         with device_errors():
-            yield from _check_networks(settings, device)
+            yield from _check_networks(networks(settings, device), device)
     except UserError as error:
         yield Check(f"computing on {device}", "wrong", str(error), "Until then: --set run.device=cpu.")
 
 
-def _check_networks(settings: Settings, device: str) -> Iterator[Check]:
-    models = checked_networks(settings, device)
+def _check_networks(models: list[tuple[nn.Module, Sequence[int]]], device: str) -> Iterator[Check]:
     dtypes = [torch.float32, torch.bfloat16, *([torch.float16] if device.startswith("cuda") else [])]
     for dtype in dtypes:
         name = str(dtype).removeprefix("torch.")
