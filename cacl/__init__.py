@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from cacl.experiments.demo import demo
     from cacl.experiments.embed import embed
     from cacl.experiments.evaluate import evaluate, load
+    from cacl.experiments.fuse import fuse
     from cacl.experiments.recognition.classify import classify
     from cacl.experiments.recognition.finetune import finetune, resume_finetune
     from cacl.experiments.report import report
     from cacl.experiments.reproduce.reproduce import reproduce
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.run import Run
-    from cacl.training.fuse import fuse
     from cacl.training.pretrain import pretrain, resume
 
 __version__ = "0.1.0"
@@ -58,7 +58,7 @@ _WHERE = {
     "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition.finetune",
-    "fuse": "cacl.training.fuse",
+    "fuse": "cacl.experiments.fuse",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",

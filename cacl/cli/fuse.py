@@ -25,7 +25,7 @@ def fuse(
     Example: cacl fuse runs/gulls encoders/lite0 --out encoders/gulls-and-lite0
     """
     number = weight if weight == "auto" else _number(weight)
-    from cacl.training.fuse import fuse as run_fuse
+    from cacl.experiments.fuse import fuse as run_fuse
     from cacl.training.progress import VideoProgress
 
     there_before = holds_something(out)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
+from cacl.evaluation.choice.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder
 from cacl.experiments.recognition.labelled import check_leakage, copied_videos, shared_groups, untrained_labels
 from cacl.experiments.retrieval import run_retrieval
 from cacl.experiments.trained_on import trained_on_notes
@@ -22,7 +23,6 @@ from cacl.models.load import load_encoder
 from cacl.reports.run import RETRIEVAL
 from cacl.run import Run
 from cacl.run_folder import RunFolder, is_run
-from cacl.training.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder
 from cacl.training.progress import VideoProgress
 from cacl.training.videos import open_run_data, training_numbers
 

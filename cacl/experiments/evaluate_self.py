@@ -21,6 +21,7 @@ from cacl.data.videos.dataset import Dataset, open_dataset
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
 from cacl.evaluation.baselines import colour_histogram, thumbnail
+from cacl.evaluation.choice.fuse import FUSED, MOST_VIDEOS, kept_fused, resized
 from cacl.evaluation.choice.label_free import measure
 from cacl.evaluation.choice.moments import video_moments
 from cacl.evaluation.embed import evaluating
@@ -30,7 +31,6 @@ from cacl.models.fused import looked_at
 from cacl.models.load import load_encoder
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.fuse import FUSED, MOST_VIDEOS, kept_fused, resized
 from cacl.training.progress import VideoProgress
 from cacl.training.videos import open_run_data
 

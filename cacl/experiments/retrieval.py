@@ -16,6 +16,7 @@ from cacl.distributed.processes import is_first
 from cacl.errors import UserError, counted
 from cacl.evaluation.choice.cost import milliseconds_a_video
 from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED, frozen_rows
+from cacl.evaluation.choice.fuse import resized
 from cacl.evaluation.choice.verdict import Verdict, Which, decide
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
 from cacl.evaluation.results import tasks_of
@@ -26,7 +27,6 @@ from cacl.models.fused import FusedEncoder
 from cacl.reports.neighbours import draw_neighbours, neighbour_rows
 from cacl.reports.run import keep_retrieval, write_run_report
 from cacl.run import Run
-from cacl.training.fuse import resized
 
 CLIPS = 10  # a video, as in the paper
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset
+from cacl.evaluation.choice.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.evaluation.health import warnings_from
 from cacl.evaluation.results import task_line
 from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_examples
@@ -22,7 +23,6 @@ from cacl.reports.curves import draw_curves
 from cacl.reports.run import write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
-from cacl.training.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.training.wiring import clip_spec
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3

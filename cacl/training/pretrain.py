@@ -19,6 +19,7 @@ from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
+from cacl.evaluation.choice.fuse import open_image_encoder
 from cacl.machine.auto import (
     auto_values,
     check_device,
@@ -33,7 +34,6 @@ from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
-from cacl.training.fuse import open_image_encoder
 from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings

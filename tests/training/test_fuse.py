@@ -14,9 +14,10 @@ import torch
 
 import cacl as library
 from cacl.errors import UserError
+from cacl.evaluation.choice.fuse import kept_fused
+from cacl.experiments.fuse import fuse
 from cacl.models.fused import FusedEncoder
 from cacl.models.image.sources import Pixels, import_image_encoder
-from cacl.training.fuse import fuse, kept_fused
 from cacl.training.pretrain import pretrain, resume
 from cacl.training.videos import open_run_data
 

@@ -21,6 +21,7 @@ from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
 from cacl.errors import UserError
+from cacl.evaluation.choice.fuse import FUSED
 from cacl.evaluation.results import write_results
 from cacl.experiments.recognition.cells import Cell, Study, run_cell
 from cacl.experiments.recognition.labelled import LabelledSplit
@@ -35,7 +36,6 @@ from cacl.reports.figures import save_figure
 from cacl.reports.heatmap import confusion_figure
 from cacl.run_folder import RunFolder
 from cacl.training.finetune import finetune_auto_values
-from cacl.training.fuse import FUSED
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
 from cacl.training.wiring import clip_spec, initial_network

@@ -18,6 +18,7 @@ from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
 from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED
+from cacl.evaluation.choice.fuse import resized
 from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.experiments.recognition.cells import Study
 from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
@@ -29,7 +30,6 @@ from cacl.models.fused import FusedEncoder
 from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
 from cacl.run_folder import RunFolder
-from cacl.training.fuse import resized
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
 

@@ -1,6 +1,6 @@
-"""A run's encoder beside a frozen image encoder, as one encoder folder, weighed without labels: ``cacl fuse``.
+"""A run's encoder beside a frozen image encoder, as one, weighed without labels; and the verdict which to use.
 
-``cacl pretrain --with-frozen`` ends with the same, in ``RUN/fused``, and with the verdict which of the three to use.
+``cacl fuse`` writes it, and ``cacl pretrain --with-frozen`` ends with it, in ``RUN/fused``.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ from cacl.models.encoder import Encoder
 from cacl.models.fused import FusedEncoder, Mapped
 from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
-from cacl.run_folder import RunFolder
-from cacl.training.videos import open_run_data, training_numbers
 
 MOST_VIDEOS = 300  # that weight, means and verdict come from; their moments are compared each with each
 FUSED = "fused"  # the folder in a run
 Watch = Callable[[str, int, int], None]
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def silent(what: str, done: int, total: int) -> None:
     """Nobody watches."""
 
 
@@ -57,38 +55,6 @@ class Fused:
     own: Moments
     image: Moments
     numbers: list[int]
-
-
-def fuse(
-    run: str | Path,
-    image_encoder: str | Path,
-    *,
-    out: str | Path,
-    weight: float | Literal["auto"] = "auto",
-    progress: Watch = _silent,
-) -> Fused:
-    """Put a finished run's encoder and a frozen image encoder into one encoder folder.
-
-    Args:
-        run: a finished run: its training videos give the means of both parts, and the weight.
-        image_encoder: a folder of ``cacl import --image-encoder``.
-        out: the encoder folder to make; a fused one that is there is replaced.
-        weight: how often the own part counts, 0 or more; ``auto`` chooses it, centring and whitening by how well other
-            moments of the same video are found among all, without labels.
-        progress: called with what is done, how much of it and of how much.
-
-    Raises:
-        UserError: the run is not finished, ``image_encoder`` is none, or ``out`` cannot be written.
-    """
-    if weight != "auto" and not 0 <= weight < float("inf"):
-        raise UserError(f"--weight is {weight}; it must be auto, or a number of 0 or more.")
-    folder = RunFolder.open(Path(run))
-    own, image = Encoder.load(folder.path), open_image_encoder(image_encoder)
-    data = open_run_data(folder)
-    numbers = training_numbers(folder.resolved.settings, data)
-    made = fuse_parts(own, image, data, numbers, weight=weight, progress=progress)
-    made.encoder.save(out)
-    return made
 
 
 def open_image_encoder(path: str | Path) -> ImageEncoder:
@@ -119,13 +85,16 @@ def fuse_parts(
     numbers: list[int],
     *,
     weight: float | Literal["auto"] = "auto",
-    progress: Watch = _silent,
+    progress: Watch = silent,
 ) -> Fused:
-    """The fused encoder of two parts; other arguments as of ``fuse``.
+    """The fused encoder of two parts.
 
     Args:
+        own, image: the parts.
         data: the run's videos, with frames of any size.
         numbers: of those that it was trained on.
+        weight: how often the own part counts; ``auto`` chooses it, centring and whitening without labels.
+        progress: called with what is done, how much of it and of how much.
     """
     blank = (Mapped(torch.zeros(own.num_features)), Mapped(torch.zeros(image.num_features)))
     both = FusedEncoder(own, image, mapped=blank, weight=WEIGHT)
@@ -145,7 +114,7 @@ def fuse_parts(
 
 
 def part_moments(
-    both: FusedEncoder, data: Dataset, numbers: list[int], *, progress: Watch = _silent
+    both: FusedEncoder, data: Dataset, numbers: list[int], *, progress: Watch = silent
 ) -> tuple[Moments, Moments]:
     """Moments of videos by the own part and by the frozen one; every video is decoded once."""
     sizes = [both.own.num_features]
@@ -165,13 +134,13 @@ def part_moments(
     return own, image
 
 
-def verdict_of(made: Fused, data: Dataset, *, progress: Watch = _silent) -> Verdict:
+def verdict_of(made: Fused, data: Dataset, *, progress: Watch = silent) -> Verdict:
     """Own, frozen or fused: by labels where every video has one, else by other moments; on unseen videos if possible.
 
     Args:
         made: from ``fuse_parts``.
         data: the run's videos.
-        progress: as of ``fuse``.
+        progress: called with what is done, how much of it and of how much.
     """
     fused = made.encoder
     numbers, own, image = made.numbers, made.own, made.image
