@@ -124,7 +124,7 @@ def evaluate_retrieval(
         right[name] = first_right(q, g, related(data, q_numbers.tolist(), g_numbers.tolist()), q_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
-            picked = pick_queries([video.label for video in data.videos(q_numbers.tolist())])
+            picked = pick_queries([next(iter(video.labels), None) for video in data.videos(q_numbers.tolist())])
             neighbours = _neighbours(q[picked], g, q_numbers[picked], g_numbers)
     return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped, right)
 

@@ -81,12 +81,11 @@ def write_part(
     columns: dict[str, list[NDArray[Any]]] = {}
     files = as_files(data)
     for number, one, _ in found:
-        video = files.catalog.videos[first + number]
         seconds = _seconds(files, first + number, timed=timed)
-        bounds_S2 = np.stack([one.first_frame, one.first_frame + one.frames], axis=1)
-        if isinstance(data.source, ResampledFrames):
-            bounds_S2 = data.source.file_spans(first + number, bounds_S2)
-        frames_S2 = video.first_frame + bounds_S2
+        frames_S2 = np.stack([one.first_frame, one.first_frame + one.frames], axis=1)
+        if isinstance(data.source, ResampledFrames):  # what the segments count is at the rate, from the part's first
+            begin = files.catalog.videos[first + number].first_frame
+            frames_S2 = begin + data.source.file_spans(first + number, frames_S2 - begin)
         rows = {"video": np.full(len(frames_S2), first + number), "frames": frames_S2}
         for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vector}.items():
             columns.setdefault(name, []).append(values)

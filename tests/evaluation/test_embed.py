@@ -72,7 +72,7 @@ def test_padded_clips_are_read(make_videos):
     read, original = [], source.read
     source.read = lambda video, indices: (read.append(indices.tolist()), original(video, indices))[1]
     for window, starts in (("padded", [0, 1, 3, 4, 6, 8]), ("fitted", [0, 2, 4, 5, 7, 9])):
-        video_features(Linear3D(), source, videos, size=14, clips=6, window=window)
+        video_features(Linear3D(), data_of(source, videos), clip_of(14, window=window), clips=6)
         assert read.pop() == sorted({start + 2 * i for start in starts for i in range(16)})
 
 

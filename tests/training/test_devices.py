@@ -98,7 +98,7 @@ def test_the_pretended_gpu_allows_what_a_gpu_allows(gpu: PretendedGpu) -> None:
 
 @pytest.mark.usefixtures("gpu", "one_step")
 @pytest.mark.parametrize(
-    "place", ["cacl.data.clips.augment", "cacl.data.clips.colour", "cacl.data.clips.loader", "cacl.training.wiring"]
+    "place", ["cacl.data.clips.augment", "cacl.data.clips.colour", "cacl.data.clips.batch", "cacl.training.views"]
 )
 def test_one_tensor_left_on_the_cpu_is_found(place: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**tiny, "augment.blur_p": 1.0, "model.degree_dropout": 0.5}

@@ -124,4 +124,4 @@ def test_clips_of_eight_frames_have_eight_degrees(tiny: dict[str, Any], squares:
     run = pretrain(squares, out=tmp_path / "r", method="sdp", settings=given)
     assert run.finished is not None
     assert run.finished["degree"]["chance"] == 12.5
-    assert "there are 8 degrees" in (run.path / "report.html").read_text(encoding="utf-8")
+    assert "there are 8 classes" in (run.path / "report.html").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ import pytest
 from cacl.data.media.encode import write_video
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.scan import scan
-from cacl.evaluation import near_copies as module
-from cacl.experiments.labelled import near_copies_said
+from cacl.experiments.recognition import near_copies as module
+from cacl.experiments.recognition.labelled import near_copies_said
 from cacl.experiments.recognition.near_copies import grey_frames, moving_alike, near_copies
 
 HEIGHT, WIDTH = 64, 80

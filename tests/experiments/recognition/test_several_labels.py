@@ -13,8 +13,8 @@ from tiny import FINETUNING
 
 import cacl
 from cacl.data.videos.catalog import Video
-from cacl.experiments.classify import classify
-from cacl.experiments.labelled import draw_labels, held_out
+from cacl.experiments.recognition.classify import classify
+from cacl.experiments.recognition.labelled import draw_labels, held_out
 from cacl.experiments.report import report
 from cacl.models.classifier import Classifier
 
@@ -65,9 +65,9 @@ def test_the_classifier_gives_each_class_a_probability_of_its_own(tuned, listed)
     assert Classifier.load(run).several
     assert json.loads((run / "classifier" / "config.json").read_text())["video"]["several"] is True
     found = classify(run, listed)
-    sums = [sum(p for _, p in one.classes) for one in found.told]
+    sums = [sum(p for _, p in one.classes) for one in found.predicted]
     assert max(abs(total - 1) for total in sums) > 0.01
-    tests = [one for one in found.told if one.video.split == "test"]
+    tests = [one for one in found.predicted if one.video.split == "test"]
     each = [
         average_precision_score([name in one.video.labels for one in tests], [dict(one.classes)[name] for one in tests])
         for name in results["classes"]
