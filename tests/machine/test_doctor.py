@@ -172,7 +172,7 @@ def test_the_command_ends_with_0_or_1(
     ended = cacl("doctor", "absent")
     assert ended.status == 1
     lines = ended.out.splitlines()
-    assert lines[-1] == "1 of 12 would break a training."
+    assert lines[-1] == "1 of 13 would break a training."
     assert next(line for line in lines if line.startswith("wrong")).startswith(
         "wrong  disk of absent: cannot be written"
     )
