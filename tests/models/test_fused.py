@@ -111,3 +111,19 @@ def test_an_onnx_part_says_that_it_cannot_be_exported(fused: FusedEncoder, tmp_p
     assert torch.equal(cacl.load(tmp_path / "both")(clips()), both(clips()))
     with pytest.raises(UserError, match=r"import the same network as a \.pt2"):
         export_encoder(both, tmp_path / "both.onnx", to="onnx")
+
+
+def test_its_frames_are_those_of_the_own_part(fused: FusedEncoder, tmp_path: Path):
+    """Rate, colours, levels, black boxes and window are the run's, and are so again from the folder."""
+    known = {"colours": "shown", "levels": (0.0, 0.5), "blank": ((0, 0, 8, 6),), "window": "padded", "frame_rate": 12.5}
+    clip = ClipSpec(frames=8, resize=(40, 52), size=32, **known)
+    own = Encoder("r3d10", width=2, clip=clip).eval()
+    both = FusedEncoder(own, fused.image, mapped=fused.mapped, weight=1).eval()
+    both.save(tmp_path / "both")
+    again = cacl.load(tmp_path / "both")
+    assert again.clip == both.clip
+    assert {name: getattr(again.clip, name) for name in known} == known
+    write_video(tmp_path / "v.mp4", np.random.default_rng(0).integers(0, 256, (60, 40, 52, 3), np.uint8), fps=25)
+    mine, theirs = again.embed_video(tmp_path / "v.mp4"), own.embed_video(tmp_path / "v.mp4")
+    np.testing.assert_array_equal(mine.first_frame, theirs.first_frame)
+    np.testing.assert_array_equal(mine.start_s, theirs.start_s)

@@ -194,3 +194,22 @@ def test_without_labels_everything_stands_beside(with_frozen: Path, image_folder
     assert rows["frozen"] == rows[str(image_folder)]
     assert "random numbers have the highest" in cacl("evaluate", run, squares, "--protocol", "self").out
     cacl("evaluate", run, "--protocol", "self", "--split", 2).refused("needs no labels")
+
+
+def test_videos_of_several_labels_have_the_rows(with_frozen: Path, squares: Path, tmp_path: Path, cacl):
+    """Any shared class is right; mAP stands beside it, in the frozen rows as in the others."""
+    folder = Path(shutil.copytree(squares, tmp_path / "squares"))
+    rows = ["path,labels,split"]
+    for number, file in enumerate(sorted(folder.rglob("*.mp4"))):
+        name = file.relative_to(folder)
+        rows.append(f"{name},{file.parent.name}{';slow' if number % 2 else ''},{name.parts[0]}")
+    (folder / "videos.csv").write_text("\n".join(rows) + "\n")
+    run = Path(shutil.copytree(with_frozen, tmp_path / "run"))
+    ended = cacl("evaluate", run, folder, "--json")
+    assert ended.status == 0, ended
+    results = json.loads(ended.out)
+    assert all("mAP" in row for row in results["retrieval"].values())
+    assert results["verdict"]["scores"]["fused"] == results["retrieval"]["fused"]["R@1"]
+    assert results["verdict"]["scores"]["own"] == results["retrieval"]["v-moco"]["R@1"]
+    alone = json.loads(cacl("evaluate", with_frozen / "fused", folder, "--json").out)["retrieval"]
+    assert alone["fused"] == results["retrieval"]["fused"]
