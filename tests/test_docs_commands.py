@@ -127,7 +127,7 @@ def in_small(words: list[str]) -> list[str]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_place(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(finish, "degree_baseline", functools.partial(finish.degree_baseline, steps=20))
+    monkeypatch.setattr(finish, "difference_baseline", functools.partial(finish.difference_baseline, steps=20))
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)

@@ -36,7 +36,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (home / "tiny.yaml").write_text(TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        patch.setattr(finish, "degree_baseline", functools.partial(finish.degree_baseline, steps=20))
+        patch.setattr(finish, "difference_baseline", functools.partial(finish.difference_baseline, steps=20))
         threads = torch.get_num_threads()
         for words in commands(ROOT / "docs" / "tutorial.md"):
             fresh = words[0] == "pretrain" and "--resume" not in words and "--print-config" not in words

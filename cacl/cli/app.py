@@ -31,15 +31,13 @@ app = typer.Typer(
 Videos = Annotated[
     Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.", callback=there)
 ]
-LISTS = "Folder with the data set's split lists, or one list file"
+LISTS = "The data set's split lists"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
 Moved = Annotated[
     Path | None, typer.Option("--videos", help="The folder that the run's videos were moved to.", callback=there)
 ]
 Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
-Blank = Annotated[
-    list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT: a box painted black in every frame (repeatable), pixels.")
-]
+Blank = Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT (pixels): a box that is black (repeatable).")]
 PictureRate = Annotated[float, typer.Option("--rate", help="Frames a second of pictures in folders.", min=0)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
 

@@ -57,7 +57,7 @@ def finetune(
     draws: Annotated[int, typer.Option(help="Random choices of each number of labels.")] = 5,
     epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Share each batch among so many processes.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share a batch.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
@@ -149,8 +149,8 @@ def classify(
         found = run_classify(run, videos, out=out, top=top, progress=progress)
     for skipped in found.skipped:
         print(f"skipped  {skipped.path}: {skipped.reason}", file=sys.stderr)
-    table = "the table" if out is None else out
-    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped: see the end of {table}.", file=sys.stderr)
+    end = f": see the end of {'the table' if out is None else out}" if found.skipped else ""
+    print(f"{len(found.predicted)} used, {len(found.skipped)} skipped{end}.", file=sys.stderr)
     if found.note:
         print(found.note, file=sys.stderr)
     if out is not None:

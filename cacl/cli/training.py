@@ -28,7 +28,7 @@ def pretrain(
     ] = None,
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
     method: Annotated[
-        str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3.")
+        str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3, vcop.")
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.", callback=there)] = None,
     split: Split = 1,
@@ -38,8 +38,8 @@ def pretrain(
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
     network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Share each batch among so many processes.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU of its own.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share a batch.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU.")] = None,
     with_frozen: Annotated[
         Path | None,
         typer.Option(help="A frozen image encoder (cacl import); ends with both fused and a verdict.", callback=there),

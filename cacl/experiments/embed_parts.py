@@ -173,7 +173,7 @@ def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]
         except VideoError:
             pass  # it was read a moment ago; the mean rate is the best that is left
         else:
-            if len(seconds) > last:
+            if len(seconds) > last and not np.isnan(seconds).any():
                 return seconds
     seconds = even_seconds(last, video.fps)
     if isinstance(files.source, FrameStore):

@@ -59,7 +59,7 @@ def test_nothing_auto_is_left_but_what_the_frames_and_the_device_decide():
     resolved = resolved.with_auto(auto_values(resolved.settings, videos=100))
     resolved = resolved.with_auto(frame_auto_values(resolved.settings, frames=2000))
     left = [line.strip() for line in resolved.to_yaml().splitlines() if ": auto " in line]
-    assert [line.split(":")[0] for line in left] == ["store", "precision"]
+    assert [line.split(":")[0] for line in left] == ["store", "levels", "precision"]
     assert all("auto: " in resolved.origins[key] for key in ("run.threads", "run.device", "frames.optim.epochs"))
     assert resolved.settings.data.workers in range(1, 5)
     assert auto_values(resolved.settings, videos=7) == {}

@@ -33,7 +33,7 @@ def test_a_training_in_parts_goes_on_where_it_was_stopped(
     train = stages.train
 
     def stopped(stage: Stage, stop: StopRequest) -> None:
-        assert stage.accumulate == (2 if stage.name == "train" else 4)
+        assert stage.step.accumulate == (2 if stage.name == "train" else 4)
         seen = iter(range(100))
 
         class After(StopRequest):

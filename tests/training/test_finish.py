@@ -97,7 +97,10 @@ def test_what_was_found_is_written_and_said(finished: Path) -> None:
 
 def test_no_auto_is_left_and_each_value_has_its_origin(finished: Path) -> None:
     resolved = RunFolder(finished).resolved
-    assert "auto" not in [v for v in _leaves(resolved.settings.model_dump()) if isinstance(v, str)]
+    settings = resolved.settings.model_dump()
+    assert settings["data"].pop("levels") == "auto"  # what was found stands beside the videos
+    assert RunFolder(finished).data["pixels"] == {"colours": "shown", "levels": [0.0, 1.0]}
+    assert "auto" not in [v for v in _leaves(settings) if isinstance(v, str)]
     assert resolved.origins["optim.epochs"] == "flag"
     assert resolved.origins["method.loss"] == "preset small"
 

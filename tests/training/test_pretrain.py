@@ -224,7 +224,7 @@ def test_the_api_takes_dotted_settings_and_gives_a_run(finished: Path) -> None:
     assert run.settings.optim.epochs == 2
     assert [row["kind"] for row in run.metrics] == ["frames"] * 4 + ["train"] * 4
     data = json.loads((finished / "data.json").read_text())
-    assert set(data) == {"videos", "lists", "split"}
+    assert set(data) == {"videos", "lists", "split", "pixels"}
     assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from cacl.config import Settings
 from cacl.data.clips.batch import ClipBatch
 from cacl.data.clips.loader import ClipLoader
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.frames import SampledFrames
 from cacl.methods import cacl
 from cacl.methods.cacl import CACL
@@ -67,9 +69,9 @@ def test_the_network_that_is_trained_begins_as_the_untrained_one(tiny: dict[str,
 
 @pytest.mark.parametrize("preset", ["small", "paper", "released"])
 def test_each_argument_of_the_method_gets_the_setting_of_its_name(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = resolve_settings(preset=preset, flags={"method.queue_size": 8}).settings
+    given = resolve_settings(preset=preset, flags={"method.queue_size": 8, "data.hold_out": 800}).settings
     heard: dict[str, Any] = {}
-    monkeypatch.setattr(cacl, "CACL", lambda *parts, **keywords: heard.update(keywords))
+    monkeypatch.setattr(cacl, "CACL", lambda *parts, **keywords: heard.update(keywords) or SimpleNamespace())
     monkeypatch.setattr(
         transformer_module, "VideoTransformer", lambda *parts, **keywords: heard.update(transformer=keywords)
     )
@@ -81,6 +83,7 @@ def test_each_argument_of_the_method_gets_the_setting_of_its_name(preset: str, m
     for section in ("data", "augment", "model", "method"):
         for name, value in getattr(given, section).model_dump().items():
             by_name.setdefault(name, set()).add(str(value))
+    assert heard.pop("validation_batches") == (13 if preset == "released" else 0)  # 800 videos of 64
     for name, value in heard.items():
         assert by_name[name] == {str(value)}, name
     assert transformer == {
@@ -108,10 +111,11 @@ def test_without_a_transformer_pair_there_is_none(tiny: dict[str, Any]) -> None:
 
 def test_the_clip_that_the_encoder_expects_is_the_clip_of_training(tiny: dict[str, Any]) -> None:
     given = settings(tiny, augment__mean=[0.1, 0.2, 0.3], augment__std=[0.4, 0.5, 0.6])
-    spec = clip_spec(given)
+    spec = clip_spec(given, PixelRules("shown", (0.0, 0.5)))
     assert (spec.frames, spec.stride, spec.resize, spec.size) == (16, 2, (32, 40), 32)
     assert (spec.pixel_mean, spec.pixel_std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert spec.standardise == given.model.standardise
+    assert (spec.colours, spec.levels) == ("shown", (0.0, 0.5))
 
 
 def test_frame_weights_from_a_file_are_the_ones_that_are_used(tiny: dict[str, Any], tmp_path: Any) -> None:

@@ -26,6 +26,7 @@ from cacl.presets import ALL_PAIRS
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain, resume
+from cacl.training.videos import pixel_rules
 
 _PAIR_COLUMNS = {"gq_gk": "(Gq,Gk)", "gq_tq": "(Gq,Tq)", "gq_tk": "(Gq,Tk)", "tq_tk": "(Tq,Tk)"}
 
@@ -150,7 +151,13 @@ def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName)
     return evaluate_retrieval(
         encoders,
         None if encoders else run.untrained,
-        open_videos(place.videos, resize=resize, lists=place.lists, store=study.store(on)),
+        open_videos(
+            place.videos,
+            resize=resize,
+            lists=place.lists,
+            rules=pixel_rules(RunFolder.open(run.path)),
+            store=study.store(on),
+        ),
         seed=run.settings.run.seed,
         device=device,
         autocast_dtype=autocast_dtype,

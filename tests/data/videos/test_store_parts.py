@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +31,9 @@ def test_parts_of_a_file_are_read_in_one_go(
     assert len(catalog.videos) == 5
     opened = []
 
-    def counted(path: Path) -> AnyVideo:
+    def counted(path: Path, **how: Any) -> AnyVideo:
         opened.append(path)
-        return open_video(path)
+        return open_video(path, **how)
 
     monkeypatch.setattr(store_parts, "open_video", counted)
     plan = store_parts.PartPlan(0, tmp_path, tmp_path, catalog.videos, 12, 16, "raw", 90)

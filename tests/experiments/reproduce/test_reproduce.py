@@ -127,7 +127,7 @@ def test_other_tables_take_the_same_runs(table4: tuple[Path, dict[str, Any]], mo
     assert len(figure["attention"]) == len(figure["tokens"]) == 33
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in figure["attention"])
     assert set(figure["rows"][0]["ours"]["UCF101"]) == set(figure["columns"])
-    assert 'aria-label="token that looks' in (out / "fig3.html").read_text()
+    assert 'aria-label="Attention of each token to each' in (out / "fig3.html").read_text()
     similar = reproduce("table3", out=out)
     analysis = json.loads((out / "runs" / "cacl-r3d10-ucf101-seed0" / "analysis" / "results.json").read_text())
     (r3d,) = [row for row in similar["rows"] if row["name"] == "R3D"]
