@@ -179,6 +179,7 @@ def test_an_encoder_folder_is_evaluated_by_itself(with_frozen: Path, image_folde
     image = json.loads(cacl("evaluate", image_folder, squares, "--json").out)["retrieval"]
     assert list(image)[3:] == ["encoder", "encoder, centred"]
     cacl("evaluate", image_folder).refused("an encoder, not a run with videos of its own")
+    cacl("evaluate", image_folder, squares, "--videos", squares).refused("for a run's own videos")
 
 
 def test_without_labels_everything_stands_beside(with_frozen: Path, image_folder: Path, squares: Path, tmp_path, cacl):
