@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cacl.experiments.demo import demo
     from cacl.experiments.embed import embed
     from cacl.experiments.evaluate import evaluate, load
+    from cacl.experiments.fuse import fuse
     from cacl.experiments.recognition.classify import classify
     from cacl.experiments.recognition.finetune import finetune, resume_finetune
     from cacl.experiments.report import report
@@ -37,6 +38,7 @@ __all__ = [
     "embed",
     "evaluate",
     "finetune",
+    "fuse",
     "load",
     "pretrain",
     "report",
@@ -56,6 +58,7 @@ _WHERE = {
     "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition.finetune",
+    "fuse": "cacl.experiments.fuse",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",

@@ -71,6 +71,16 @@ def test_the_tables_of_a_single_part_are_printed(name: str) -> None:
 
 
 @pytest.mark.slow
+def test_encoders_are_compared_with_and_without_labels() -> None:
+    found = tables(run("label_free"))
+    assert len(found) == 1
+    head, *rows = found[0]
+    assert head[0] == "encoder"
+    assert "random numbers" in [row[0] for row in rows]
+    assert all(is_number(cell) for row in rows for cell in row[1:])
+
+
+@pytest.mark.slow
 def test_every_benchmark_is_run_here() -> None:
     runnable = {path.stem for path in FOLDER.glob("*.py") if "def main() -> None" in path.read_text()}
-    assert runnable == {*TABLES, "augment", "degree_sampler"}
+    assert runnable == {*TABLES, "augment", "degree_sampler", "label_free"}

@@ -19,17 +19,18 @@ from cacl.run_folder import RunFolder
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.", callback=there)],
+    run: Annotated[Path, typer.Argument(help="A finished run, or an encoder folder.", callback=there)],
     videos: Annotated[
         Path | None,
         typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.", callback=there),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="retrieval.")] = "retrieval",
+    protocol: Annotated[str, typer.Option(help="retrieval; or self, without labels.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,
     moved: Moved = None,
     beside: Annotated[
-        list[Path] | None, typer.Option(help="Another run for the same table (repeatable).", callback=there)
+        list[Path] | None,
+        typer.Option(help="Another run, or a frozen image encoder, for the same table (repeatable).", callback=there),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Share the videos among so many processes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
@@ -38,12 +39,21 @@ def evaluate(
 
     Example: cacl evaluate runs/ucf --protocol retrieval
     """
-    if protocol != "retrieval":
-        raise UserError(f"--protocol is {protocol}; it can be retrieval.")
+    if protocol not in ("retrieval", "self"):
+        raise UserError(f"--protocol is {protocol}; it can be retrieval or self.")
     if (count := several.check_count(processes)) > 1:
         raise typer.Exit(several.run_processes(count))
-    for each in (run, *(beside or [])):
-        RunFolder.open(each)  # before the seconds that PyTorch takes
+    if (run / "config.json").is_file():
+        if moved is not None:
+            raise UserError(f"--videos is for a run's own videos, and {run} is an encoder; leave it out.")
+        _evaluate_encoder(run, videos, lists, split, beside or [], as_json=as_json)
+        return
+    RunFolder.open(run)  # before the seconds that PyTorch takes
+    if protocol == "self":
+        if lists is not None or split != 1:
+            raise UserError("--protocol self needs no labels: leave out --lists and --split.")
+        _evaluate_self(run, videos, beside or [], moved, as_json=as_json)
+        return
     from cacl.experiments.evaluate import evaluate as run_evaluation
     from cacl.experiments.evaluate import evaluation_folder
 
@@ -58,6 +68,42 @@ def evaluate(
         return
     show_results(results)
     print(f"Report: {evaluation_folder(run, videos, split=split) / 'report.html'}")
+
+
+def _evaluate_self(run: Path, videos: Path | None, beside: list[Path], moved: Path | None, *, as_json: bool) -> None:
+    """``--protocol self``."""
+    from cacl.experiments.evaluate_self import evaluate_self
+
+    results = evaluate_self(run, videos, beside=beside, moved=moved)
+    if not several.is_first():
+        return
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    rows = results["self"]
+    table = Table("without labels", *next(iter(rows.values())))
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:.1f}" for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print(f"{results['videos']} videos. {results['note']}")
+
+
+def _evaluate_encoder(
+    encoder: Path, videos: Path | None, lists: Path | None, split: int, beside: list[Path], *, as_json: bool
+) -> None:
+    """An encoder folder by itself: a table, no report."""
+    if beside:
+        raise UserError(f"--beside is for runs, and {encoder} is an encoder; leave it out.")
+    from cacl.experiments.evaluate_encoder import evaluate_encoder
+
+    results = evaluate_encoder(encoder, videos, lists=lists, split=split)
+    if not several.is_first():
+        return
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    show_results(results)
+    print(f"Processor time a video: {results['milliseconds a video']:.0f} ms, decoding not counted.")
 
 
 @app.command()
@@ -92,5 +138,7 @@ def show_results(results: dict[str, Any]) -> None:
     console.print(table)
     for task in tasks_of(results).values():
         print(task_line(task))
+    if "verdict" in results:
+        print(results["verdict"]["sentence"])
     for note in results.get("notes", []):
         print(f"Note: {note}")

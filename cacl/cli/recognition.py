@@ -18,8 +18,8 @@ from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
 from cacl.run_folder import check_free
 
-_NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", "labels_per_class", "draws", "epochs",
-                    "seed", "config", "sets", "out")  # fmt: skip
+_NOT_WITH_RESUME = ("labelled", "model", "lists", "splits", "preset", "linear", "beside", "labels_per_class", "draws",
+                    "epochs", "seed", "config", "sets", "out")  # fmt: skip
 
 
 @app.command()
@@ -44,6 +44,10 @@ def finetune(
         str, typer.Option(help="Which splits of the lists, for example 1,2,3; the result is the mean.")
     ] = "1",
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="A frozen or fused encoder for more rows, by default the fused one of RUN.", callback=there),
+    ] = None,
     linear: Annotated[
         bool, typer.Option("--linear", help="Only the linear probe on frozen features: a minute.")
     ] = False,
@@ -100,6 +104,7 @@ def finetune(
                     lists=lists,
                     splits=_numbers("--splits", splits),
                     linear=linear,
+                    beside=beside,
                     labels_per_class=[
                         None if n == "all" else n
                         for n in _numbers("--labels-per-class", labels_per_class, all_too=True)

@@ -12,7 +12,7 @@ from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import check_free
 
-_NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "config")
+_NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "with_frozen", "config")
 
 
 @app.command()
@@ -40,6 +40,10 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that share a batch.")] = None,
     gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU.")] = None,
+    with_frozen: Annotated[
+        Path | None,
+        typer.Option(help="A frozen image encoder (cacl import); ends with both fused and a verdict.", callback=there),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
     profile: Annotated[
@@ -104,6 +108,7 @@ def pretrain(
                 config=config,
                 settings=flags,
                 assignments=assignments,
+                with_frozen=with_frozen,
                 profile=profile,
             )
     if several.is_first():
@@ -115,5 +120,5 @@ def _check_resume(context: typer.Context, run: Path) -> None:
     sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
     wrong = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if wrong:
-        names = ", ".join("VIDEOS" if name == "videos" else f"--{name}" for name in wrong)
+        names = ", ".join("VIDEOS" if name == "videos" else f"--{name.replace('_', '-')}" for name in wrong)
         raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")

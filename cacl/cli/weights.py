@@ -17,8 +17,14 @@ Colour = tuple[float, float, float]
 
 @app.command("import")
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.", callback=there)],
     out: Annotated[Path, typer.Option(help="The encoder folder to make.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A checkpoint of CACL, or a backbone as VCOP saves it.", callback=there)
+    ] = None,
+    image_encoder: Annotated[
+        str | None,
+        typer.Option(help="Instead of FILE: efficientnet-lite0, mobilenet-v2, an .onnx or .pt2 file, or a hub id."),
+    ] = None,
     network: Annotated[str | None, typer.Option(help="What it has to be (default: what the file holds).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip of its training (default 16).")] = None,
     stride: Annotated[int | None, typer.Option(help="Video frames from one to the next (default 2).")] = None,
@@ -31,13 +37,30 @@ def import_weights(
     size: Annotated[int | None, typer.Option(help="Side of the square cut out, pixels (default 112).")] = None,
     mean: Annotated[Colour | None, typer.Option(help="Subtracted from pixels in [0, 1] (default: nothing).")] = None,
     std: Annotated[Colour | None, typer.Option(help="What they are divided by then (default: nothing).")] = None,
+    pixel_range: Annotated[
+        tuple[float, float] | None, typer.Option("--range", help="Image encoder: what black and white are: 0 1, 0 255.")
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="Image encoder: mean, class or none.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Image encoder: its licence, where its source says none.")] = None,
 ) -> None:
-    """Make an encoder folder of a 3D CNN that others trained; the file says which network it is. Runs no code from it.
+    """Make an encoder folder of a network that others trained: a 3D CNN, or a frozen image encoder. Runs no code of it.
 
     Examples: cacl import checkpoint.pth.tar --out encoders/authors
 
     cacl import vcop_c3d.pt --out encoders/vcop --stride 1
+
+    cacl import --image-encoder efficientnet-lite0 --out encoders/lite0
     """
+    if image_encoder is not None:
+        if file is not None or network is not None or resize is not None:
+            raise UserError("--image-encoder takes the place of FILE, --network and --resize; leave them out.")
+        asked = {"frames": frames, "stride": stride, "size": size, "pooling": pooling, "licence": licence}
+        _import_image(image_encoder, out, pixel_range, mean, std, asked)
+        return
+    if file is None:
+        raise UserError("Name a checkpoint (cacl import FILE --out DIR), or an image encoder (--image-encoder SOURCE).")
+    if pixel_range is not None or pooling is not None or licence is not None:
+        raise UserError("--range, --pooling and --licence belong to an image encoder; leave them out.")
     from typing import get_args
 
     from cacl.models.cnn3d import CNN3DName
@@ -69,6 +92,44 @@ def import_weights(
     )
 
 
+def _import_image(
+    source: str,
+    out: Path,
+    pixel_range: tuple[float, float] | None,
+    mean: Colour | None,
+    std: Colour | None,
+    given: dict[str, Any],
+) -> None:
+    """``cacl import --image-encoder``; ``given`` are options by their names, None where not given."""
+    from typing import get_args
+
+    from cacl.models.foreign import check_import_place
+    from cacl.models.image.encoder import Pooling
+    from cacl.models.image.sources import Pixels, import_image_encoder
+
+    if given["pooling"] not in (None, *get_args(Pooling)):
+        raise UserError(f"--pooling is {given['pooling']}; it can be {', '.join(get_args(Pooling))}.")
+    if (mean is None) != (std is None):
+        raise UserError("--mean and --std go together: give both or neither.")
+    if mean is not None and pixel_range is None:
+        raise UserError("--mean and --std are numbers on the pixels' range: say it, --range 0 1 or --range 0 255.")
+    pixels = None
+    if pixel_range is not None:
+        pixels = Pixels(*pixel_range, *((mean, std) if mean is not None and std is not None else ()))
+    there_before = holds_something(out)
+    check_import_place(out)
+    given = {name: value for name, value in given.items() if value is not None}
+    encoder = import_image_encoder(source, pixels=pixels, **given)
+    encoder.save(out, imported_from=encoder.origin.source)
+    say_replaced(out, there_before)
+    clip, origin = encoder.clip, encoder.origin
+    print(f"{out}: {origin.network['name']} from {origin.source}, licence {origin.licence}.")
+    print(
+        f"It looks at {counted(clip.frames, 'frame')} of a clip, {clip.size}x{clip.size} pixels, and gives "
+        f"{encoder.num_features} numbers. Beside a run: cacl evaluate RUN --beside {out}; as one: cacl fuse RUN {out}"
+    )
+
+
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A run, or an encoder folder.", callback=there)],
@@ -79,11 +140,11 @@ def export(
 
     Example: cacl export runs/gulls --to onnx --out gulls.onnx
     """
-    from cacl.models.encoder import Encoder
     from cacl.models.export import export_encoder
+    from cacl.models.load import load_encoder
 
     there_before = holds_something(out)
-    written = export_encoder(Encoder.load(model), out, to=to)  # type: ignore[arg-type]
+    written = export_encoder(load_encoder(model), out, to=to)  # type: ignore[arg-type]
     say_replaced(out, there_before)
     print(f"{written.path}: largest difference {written.difference:.2g} (largest feature {written.largest:.2g}).")
     if to == "safetensors":

@@ -24,7 +24,8 @@ from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
 from cacl.evaluation.reading import read_clips, shared_videos
-from cacl.models.encoder import ClipSpec, pool_map
+from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.encoder import ClipSpec, Encoder, pool_map
 
 
 class Trainable(Protocol):
@@ -107,6 +108,43 @@ def video_features(
         ):
             kept.append(number)
             rows.append(vectors_ND.mean(dim=0).cpu().numpy())
+    return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
+
+
+@torch.no_grad()
+def encoder_features(
+    encoder: ClipEncoder,
+    data: Dataset,
+    *,
+    clips: int = 10,
+    device: torch.device | str = "cpu",
+    autocast_dtype: torch.dtype | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VideoFeatures:
+    """``video_features`` of an encoder of any kind, as its description says; it is moved to ``device``.
+
+    Args:
+        encoder: a 3D CNN, a frozen image encoder, or both fused.
+        data: the videos; frames of another size than ``encoder.clip.resize`` are stretched by those that are no CNN.
+        autocast_dtype: of the 3D CNN; the others are computed in float32.
+    """
+    if isinstance(encoder, Encoder):
+        return video_features(
+            encoder.network.to(device),
+            data,
+            encoder.clip,
+            clips=clips,
+            device=device,
+            autocast_dtype=autocast_dtype,
+            progress=progress,
+        )
+    rows, kept, skipped = list[NDArray[np.float32]](), list[int](), list[Skipped]()
+    with evaluating(encoder.to(device)):
+        for number, vectors_ND in clips_through(
+            encoder, data, encoder.clip, clips=clips, skipped=skipped, progress=progress
+        ):
+            kept.append(number)
+            rows.append(vectors_ND.mean(dim=0).numpy())
     return VideoFeatures(np.stack(rows), np.array(kept, np.int64), tuple(skipped))
 
 

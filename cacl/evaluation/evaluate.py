@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from cacl.data.clips.sampling import training_clip
 from cacl.data.randomness import generator
 from cacl.data.videos.dataset import Dataset
-from cacl.data.videos.labels import label_order
 from cacl.errors import UserError, VideoError, counted
 from cacl.evaluation.baselines import bn_statistics, video_baselines
-from cacl.evaluation.embed import video_features
-from cacl.evaluation.multilabel import truth_matrix
+from cacl.evaluation.choice.frozen_rows import first_right
+from cacl.evaluation.embed import encoder_features
+from cacl.evaluation.multilabel import related
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k, related_at_k, related_chance
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
@@ -48,6 +48,7 @@ class Retrieval:
         neighbours: some queries of the last network with their nearest training videos.
         queries, gallery: how many videos.
         part: what the queries' part is called, ``test`` or ``val``.
+        right: of each encoder, number of a query -> whether its nearest video is of its class.
     """
 
     recalls: dict[str, dict[str, float]]
@@ -56,6 +57,7 @@ class Retrieval:
     gallery: int
     part: str = "test"
     skipped: list[str] = field(default_factory=list)
+    right: dict[str, dict[int, bool]] = field(default_factory=dict)
 
 
 def evaluate_retrieval(
@@ -94,12 +96,12 @@ def evaluate_retrieval(
 
     def recall(query: NDArray[np.float32], gallery: NDArray[np.float32], q: Any, g: Any) -> dict[str, float]:
         if several:
-            return related_at_k(query, gallery, _related(data, q, g), ks=ks)
+            return related_at_k(query, gallery, related(data, q, g), ks=ks)
         return recall_at_k(query, gallery, labels[q], labels[g], ks=ks)
 
     if references:
         if several:
-            recalls["chance"] = related_chance(_related(data, test, train), ks=ks)
+            recalls["chance"] = related_chance(related(data, test, train), ks=ks)
         else:
             recalls["chance"] = chance(labels[test], labels[train], ks=ks)
         query, gallery = (video_baselines(data.subset(part)) for part in (test, train))
@@ -113,16 +115,18 @@ def evaluate_retrieval(
     rows += list(encoders.items())
     skipped: list[str] = []
     neighbours: list[Neighbours] = []
+    right: dict[str, dict[int, bool]] = {}
     for name, encoder in rows:
         say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
         features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
         (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
         recalls[name] = recall(q, g, q_numbers, g_numbers)
+        right[name] = first_right(q, g, related(data, q_numbers.tolist(), g_numbers.tolist()), q_numbers)
         skipped = q_bad + g_bad
         if name == rows[-1][0]:
             picked = pick_queries([next(iter(video.labels), None) for video in data.videos(q_numbers.tolist())])
             neighbours = _neighbours(q[picked], g, q_numbers[picked], g_numbers)
-    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped)
+    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped, right)
 
 
 def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:
@@ -143,25 +147,14 @@ def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: 
     return train, test
 
 
-def _related(data: Dataset, query: Sequence[int], gallery: Sequence[int]) -> NDArray[np.bool_]:
-    """Which gallery videos share a class with which query, ``[Q, G]``."""
-    names = {name: k for k, name in enumerate(label_order(n for v in data.catalog.videos for n in v.labels))}
-    sides = (
-        truth_matrix([[names[n] for n in data.catalog.videos[i].labels] for i in side], len(names))
-        for side in (query, gallery)
-    )
-    query_QK, gallery_GK = (side.astype(np.float32) for side in sides)
-    return np.asarray(query_QK @ gallery_GK.T > 0)
-
-
 def _features(
     encoder: Encoder, data: Dataset, numbers: list[int], clips: int, device: str, autocast_dtype: torch.dtype | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
     """(features, the videos' numbers, what was skipped)."""
     if autocast_dtype is not None:  # 16-bit convolutions are twice as fast so
         channels_last_(encoder.network.to(device))
-    network, part = encoder.network.to(device), data.subset(numbers)
-    found = video_features(network, part, encoder.clip, clips=clips, device=device, autocast_dtype=autocast_dtype)
+    part = data.subset(numbers)
+    found = encoder_features(encoder, part, clips=clips, device=device, autocast_dtype=autocast_dtype)
     bad = [f"{skipped.path}: {skipped.reason}" for skipped in found.skipped]
     return found.features, np.array(numbers)[found.kept], bad
 

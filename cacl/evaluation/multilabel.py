@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.labels import label_order
+
 
 @dataclass(frozen=True)
 class MultiLabel:
@@ -88,3 +91,14 @@ def truth_matrix(labels: Sequence[Sequence[int]], classes: int) -> NDArray[np.bo
     for row, own in enumerate(labels):
         truth_VK[row, list(own)] = True
     return truth_VK
+
+
+def related(data: Dataset, query: Sequence[int], gallery: Sequence[int]) -> NDArray[np.bool_]:
+    """Which gallery videos share a class with which query, ``[Q, G]``; both by their numbers in ``data``."""
+    names = {name: k for k, name in enumerate(label_order(n for v in data.catalog.videos for n in v.labels))}
+    sides = (
+        truth_matrix([[names[n] for n in data.catalog.videos[i].labels] for i in side], len(names))
+        for side in (query, gallery)
+    )
+    query_QK, gallery_GK = (side.astype(np.float32) for side in sides)
+    return np.asarray(query_QK @ gallery_GK.T > 0)

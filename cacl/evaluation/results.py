@@ -17,7 +17,7 @@ import numpy as np
 
 from cacl.files import write_whole
 
-REFERENCES = ("chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics")
+REFERENCES = ("chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "frozen")
 """Rows of the retrieval table that nothing was learned for, in the order in which they are shown."""
 EARLIER_PARTS = {"degree": "tasks"}
 """Parts of an analysis that had another name."""

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.evaluation.multilabel import average_precision
+from cacl.data.videos.dataset import Dataset
+from cacl.evaluation.multilabel import average_precision, related
 
 KS = (1, 5, 10, 20, 50)
 
@@ -102,6 +103,23 @@ def recall_at_k(
     indices_QK, _ = nearest(query_QD, gallery_GD, max(ks))
     right_QK = gallery[indices_QK] == query[:, None]
     return {f"R@{k}": 100.0 * float(right_QK[:, :k].any(axis=1).mean()) for k in ks}
+
+
+def class_recall(
+    query_QD: NDArray[np.float32],
+    gallery_GD: NDArray[np.float32],
+    data: Dataset,
+    query: Sequence[int],
+    gallery: Sequence[int],
+    *,
+    ks: Sequence[int] = KS,
+) -> dict[str, float]:
+    """``recall_at_k`` of labelled videos, by their numbers; ``related_at_k`` where one of them has several labels."""
+    asked, there = data.videos(list(query)), data.videos(list(gallery))
+    if any(video.several for video in (*asked, *there)):
+        return related_at_k(query_QD, gallery_GD, related(data, query, gallery), ks=ks)
+    labels, labels_there = ([video.label or "" for video in side] for side in (asked, there))
+    return recall_at_k(query_QD, gallery_GD, labels, labels_there, ks=ks)
 
 
 def related_at_k(

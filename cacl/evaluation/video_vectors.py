@@ -21,7 +21,7 @@ from cacl.data.videos.sources import FrameSource
 from cacl.errors import VideoError
 from cacl.evaluation.embed import evaluating, in_batches, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips
-from cacl.models.encoder import Encoder
+from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.segments import Segments, segment_windows
 
 WINDOWS = 16  # read at once: neighbours share frames and what was decoded before them
@@ -39,7 +39,7 @@ class _Piece:
 
 @torch.no_grad()
 def video_vectors(
-    encoder: Encoder,
+    encoder: ClipEncoder,
     data: Dataset,
     *,
     skipped: dict[int, str],
@@ -51,7 +51,7 @@ def video_vectors(
 ) -> Iterator[tuple[int, Segments, str]]:
     """Yield ``(number, segments, problem)`` of each video that can be read, in order.
 
-    The vectors are those of ``Encoder.embed_video``, without seconds. The problem is why they end before the video
+    The vectors are those of ``ClipEncoder.embed_video``, without seconds. The problem is why they end before the video
     does, or an empty string.
 
     Args:
@@ -96,7 +96,7 @@ def video_vectors(
                 skipped[piece.position] = problem
 
     def compute(clips_NTHWC: NDArray[np.uint8]) -> Tensor:
-        with mixed_precision(next(encoder.parameters()).device, autocast_dtype):
+        with mixed_precision(encoder.device, autocast_dtype):
             vectors_ND: Tensor = encoder(clips_NTHWC)
         return vectors_ND.float().cpu()
 

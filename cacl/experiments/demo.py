@@ -13,6 +13,7 @@ from cacl.data.synthetic.generate import make_videos
 from cacl.errors import UserError
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
+from cacl.models.image.sources import import_image_encoder
 from cacl.presets import DEMO, DEMO_BESIDE
 from cacl.reports.page import RunPage
 from cacl.reports.write import write_page
@@ -69,9 +70,19 @@ def _one(folder: Path, seed: int) -> dict[str, Any]:
     settings = {**DEMO, "run.seed": seed, "data.store": str((folder / "store").resolve())}
     cacl = pretrain(videos, out=folder / "cacl", settings=settings)
     v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings={**settings, **DEMO_BESIDE})
-    results = evaluate(cacl.path, beside=[v_moco.path])
+    results = evaluate(cacl.path, beside=[v_moco.path, *_frozen(folder / "image")])
     _publish(cacl, folder)
     return results
+
+
+def _frozen(folder: Path) -> list[Path]:
+    """A frozen image encoder, where its package is installed: the extra ``image`` is not needed."""
+    try:
+        encoder = import_image_encoder("efficientnet-lite0")
+    except UserError:
+        return []
+    encoder.save(folder, imported_from=encoder.origin.source)
+    return [folder]
 
 
 def _publish(run: Run, folder: Path) -> None:

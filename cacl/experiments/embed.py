@@ -30,7 +30,9 @@ from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
 from cacl.machine.precision import PrecisionName, choose_precision
+from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.encoder import Encoder
+from cacl.models.load import load_encoder
 
 BATCH = 40  # windows in one forward pass
 Watch = Callable[[str, int, int], None]
@@ -72,13 +74,12 @@ def embed(
     videos, out = Path(videos), Path(out)
     _check_free(out)
     device, _ = choose_device(device)
-    encoder = Encoder.load(model).to(device)
+    encoder = load_encoder(model).to(device)
     clip = encoder.clip
-    shape = (BATCH, 3, clip.frames, clip.size, clip.size)
     before = read_object(out / ABOUT)
     if precision == "auto":  # what was begun goes on as it was begun
         precision = before.get("precision", precision)
-    dtype, why = choose_precision(precision, [(encoder.network, shape)], device=device)
+    dtype, why = _precision(precision, encoder, device)
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -128,7 +129,7 @@ class _Computed:
 
 def _compute_parts(
     out: Path,
-    encoder: Encoder,
+    encoder: ClipEncoder,
     data: Dataset,
     step: int | None,
     dtype: torch.dtype | None,
@@ -164,12 +165,26 @@ def _compute_parts(
     return computed
 
 
-def _about(encoder: Encoder, videos: Path, step: int | None, dtype: torch.dtype | None) -> dict[str, Any]:
+def _precision(precision: PrecisionName, encoder: ClipEncoder, device: str) -> tuple[torch.dtype | None, str]:
+    """What to compute in, and why."""
+    if isinstance(encoder, Encoder):
+        clip = encoder.clip
+        shape = (BATCH, 3, clip.frames, clip.size, clip.size)
+        return choose_precision(precision, [(encoder.network, shape)], device=device)
+    if precision not in ("auto", "float32"):
+        raise UserError(f"--precision is {precision}; frozen image encoders are computed in float32.")
+    return None, "a frozen image encoder is in it"
+
+
+def _about(encoder: ClipEncoder, videos: Path, step: int | None, dtype: torch.dtype | None) -> dict[str, Any]:
     """What the vectors depend on, beside the content of the videos."""
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.network.state_dict().items()):
+    for name, value in sorted(encoder.tensors().items()):
         digest.update(name.encode())
         digest.update(value.cpu().numpy().tobytes())
+    for name, content in sorted(encoder.files().items()):
+        digest.update(name.encode())
+        digest.update(content)
     return {
         "format": FORMAT,
         "videos": str(videos.absolute()),

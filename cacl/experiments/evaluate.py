@@ -14,8 +14,10 @@ from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted, printable
+from cacl.evaluation.choice.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.results import tasks_of
+from cacl.experiments.evaluate_frozen import with_frozen
 from cacl.experiments.recognition.labelled import (
     check_leakage,
     copied_videos,
@@ -26,12 +28,16 @@ from cacl.experiments.recognition.labelled import (
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import read_object, writing
 from cacl.machine.device import run_device
-from cacl.models.encoder import Encoder
+from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.fused import FusedEncoder
+from cacl.models.image.encoder import ImageEncoder
+from cacl.models.load import load_encoder
 from cacl.reports.neighbours import draw_neighbours, neighbour_rows
 from cacl.reports.run import RETRIEVAL, keep_retrieval, write_run_report
 from cacl.run import Run
-from cacl.run_folder import RunFolder
-from cacl.training.videos import move_videos, open_run_data, pixel_rules
+from cacl.run_folder import RunFolder, is_run
+from cacl.training.progress import VideoProgress
+from cacl.training.videos import move_videos, open_run_data, pixel_rules, training_numbers
 
 
 def evaluate(
@@ -56,18 +62,26 @@ def evaluate(
         lists: the data set's split lists, for ``videos``. The run's own keep the parts that it was trained with.
         split: which split of them.
         moved: the folder (or store) that the run's own videos are in now, where they were moved.
-        beside: other finished runs on the same videos, for more rows of the table.
+        beside: other finished runs on the same videos, for more rows of the table; and a frozen image encoder
+            (``cacl import --image-encoder``), which is a row, alone and fused with the run's. The fused one is kept in
+            ``RUN/fused``, and is a row from then on.
 
     Returns:
-        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, and ``"notes"``, where something is doubtful.
+        ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, ``"verdict"`` where there is a frozen encoder, and
+        ``"notes"``, where something is doubtful.
 
     Raises:
         UserError: the run is not finished or in use, the videos have no labels or no test part, a video is in both
             parts, or ``lists`` came without ``videos``.
     """
     join()
-    main = Run(run)
-    runs = [main, *map(Run, beside)]
+    main, frozen = Run(run), [path for path in beside if not is_run(Path(path))]
+    if len(frozen) > 1:
+        raise UserError(
+            f"One frozen encoder fits beside a run; leave out all but one of {', '.join(map(str, frozen))}."
+        )
+    image = open_image_encoder(frozen[0]) if frozen else None
+    runs = [main, *(Run(path) for path in beside if is_run(Path(path)))]
     for each in runs:
         if each.finished is None:
             raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
@@ -81,7 +95,10 @@ def evaluate(
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
         named = None if place == main.path else Path(str(videos)).resolve()
-        results = _retrieval(main, data, place=place, videos=named, beside=others, notes=notes, command=command)
+        fused = _fused(main, image)
+        results = _retrieval(
+            main, data, place=place, videos=named, beside=others, fused=fused, notes=notes, command=command
+        )
         if is_first():
             keep_list(data.catalog, main.path, place)
         return results
@@ -101,6 +118,7 @@ def _retrieval(
     place: Path | None = None,
     videos: Path | None = None,
     beside: Mapping[str, Run] | None = None,
+    fused: FusedEncoder | None = None,
     notes: Sequence[str] = (),
     command: str = "",
 ) -> dict[str, Any]:
@@ -112,11 +130,12 @@ def _retrieval(
         place: where to write; made when missing, by default the run folder.
         videos: what they are called, by default the folder that they are in.
         beside: name -> another run, for more rows of the table.
+        fused: the run's encoder beside a frozen one: a row of the frozen part, a row of both, and the verdict.
         notes: what is doubtful, in sentences for the results and the report.
         command: for the foot of the report.
 
     Returns:
-        The numbers in percent, ``retrieval`` and the tasks; and ``notes``, where there are any.
+        The numbers in percent, ``retrieval`` and the tasks; ``verdict`` and ``notes``, where there are any.
 
     Raises:
         UserError: no labels, no part for testing, or a file cannot be written.
@@ -133,7 +152,10 @@ def _retrieval(
         autocast_dtype=autocast_dtype,
         say=_say,
     )
+    verdict = None if fused is None else with_frozen(retrieval, fused, data, run.method, device, say=_say)
     results: dict[str, Any] = {"retrieval": retrieval.recalls}
+    if verdict is not None:
+        results["verdict"] = verdict.numbers
     if place == run.path:  # the run's own videos
         results |= tasks_of(finished)
     if notes:
@@ -167,6 +189,21 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
         if before in (None, str(named)):
             return place
     raise AssertionError
+
+
+def _fused(run: Run, image: ImageEncoder | None) -> FusedEncoder | None:
+    """The run's encoder beside a frozen one: what it keeps, or a new one with another image encoder."""
+    own = run.encoder
+    kept = kept_fused(run.path, own)
+    if image is None or (kept is not None and kept.image.same_as(image)):
+        return kept
+    folder = RunFolder(run.path)
+    data = open_run_data(folder)
+    with VideoProgress() as progress:
+        made = fuse_parts(own, image, data, training_numbers(run.settings, data), progress=progress).encoder
+    if is_first():
+        made.save(run.path / FUSED)
+    return made
 
 
 def videos_to_evaluate(
@@ -237,6 +274,6 @@ def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     return {name if again[name] == 1 else f"{run.method} ({run.path})": run for name, run in pairs}
 
 
-def load(path: str | Path) -> Encoder:
+def load(path: str | Path) -> ClipEncoder:
     """The encoder of a run folder or an encoder folder, in evaluation mode: ``cacl.load("runs/gulls")(clips)``."""
-    return Encoder.load(path).eval()
+    return load_encoder(path)

@@ -21,9 +21,9 @@ from cacl.evaluation.embedding import ABOUT, Embedding
 from cacl.evaluation.results import tasks_of
 from cacl.experiments.run_state import run_facts
 from cacl.files import check_there, read_object
-from cacl.models.encoder import Encoder
 from cacl.models.exported import exported_config
 from cacl.models.foreign import identify_network, read_foreign
+from cacl.models.load import load_encoder
 from cacl.models.weights import describe_frame_state, read_frame_state
 from cacl.run_folder import how_to_mend
 
@@ -147,7 +147,6 @@ def _store(path: Path) -> dict[str, Any]:
 
 def _embedding(path: Path) -> dict[str, Any]:
     about = read_object(path / ABOUT)
-    network = about.get("encoder", {}).get("network", {})
     facts = {"kind": "embedding", "state": "finished" if about.get("finished") else "not complete"}
     if facts["state"] != "finished":
         return {**facts, "go on": "give the same cacl embed again", "videos": about.get("videos")}
@@ -157,7 +156,7 @@ def _embedding(path: Path) -> dict[str, Any]:
         "segments": len(made),
         "features": made.about["features"],
         "videos": f"{made.about['used']} of {made.about['videos']}",
-        "encoder": f"{network.get('name')} of width {network.get('width')}, {made.about['precision']}",
+        "encoder": f"{_network(about.get('encoder', {}))}, {made.about['precision']}",
     }
 
 
@@ -231,7 +230,7 @@ def _encoder(folder: Path) -> dict[str, Any] | None:
     if not kind.startswith("cacl "):
         return None
     if kind == "cacl encoder":
-        encoder = Encoder.load(folder)  # says what is wrong with it
+        encoder = load_encoder(folder)  # says what is wrong with it
         origin = {"imported from": config["imported_from"]} if "imported_from" in config else {}
         return {"kind": "encoder", **_described(config), "parameters": _parameters(encoder), **origin}
     plain = {key: value for key, value in config.items() if key not in ("format", "network", "clip")}
@@ -294,6 +293,10 @@ def _described(config: dict[str, Any]) -> dict[str, Any]:
 
 def _network(config: dict[str, Any]) -> str:
     network = config.get("network")
+    if config.get("kind") == "image":
+        return f"{config['network']['name']}, frozen, from {config['source']} ({config['licence']})"
+    if config.get("kind") == "fused":
+        return f"{_network(config['own'])}, {config['weight']:g} times, beside {_network(config['image'])}"
     return f"{network.get('name')} of width {network.get('width')}" if isinstance(network, dict) else str(network)
 
 

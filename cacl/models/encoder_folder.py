@@ -28,7 +28,13 @@ _A = {"encoder": "an encoder", "classifier": "a classifier"}
 
 
 def write_encoder_folder(
-    folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str, *, kind: Kind = "encoder"
+    folder: str | Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    card: str,
+    *,
+    kind: Kind = "encoder",
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write the three files, replacing an encoder that is already there once the new one is complete.
 
@@ -38,6 +44,7 @@ def write_encoder_folder(
         state: the network's weights.
         card: text of ``README.md``.
         kind: what it holds; a classifier is an encoder with a linear layer on top.
+        files: what else lies there, by its name, a folder's before a slash.
 
     Raises:
         UserError: ``folder`` holds something that is no encoder (classifier), or cannot be written.
@@ -46,19 +53,17 @@ def write_encoder_folder(
     _recover(folder)
     if folder.exists() and not _may_be_replaced(folder, kind):
         raise UserError(f"{folder} exists and is no {kind} folder: choose another place, or move it away.")
-    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    files = {
-        "model.safetensors": save(weights, metadata={"format": "pt"}),
-        "README.md": card.encode(),
-        "config.json": (json.dumps({"format": f"cacl {kind}", "version": VERSION, **config}, indent=2) + "\n").encode(),
-    }
+    content = encoder_files(config, state, card, kind=kind, files=files)
     new, old = folder.with_name(f".{folder.name}.new"), _backup(folder)  # of a killed process: taken away below
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        for name, content in files.items():
-            write_synced(new / name, content)
+        for name, text in content.items():
+            (new / name).parent.mkdir(exist_ok=True)
+            write_synced(new / name, text)
+        for place in {(new / name).parent for name in content} - {new}:
+            _sync_folder(place)
         _sync_folder(new)
         # a folder that is not empty cannot be renamed over: between the two renames _recover finds the old one
         if folder.exists():
@@ -73,6 +78,24 @@ def write_encoder_folder(
         raise UserError(f"{folder} could not be written ({reason}): make room, or choose another place.") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def encoder_files(
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    card: str,
+    *,
+    kind: Kind = "encoder",
+    files: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """Everything that lies in a folder, by its name there; arguments as of ``write_encoder_folder``."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    return {
+        **(files or {}),
+        "model.safetensors": save(weights, metadata={"format": "pt"}),
+        "README.md": card.encode(),
+        "config.json": (json.dumps({"format": f"cacl {kind}", "version": VERSION, **config}, indent=2) + "\n").encode(),
+    }
 
 
 def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Path, dict[str, Any], dict[str, Tensor]]:

@@ -28,8 +28,10 @@ from torch import Tensor
 
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_replaceable, write_synced
+from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.encoder import Encoder
 from cacl.models.exported import CONFIG_FILE, was_exported
+from cacl.models.image.onnx_file import OnnxNetwork
 from cacl.models.state_file import with_config
 
 Target = Literal["torch", "onnx", "safetensors"]
@@ -58,7 +60,7 @@ class Exported:
     features: int
 
 
-def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exported:
+def export_encoder(encoder: ClipEncoder, file: str | Path, *, to: Target) -> Exported:
     """Write an encoder for use without cacl; an export that is there is replaced once the new one has proved right.
 
     ``torch`` and ``onnx`` take float32 clips ``[B, 3, T, S, S]`` in [0, 1], called ``clips``, and give float32
@@ -84,6 +86,7 @@ def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exporte
         raise UserError(f"{path} must be a file whose name ends in {SUFFIXES[to]}, for --to {to}.")
     if to == "onnx":
         _need_onnx()
+    _check_can(encoder, path, to)
     check_replaceable(path, was_exported, by="cacl export")
     encoder = copy.deepcopy(encoder).cpu().eval()
     part = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -108,7 +111,7 @@ def export_encoder(encoder: Encoder, file: str | Path, *, to: Target) -> Exporte
     return Exported(path, to, difference, largest, (3, encoder.clip.frames, size, size), encoder.num_features)
 
 
-def random_clips(encoder: Encoder) -> Iterator[Tensor]:
+def random_clips(encoder: ClipEncoder) -> Iterator[Tensor]:
     """Clips to compare with, always the same: one alone, then four. Coarse noise, smooth like video, contrast 1 to .1.
 
     Noise without neighbours that are alike is averaged away by the first layers of a trained network, and what is left
@@ -122,9 +125,9 @@ def random_clips(encoder: Encoder) -> Iterator[Tensor]:
         yield F.interpolate(coarse_B3THW, size=size, mode="trilinear")
 
 
-def _content(encoder: Encoder, to: Target) -> bytes:
+def _content(encoder: ClipEncoder, to: Target) -> bytes:
     if to == "safetensors":
-        state = {name: value.detach().contiguous() for name, value in encoder.network.state_dict().items()}
+        state = {name: value.detach().contiguous() for name, value in encoder.tensors().items()}
         return save(state, metadata=with_config(encoder.config))
     size = encoder.clip.size
     example = (torch.rand(2, 3, encoder.clip.frames, size, size),)  # 2: what is 1 would be taken for fixed
@@ -149,7 +152,7 @@ def _content(encoder: Encoder, to: Target) -> bytes:
         return bytes(onnx_program.model_proto.SerializeToString())
 
 
-def _reader(file: Path, to: Target, encoder: Encoder) -> Callable[[Tensor], Tensor]:
+def _reader(file: Path, to: Target, encoder: ClipEncoder) -> Callable[[Tensor], Tensor]:
     """What a user would do with the file: clips to features."""
     if to == "torch":
         with _quiet():
@@ -159,13 +162,14 @@ def _reader(file: Path, to: Target, encoder: Encoder) -> Callable[[Tensor], Tens
         onnxruntime: Any = importlib.import_module("onnxruntime")
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         return lambda clips: torch.from_numpy(session.run(["features"], {"clips": clips.numpy()})[0])
+    assert isinstance(encoder, Encoder)
     again = Encoder(encoder.name, width=encoder.width, clip=encoder.clip)
     again.network.load_state_dict(load_file(file))
     return again.eval()
 
 
 @torch.no_grad()
-def _compare(encoder: Encoder, exported: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+def _compare(encoder: ClipEncoder, exported: Callable[[Tensor], Tensor]) -> tuple[float, float]:
     """Largest difference over the random clips, and the largest feature."""
     differences, sizes = [], []
     for clips in random_clips(encoder):
@@ -173,6 +177,17 @@ def _compare(encoder: Encoder, exported: Callable[[Tensor], Tensor]) -> tuple[fl
         differences.append((exported(clips) - own).abs().max())
         sizes.append(own.abs().max())
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
+
+
+def _check_can(encoder: ClipEncoder, path: Path, to: Target) -> None:
+    """Raise UserError for what an encoder with a frozen image network in it cannot be written as."""
+    if to == "safetensors" and not isinstance(encoder, Encoder):
+        raise UserError(f"{path} would hold a 3D CNN alone, and this is {encoder!r}; export --to torch or onnx.")
+    if any(isinstance(module, OnnxNetwork) for module in encoder.modules()):
+        raise UserError(
+            f"{path} cannot be written: the image encoder in it is an ONNX file, which onnxruntime alone computes; "
+            "import the same network as a .pt2 of torch.export (cacl import --image-encoder FILE.pt2)."
+        )
 
 
 def _need_onnx() -> None:

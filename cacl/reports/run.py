@@ -102,7 +102,8 @@ def run_page(
     return RunPage(
         path.resolve().name,
         results,
-        lead=f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}."
+        lead=_verdict(results, about)
+        + f"{settings.model.network} of width {settings.model.width}, preset {settings.preset}."
         + ("" if place in (None, path) else f" Here: on the videos of {measured.get('videos')}, not its own."),
         facts={**facts, "device": f"{settings.run.device}, {settings.run.precision}"},
         warnings=warnings,
@@ -120,6 +121,12 @@ def run_page(
         missing=missing,
         main=run.method,
     )
+
+
+def _verdict(results: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """The verdict's sentence, of an evaluation where there is one, and a space."""
+    found = results.get("verdict") or about.get("verdict") or {}
+    return f"{found['sentence']} " if "sentence" in found else ""
 
 
 def keep_retrieval(

@@ -18,6 +18,8 @@ _MEANING = {
     "thumbnail": "where it is light and dark",
     "untrained": "the same network at its first step",
     "untrained, batch statistics": "with BatchNorm statistics of training clips",
+    "frozen": "an image network of others, frame by frame",
+    "fused": "the run's encoder beside the frozen one",
 }
 
 

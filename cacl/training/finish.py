@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cacl.config import Settings
+from cacl.data.media.colours import PixelRules
 from cacl.data.videos.dataset import Dataset
+from cacl.evaluation.choice.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.evaluation.health import warnings_from
 from cacl.evaluation.results import task_line
 from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_examples
 from cacl.methods.contract import Method
 from cacl.methods.task import Task
+from cacl.models.cnn3d import CNN3D
 from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
 from cacl.reports.curves import draw_curves
@@ -32,6 +37,7 @@ def finish(
     method: Method,
     *,
     unreadable: Mapping[str, str] | None = None,
+    verdict: Mapping[str, Any] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the encoder folder, the curves, the report and ``finished.json``; print what the user should know.
@@ -42,6 +48,7 @@ def finish(
         train_numbers: those that it was trained on.
         method: what was trained.
         unreadable: videos that failed while training, with the reason.
+        verdict: own, frozen or fused, from ``end_with_frozen``.
         check: called now and then; raises when a stop was asked for (``resume`` then ends the run).
     """
     settings = run.resolved.settings
@@ -60,15 +67,15 @@ def finish(
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
-    spec = clip_spec(settings, data.rules)
-    encoder = Encoder(
-        settings.model.network, width=settings.model.width, clip=spec, network=method.encoder.float().cpu()
-    )
+    encoder = _encoder(settings, method.encoder, data.rules)
     told = [f"{task.title} predicted: {found[task.name]['accuracy']:.1f} %." for task in method.tasks()]
     trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
     encoder.save(
         run.path / "encoder", card=encoder_card(encoder.config, trained_on=trained_on, measured=" ".join(told))
     )
+    if verdict is not None:
+        found["verdict"] = dict(verdict)
+        run.log(f"Both beside each other: {run.path / FUSED}. {verdict['sentence']}")
     summary = data.catalog.summary()
     if unreadable:
         found["unreadable"] = dict(unreadable)
@@ -82,6 +89,42 @@ def finish(
     run.write("finished.json", json.dumps(found, indent=2) + "\n")
     run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}. Report: {report}")
     run.log(f"How good is it? cacl evaluate {run.path}")
+
+
+def end_with_frozen(
+    run: RunFolder,
+    data: Dataset,
+    train_numbers: list[int],
+    network: CNN3D,
+    image_encoder: str | Path,
+    *,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """Write ``fused/``, what was trained beside a frozen image encoder; every process calls this.
+
+    Args:
+        run: the run, trained to its end.
+        data: its videos.
+        train_numbers: those that it was trained on.
+        network: what was trained; left as it is.
+        image_encoder: a folder of ``cacl import --image-encoder``.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
+
+    Returns:
+        The verdict, for ``finished.json``.
+    """
+    own = _encoder(run.resolved.settings, copy.deepcopy(network), data.rules)
+    made = fuse_parts(own, open_image_encoder(image_encoder), data, train_numbers, progress=progress)
+    verdict = verdict_of(made, data, progress=progress)
+    if run.owner:
+        made.encoder.save(run.path / FUSED)
+    return verdict.numbers
+
+
+def _encoder(settings: Settings, network: CNN3D, rules: PixelRules) -> Encoder:
+    """What was trained, with the clips that it knows, on the CPU in float32."""
+    spec = clip_spec(settings, rules)
+    return Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network.float().cpu())
 
 
 def task_result(

@@ -19,6 +19,7 @@ from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
+from cacl.evaluation.choice.fuse import open_image_encoder
 from cacl.machine.auto import (
     auto_values,
     machine_choices,
@@ -31,7 +32,7 @@ from cacl.machine.precision import PrecisionChoice, choose_precision
 from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.finish import finish
+from cacl.training.finish import end_with_frozen, finish
 from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
@@ -55,6 +56,7 @@ def pretrain(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
+    with_frozen: str | Path | None = None,
     profile: bool = False,
 ) -> Run:
     """Learn an encoder from a folder of videos; called by every process of torchrun, all of them learn it together.
@@ -74,6 +76,8 @@ def pretrain(
         seed: ``run.seed``, of everything random.
         settings: any dotted settings, e.g. ``{"optim.lr": 1e-3}``.
         assignments: the same as text, ``"optim.epochs=50"``.
+        with_frozen: a frozen image encoder (``cacl import --image-encoder``): the run ends with both fused, in
+            ``fused/``, and with the verdict which to use.
         profile: tell where the time of a step goes, and write a trace into ``profile/``; the result is the same.
 
     Returns:
@@ -92,6 +96,8 @@ def pretrain(
         raise UserError(f"{videos}: there is no such file or folder.")
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
+    if with_frozen is not None:
+        open_image_encoder(with_frozen)
     _check_device(resolved.settings)
     _check_processes(resolved.settings)
     if resolved.settings.model.frame_weights is not None and resolved.settings.wants_frame_encoder:
@@ -102,6 +108,7 @@ def pretrain(
         "videos": str(Path(videos).resolve()),
         "lists": None if lists is None else str(Path(lists).resolve()),
         "split": split,
+        **({} if with_frozen is None else {"frozen": str(Path(with_frozen).resolve())}),
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()
@@ -192,8 +199,20 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         if resolved.settings.wants_frame_encoder:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
         method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop, profile=profile)
+        verdict = None
+        if (frozen := run.data.get("frozen")) is not None:
+            with VideoProgress(stop) as progress:
+                verdict = end_with_frozen(run, data, train_numbers, method.encoder, frozen, progress=progress)
         if run.owner:
-            finish(run, data, train_numbers, method, unreadable=unreadable, check=stop.raise_if_requested)
+            finish(
+                run,
+                data,
+                train_numbers,
+                method,
+                unreadable=unreadable,
+                verdict=verdict,
+                check=stop.raise_if_requested,
+            )
         wait_for_first()
     return Run(run.path)
 

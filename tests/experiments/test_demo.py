@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import image_nets as nets
 import pytest
 
 from cacl.errors import UserError
 from cacl.experiments import demo as module
 from cacl.experiments.demo import demo
+from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.run import Run
 
 ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cacl"]
@@ -29,6 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch, squares: Path, tiny: dict[str, Any]) 
     monkeypatch.setattr(module, "make_videos", make)
     settings = {key: value for key, value in tiny.items() if key != "data.store"}
     monkeypatch.setattr(module, "DEMO", {**settings, "optim.epochs": 1})
+    monkeypatch.setattr(module, "_frozen", lambda folder: [])  # whether or not the package is here
     return asked
 
 
@@ -48,6 +51,16 @@ def test_one_seed(tmp_path: Path, small: list[int], capsys: pytest.CaptureFixtur
         assert len(run.settings.method.pairs) == pairs
         assert run.settings.run.seed == 3
     assert capsys.readouterr().out == ""
+
+
+def test_with_a_frozen_image_encoder_both_rows_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = nets.write_pt2(nets.small_cnn(), tmp_path / "cnn.pt2")
+    encoder = import_image_encoder(str(file), pixels=Pixels(0, 1), licence="MIT")
+    encoder.save(tmp_path / "image")
+    monkeypatch.setattr(module, "_frozen", lambda folder: [tmp_path / "image"])
+    results = demo(tmp_path / "demo")
+    assert list(results["retrieval"]) == [*ROWS[:-1], "frozen", "cacl", "fused"]
+    assert results["verdict"]["sentence"].split(":")[0] in (tmp_path / "demo" / "report.html").read_text()
 
 
 def test_several_seeds_give_mean_and_standard_deviation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

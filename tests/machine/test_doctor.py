@@ -7,6 +7,7 @@ import os
 import resource
 from collections import namedtuple
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_the_command_ends_with_0_or_1(
     ended = cacl("doctor", "absent")
     assert ended.status == 1
     lines = ended.out.splitlines()
-    assert lines[-1] == "1 of 12 would break a training."
+    assert lines[-1] == "1 of 13 would break a training."
     assert next(line for line in lines if line.startswith("wrong")).startswith(
         "wrong  disk of absent: cannot be written"
     )
@@ -180,3 +181,14 @@ def test_the_command_ends_with_0_or_1(
 
 def test_an_unknown_preset_is_refused(cacl: Callable[..., Any]) -> None:
     cacl("doctor", "--preset", "smal").refused("Did you mean 'small'?")
+
+
+def test_the_line_that_gets_a_frozen_image_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "cacl import --image-encoder efficientnet-lite0 --out encoders/efficientnet-lite0"
+    assert line in doctor.check_image_encoders().found or "mobilenet-v2" in doctor.check_image_encoders().found
+
+    def missing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    assert f"pip install 'cacl[image]' && {line}" in doctor.check_image_encoders().found

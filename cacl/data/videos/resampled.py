@@ -110,10 +110,10 @@ def resampled(data: Dataset, rate: float | None, *, say: Callable[[str], None] =
         say(f"{counted(unknown, 'video')} of {len(videos)} say nothing of time: read frame by frame.")
     assert isinstance(data.source, TimedSource)
     source = ResampledFrames(data.source, data.catalog, rate)
-    return Dataset(source.catalog, source)
+    return Dataset(source.catalog, source, data.rules)
 
 
 def as_files(data: Dataset) -> Dataset:
     """The data set with every frame that its files have."""
     source = data.source
-    return Dataset(source.files, source.whole) if isinstance(source, ResampledFrames) else data
+    return Dataset(source.files, source.whole, data.rules) if isinstance(source, ResampledFrames) else data

@@ -80,6 +80,7 @@ class Study:
         data: all videos of all splits.
         number_of: (path, first frame) -> number in ``data``.
         features: of the frozen encoder; ``row_of`` gives the row of a video's number.
+        beside: name -> features of another frozen encoder, rows of the table; and its rows by a video's number.
         linear: no fine-tuning, the linear probe is the result.
         several: some video has several classes.
         stop: checked between steps.
@@ -94,6 +95,7 @@ class Study:
     number_of: Mapping[tuple[str, int], int]
     features: VideoFeatures
     row_of: Mapping[int, int]
+    beside: Mapping[str, tuple[VideoFeatures, Mapping[int, int]]]
     linear: bool
     several: bool
     stop: StopRequest
@@ -221,7 +223,32 @@ def _frozen(study: Study, train: Targets, test: Targets) -> tuple[dict[str, Reco
         "linear probe": study.measured(probe_VK, truth),
         "k-NN": study.measured(votes_VK, truth),
     }
+    for name, (others, row_of) in study.beside.items():
+        found |= _rows_beside(study, name, others.features, row_of, train, test)
     return found, linear
+
+
+def _rows_beside(
+    study: Study,
+    name: str,
+    features: NDArray[np.float32],
+    row_of: Mapping[int, int],
+    train: Targets,
+    test: Targets,
+) -> dict[str, Recognition | MultiLabel]:
+    """The linear probe and k-NN on another encoder's features."""
+    fit, ask = ([number for number in videos if number in row_of] for videos in (train, test))
+    gallery, query = (features[[row_of[number] for number in numbers]] for numbers in (fit, ask))
+    labels, truth = [train[number] for number in fit], [test[number] for number in ask]
+    count = len(study.classes)
+    linear = fit_linear(gallery, labels, classes=count, strength=study.settings.test.strength)
+    with torch.no_grad():
+        scores_VK = linear(torch.from_numpy(query)).double().numpy()
+    votes_VK = neighbour_scores(query, gallery, labels, classes=count)
+    return {
+        f"linear probe, {name}": study.measured(scores_VK, truth),
+        f"k-NN, {name}": study.measured(votes_VK, truth),
+    }
 
 
 def _readable(study: Study, videos: Targets) -> list[int]:

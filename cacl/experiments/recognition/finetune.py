@@ -23,10 +23,11 @@ from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
 from cacl.errors import UserError
+from cacl.evaluation.choice.fuse import FUSED
 from cacl.evaluation.results import write_results
 from cacl.experiments.recognition.cells import Cell, Study, run_cell
 from cacl.experiments.recognition.labelled import LabelledSplit, near_copies_said
-from cacl.experiments.recognition.videos import find_splits, open_study
+from cacl.experiments.recognition.videos import find_splits, load_beside, open_study
 from cacl.experiments.trained_on import trained_on_notes
 from cacl.files import write_whole
 from cacl.finetune_settings import FineTune, load_finetune, resolve_finetune
@@ -56,6 +57,7 @@ def finetune(
     lists: str | Path | None = None,
     splits: Sequence[int] = (1,),
     linear: bool = False,
+    beside: str | Path | None = None,
     labels_per_class: Sequence[int | None] = (None,),
     draws: int = 5,
     epochs: int | None = None,
@@ -76,6 +78,8 @@ def finetune(
         lists: folder of the data set's split lists, or one list file.
         splits: which of them; the result is the mean.
         linear: the linear probe alone.
+        beside: a frozen image encoder, or a fused one (a row of its own, and one of its frozen part); by default the
+            fused one that ``model`` keeps, where it is a run with one.
         labels_per_class: how many training videos of each class; None: all. Several make the few-label curve.
         draws: random choices of each number of labels; all labels need one.
         epochs: ``optim.epochs``. This and the next win over ``settings``.
@@ -104,6 +108,10 @@ def finetune(
     choose_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
+    if beside is None and (Path(model) / FUSED / "config.json").is_file():
+        beside = Path(model) / FUSED
+    if beside is not None:
+        load_beside(beside)
     data = {
         "verb": "finetune",
         "videos": str(Path(labelled).resolve()),
@@ -113,6 +121,7 @@ def finetune(
         "labels per class": ["all" if n is None else n for n in labels_per_class],
         "draws": draws,
         "linear": linear,
+        **({} if beside is None else {"beside": str(Path(beside).resolve())}),
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()
@@ -298,7 +307,8 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[
     means: dict[str, Any] = {}
     deviations: dict[str, Any] = {}
     labels = list(dict.fromkeys(result["labels"] for result in reversed(found)))
-    for name in (row for row in ROWS if row in found[0]["recognition"]):
+    names = [*ROWS, *(name for name in found[0]["recognition"] if name not in ROWS)]
+    for name in (row for row in names if row in found[0]["recognition"]):
         for label in labels:
             each = [result["recognition"][name] for result in found if result["labels"] == label]
             columns = {key: [float(one[key]) for one in each] for key in each[0]}

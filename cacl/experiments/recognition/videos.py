@@ -19,12 +19,18 @@ from cacl.data.videos.scan import scan
 from cacl.data.videos.store import FrameStore, is_store
 from cacl.distributed.processes import first_alone, is_first
 from cacl.errors import UserError
-from cacl.evaluation.embed import VideoFeatures, video_features
+from cacl.evaluation.choice.frozen_rows import FROZEN, FUSED
+from cacl.evaluation.choice.fuse import resized
+from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.experiments.recognition.cells import Study
 from cacl.experiments.recognition.labelled import LabelledSplit, check_label_counts, labelled_split
 from cacl.files import whole, writing
 from cacl.finetune_settings import FineTune
-from cacl.models.encoder import ClipSpec, Encoder
+from cacl.models.clip_encoder import ClipEncoder, ClipSpec
+from cacl.models.encoder import Encoder
+from cacl.models.fused import FusedEncoder
+from cacl.models.image.encoder import ImageEncoder
+from cacl.models.load import load_encoder
 from cacl.run_folder import RunFolder
 from cacl.training.progress import VideoProgress
 from cacl.training.stop import StopRequest
@@ -106,6 +112,7 @@ def open_study(
         number_of=number_of,
         features=features,
         row_of={numbers[position]: row for row, position in enumerate(features.kept.tolist())},
+        beside=_beside(run, data, numbers, settings, stop),
         linear=request["linear"],
         several=any(split.several for split in splits),
         stop=stop,
@@ -142,7 +149,7 @@ def _open_kept(
 
 
 def _features(
-    file: Path, encoder: Encoder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
+    file: Path, encoder: ClipEncoder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
 ) -> VideoFeatures:
     """Of the frozen encoder, kept in a file for a run that is resumed."""
     if file.exists():
@@ -151,18 +158,40 @@ def _features(
             return VideoFeatures(kept["features"], kept["kept"], skipped)
     with VideoProgress(stop) as progress:
         device, clips, total = settings.run.device, settings.test.clips, len(numbers)
-        found = video_features(
-            encoder.network.to(device),
+        found = encoder_features(
+            encoder,
             data.subset(numbers),
-            encoder.clip,
             clips=clips,
             device=device,
             progress=lambda done: progress("videos embedded", done, total),
         )
-    encoder.network.cpu()
+    encoder.cpu()
     if not is_first():
         return found
     skipped_text = json.dumps([[item.path, item.reason] for item in found.skipped])
     with whole(file) as partial_file, partial_file.open("wb") as out:
         np.savez(out, features=found.features, kept=found.kept, skipped=skipped_text)
     return found
+
+
+def load_beside(path: str | Path) -> ImageEncoder | FusedEncoder:
+    """A frozen image encoder, or a fused one. Raises UserError for anything else."""
+    encoder = load_encoder(path)
+    if not isinstance(encoder, ImageEncoder | FusedEncoder):
+        raise UserError(f"{path} is neither a frozen image encoder nor a fused one: make one with cacl import or fuse.")
+    return encoder
+
+
+def _beside(
+    run: RunFolder, data: Dataset, numbers: list[int], settings: FineTune, stop: StopRequest
+) -> dict[str, tuple[VideoFeatures, dict[int, int]]]:
+    """Features for the rows beside; the frozen part's are the last columns of the fused ones."""
+    if "beside" not in run.data:
+        return {}
+    encoder = first_alone(lambda: load_beside(run.data["beside"]))
+    found = _features(run.path / "features-beside.npz", encoder, resized(data, encoder.clip), numbers, settings, stop)
+    row_of = {numbers[position]: row for row, position in enumerate(found.kept.tolist())}
+    if isinstance(encoder, ImageEncoder):
+        return {FROZEN: (found, row_of)}
+    frozen = found.features[:, encoder.mapped[0].features :]
+    return {FROZEN: (VideoFeatures(frozen, found.kept, found.skipped), row_of), FUSED: (found, row_of)}

@@ -1,0 +1,101 @@
+"""Weight, centring and whitening without labels, and the verdict: on made vectors, where the right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cacl.evaluation.choice.fusion import choose_fusion, fit_map
+from cacl.evaluation.choice.moments import Moments
+from cacl.evaluation.choice.verdict import decide
+
+GROUPS = [f"video {i}" for i in range(60)]
+
+
+def vectors(content: np.ndarray, noise: float, *, offset: float = 0.0, seed: int = 0) -> Moments:
+    rng = np.random.default_rng(seed)
+    shape = (len(content), 4, content.shape[1])
+    plain, changed = (
+        (content[:, None] + noise * rng.standard_normal(shape) + offset).astype(np.float32) for _ in range(2)
+    )
+    return Moments(plain, changed, np.arange(len(content)))
+
+
+def codes(width: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((60, width))
+
+
+def test_a_part_that_knows_nothing_gets_next_to_no_weight_and_a_good_one_gets_some():
+    nothing, good, image = vectors(np.zeros((60, 8)), 1), vectors(codes(8, 1), 0.7), vectors(codes(8, 2), 0.7, seed=3)
+    assert choose_fusion(nothing, image, groups=GROUPS).weight <= 0.3
+    both = choose_fusion(good, image, groups=GROUPS)
+    assert 0.6 <= both.weight <= 1.5
+    assert both.found[both.weight] > both.found[0.0] + 5
+    assert both.ways == ("centred", "centred")
+    assert not both.by_labels
+
+
+def test_a_common_offset_is_centred_away_and_whitening_is_taken_where_it_pays():
+    """Large directions that say nothing of the video hide it, until all directions count alike."""
+    own = vectors(codes(8, 1), 0.7, offset=30)
+    content = codes(12, 2)
+    loud = vectors(content, 0.3, seed=4)
+    rng = np.random.default_rng(5)
+    for each in (loud.plain, loud.changed):
+        each[..., :3] = 12 * rng.standard_normal((60, 4, 3))
+    chosen = choose_fusion(own, loud, groups=GROUPS)
+    assert chosen.ways == ("centred", "whitened")
+    np.testing.assert_allclose(chosen.mapped[0].centre, own.plain.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_whitening_makes_all_directions_alike():
+    data = vectors(codes(6, 0) * np.array([10, 5, 2, 1, 1, 1]), 0.1)
+    mapped = fit_map(data.plain, "whitened")
+    flat = torch.from_numpy(data.plain.reshape(-1, 6)) - mapped.centre
+    white = (flat @ mapped.whitening).numpy()
+    covariance = white.T @ white / len(white)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-4)
+    assert np.diag(covariance).max() <= 1 + 1e-4
+
+
+def test_what_labels_would_have_chosen_is_told_but_chooses_nothing():
+    labels = [f"class {i % 5}" for i in range(60)]
+    content = codes(8, 1)
+    told = choose_fusion(vectors(content, 0.7), vectors(codes(8, 2), 0.7), groups=GROUPS, labels=labels)
+    silent = choose_fusion(vectors(content, 0.7), vectors(codes(8, 2), 0.7), groups=GROUPS)
+    assert told.weight == silent.weight
+    assert set(told.by_labels) == {"weight", "R@1 there", "R@1 here", "R@1 of image alone"}
+    assert told.by_labels["R@1 there"] >= told.by_labels["R@1 here"]
+
+
+def right(own: float, frozen: float, fused: float, count: int = 400) -> dict:
+    rng = np.random.default_rng(0)
+    draw = rng.random(count)
+    return {n: (draw < p).astype(float) for n, p in (("own", own), ("frozen", frozen), ("fused", fused))}
+
+
+def test_the_best_is_used_with_its_interval():
+    verdict = decide(right(0.4, 0.6, 0.8), [str(i) for i in range(400)], by="R@1")
+    assert verdict.use == "fused"
+    mean, low, high = verdict.differences["fused - frozen"]
+    assert 0 < low < mean < high
+    assert verdict.sentence.startswith("Use both, fused for these videos: R@1 fused 75.2, frozen 56.2, own 35.8 (")
+    assert f"{mean:+.1f} points to frozen, 95 % interval {low:+.1f} to {high:+.1f}" in verdict.sentence
+    assert "without labels" not in verdict.sentence
+    assert "without labels" in decide(right(0.4, 0.6, 0.8), ["a", "b"] * 200, by="other moments").sentence
+
+
+def test_what_cannot_be_told_apart_is_decided_by_its_cost():
+    rng = np.random.default_rng(1)
+    same = {name: (rng.random(50) < 0.5).astype(float) for name in ("own", "frozen", "fused")}
+    groups = [str(i // 5) for i in range(50)]
+    best = max(same, key=lambda name: same[name].mean())
+    assert decide(same, groups, by="R@1").use == best
+    for cheap in same:
+        cost = {name: 9.0 if name == cheap else 30.0 for name in same}
+        assert decide(same, groups, by="R@1", cost=cost).use == cheap
+        assert f"{cheap} 9 ms" in decide(same, groups, by="R@1", cost=cost).sentence
+        assert decide(same, groups, by="R@1", cost={**cost, cheap: 20.0}).use == best
+    with pytest.raises(KeyError):
+        decide({"own": same["own"]}, groups, by="R@1")
