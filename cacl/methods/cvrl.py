@@ -77,7 +77,7 @@ class CVRL(Method):
         return self.network
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
-        """Two clips; of S possible starts they are d or more apart with probability ``(1 - d / S)^2``, as the paper draws them.
+        """Two clips, as the paper draws them: of S possible starts, d or more apart with probability ``(1 - d / S)^2``.
 
         So the density of the distance falls linearly to 0. Given the distance, the first start is uniform.
         """
