@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from cacl.data.decode import VideoDecoder
 from lab.common import LAB, Videos, hits, r1_other_groups, unit
@@ -37,9 +38,10 @@ def main():
     for i, n in enumerate(videos.frames):
         idx = np.arange(0, n, every) if every else ((np.arange(3) * 2 + 1) * n // 6)
         with VideoDecoder(videos.path[i]) as d:
-            x = torch.from_numpy(d.read(idx.astype(np.int64), height=side, width=side))
-        x = ((x.permute(0, 3, 1, 2).float() - 127) / 128).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(every)):
+            x = torch.from_numpy(d.read(idx.astype(np.int64), height=128, width=172))
+        x = F.interpolate(x[:, :, 22:150].permute(0, 3, 1, 2).float(), size=(side, side), mode="bicubic").clamp(0, 255)
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=True):
             f = net.extract_features(x).float().mean((2, 3)).numpy()
         out.append(f if every else f.mean(0))
         first.append(first[-1] + len(idx))
@@ -49,7 +51,7 @@ def main():
         x = np.stack([v.mean(0) for v in out])
     else:
         x = np.stack(out)
-        np.save(LAB / "frozen.npy", x)
+        np.save(LAB / "frozen_crop.npy", x)
     c = unit(x, x[videos.train].mean(0))
     print(sys.argv[1:], f"{cpu:.0f}s cpu, {first[-1]} frames", "R@1/5/10", 100 * hits(videos, c).mean(0), "other groups", r1_other_groups(videos, c))
 

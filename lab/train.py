@@ -28,8 +28,8 @@ D = dict(
     pixels="motion", frames=16, stride=2, size=56, moments=2, max_offset=-1, area=0.3, jitter_p=0.8, gray_p=0.2,
     loss="moco", temp=0.1, momentum=0.99, queue=421, proj="mlp", out=128, symmetric=0,
     twin=0.0, joint=1, degree=0.0, degree_decay=0,  # share of the batch with a twin; joint: contrast sees concat
-    T=0, every=4, pairs="gq_gk,gq_tq,gq_tk,tq_tk", tlr=1.0, tdrop=0.3, t_share=1.0, fixed_t=0, distil=0.0,
-    sig=0.05, slices=256, clips=5, nn=0, own=0, save=0,
+    T=0, every=4, pairs="gq_gk,gq_tq,gq_tk,tq_tk", tlr=1.0, tdrop=0.3, t_share=1.0, fixed_t=0, distil=0.0, soft=0.05,
+    sig=0.05, slices=256, clips=3, nn=0, own=0, save=0,
 )
 
 
@@ -126,12 +126,11 @@ def main():
         queue = queue or Queue(c.nn, c.out)
         mods["pred"] = nn.Sequential(nn.Linear(c.out, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, c.out))
     if c.T:
-        feats = np.load(LAB / f"frozen_every{c.every}.npz")
-        fvec, ffirst = torch.from_numpy(feats["vec"]), feats["first"]
-        tok = c.frames * c.stride // c.every
-        mods["T"] = VideoTransformer(fvec.shape[1], frames=tok, clips=1, width=96, depth=2, heads=3)
+        fvec = torch.from_numpy(np.load(LAB / "frozen.npy"))
+        fvec = fvec - fvec[train].mean(0)
+        fvec = fvec / fvec[train].std()
+        mods["T"] = VideoTransformer(fvec.shape[1], frames=1, clips=1, width=96, depth=2, heads=3)
         keyT = momentum_copy(mods["T"])
-        fmean = fvec.mean(0)
     dvec = None
     if c.distil:
         dvec = torch.from_numpy(np.load(LAB / "frozen.npy"))
@@ -210,12 +209,7 @@ def main():
             names, others = {"gq": zq, "gk": zk}, {"gk": zk}
             if c.T:
                 def tview(v, m):
-                    toks = torch.stack([
-                        fvec[ffirst[i] + np.minimum(pl[v % c.moments][:: c.every // c.stride] // c.every, ffirst[i + 1] - ffirst[i] - 1)]
-                        for i, pl in zip(idx, plans)
-                    ]) - fmean
-                    if m.training:
-                        toks = F.dropout(toks, c.tdrop)
+                    toks = F.dropout(fvec[vid][:, None], c.tdrop)
                     e = m.embed(toks)
                     return F.normalize(m(e), dim=1)
                 names["tq"] = tview(0, mods["T"])
@@ -276,8 +270,8 @@ def main():
                     log["inv"] = (z1 - z2).square().mean().item()
         if c.distil:
             d = F.normalize(mods["dist"](f), dim=1)
-            lg = d @ dvec[vid].T / 0.1
-            terms["distil"] = F.cross_entropy(lg, torch.arange(B))
+            soft = (dvec[vid] @ dvec[train].T / c.soft).softmax(1)
+            terms["distil"] = F.cross_entropy(d @ dvec[train].T / c.temp, soft)
         if nt and c.degree:
             logits = mods["degree"](f[:nt], ft)
             terms["degree"] = F.cross_entropy(logits, deg[:nt])
