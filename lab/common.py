@@ -140,3 +140,20 @@ def report(name, videos: Videos, f: dict, extra: dict, frozen=None):
     keys = ["max", "max+c", "mean+c", "mean+z", "mean+w", "fused mean 0.7", "fused max 0.7"]
     print(name, json.dumps(extra), *(f"\n   {k}: {row[k]}" for k in keys if k in row), flush=True)
     return row
+
+
+def paired_all(videos: Videos, a, b, n=4000, seed=0):
+    """As ``paired``, of all videos against those of other source videos (see ``r1_other_groups``)."""
+
+    def hit(x):
+        x = unit(x, 0 * x.mean(0))
+        s = x @ x.T
+        s[videos.group[:, None] == videos.group[None]] = -9
+        return 100.0 * (videos.label[s.argmax(1)] == videos.label)
+
+    d = hit(a) - hit(b)
+    ids, inv = np.unique(videos.group, return_inverse=True)
+    sums, counts = np.bincount(inv, d), np.bincount(inv)
+    pick = np.random.default_rng(seed).integers(len(ids), size=(n, len(ids)))
+    means = sums[pick].sum(1) / counts[pick].sum(1)
+    return d.mean(), *np.percentile(means, [2.5, 97.5])

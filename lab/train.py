@@ -256,6 +256,15 @@ def main():
                 pos = (z1 * z2).sum(1)
                 log["s_gq_gk"] = pos.mean().item()
                 terms["nce"] = nce(None, torch.cat([pos, pos]), neg, c.temp)
+                if c.T:  # G's two views and T's two looks at the frozen features, each against those of other videos
+                    tt = torch.cat([F.normalize(mods["T"](mods["T"].embed(F.dropout(fvec[vid][:, None], c.tdrop))), dim=1)
+                                    for _ in range(2)])
+                    gt, t_t = z @ tt.T, tt @ tt.T
+                    neg_gt, neg_tt = gt.masked_fill(mask, -torch.inf), t_t.masked_fill(mask, -torch.inf)
+                    extra = [nce(None, gt.diagonal(), neg_gt, c.temp), nce(None, torch.cat([gt.diagonal(B), gt.diagonal(-B)]), neg_gt, c.temp),
+                             nce(None, t_t.diagonal(B).repeat(2), neg_tt, c.temp)]
+                    log["s_gq_tq"], log["s_tq_tk"] = gt.diagonal().mean().item(), t_t.diagonal(B).mean().item()
+                    terms["nce"] = (terms["nce"] + c.t_share * sum(extra)) / (1 + 3 * c.t_share)
                 if c.nn:
                     queue.enqueue(z1.detach(), vid)
             else:
