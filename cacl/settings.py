@@ -129,6 +129,7 @@ class Method(Section):
     # the pair (Tq,Tk) is weighed against the negatives of Tq, not of Gq; older runs had Gq's
     tq_negatives: bool = False
     symmetric: bool  # both directions of the loss
+    two_way: bool = False  # no copies and no queue: both views teach, each against the batch's other videos
     # over the batch of all processes, or over each one's share with keys shuffled (MoCo v1); older runs had one process
     batchnorm: Literal["global", "process"] = "global"
 

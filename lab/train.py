@@ -26,7 +26,7 @@ from lab.common import LAB, Videos, embed, report
 D = dict(
     name="x", seed=0, budget=240.0, batch=32, lr=2e-3, wd=0.05, warm=0.05, width=16, net="r3d10", stem_t=1,
     pixels="motion", frames=16, stride=2, size=56, moments=2, max_offset=-1, area=0.3, jitter_p=0.8, gray_p=0.2,
-    loss="moco", temp=0.1, momentum=0.99, queue=421, proj="mlp", out=128, symmetric=0,
+    loss="moco", temp=0.1, momentum=0.99, mconst=0, queue=421, proj="mlp", out=128, symmetric=0,
     twin=0.0, joint=1, degree=0.0, degree_decay=0,  # share of the batch with a twin; joint: contrast sees concat
     T=0, every=4, pairs="gq_gk,gq_tq,gq_tk,tq_tk", tlr=1.0, tdrop=0.3, t_share=1.0, fixed_t=0, distil=0.0, soft=0.05,
     sig=0.05, slices=256, clips=3, nn=0, own=0, save=0,
@@ -292,7 +292,7 @@ def main():
         total.backward()
         opt.step()
         if key is not None:
-            m = 1 - (1 - c.momentum) * (math.cos(math.pi * p) + 1) / 2
+            m = c.momentum if c.mconst else 1 - (1 - c.momentum) * (math.cos(math.pi * p) + 1) / 2
             momentum_update(key, q, m)
             if c.T:
                 momentum_update(keyT, mods["T"], m)

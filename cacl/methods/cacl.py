@@ -25,6 +25,7 @@ from cacl.methods.losses import contrastive_loss, degree_loss
 from cacl.methods.momentum import Queue, momentum_copy, momentum_update, scheduled_momentum
 from cacl.methods.permute import formatted, permute_frames, permute_tokens
 from cacl.methods.shuffled import Shuffled
+from cacl.methods.two_way import two_way_contrast
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import DegreeHead, DegreeInput, contrast_head
 from cacl.models.processes import gathered
@@ -102,6 +103,7 @@ class CACL(nn.Module):
         batch_negatives: bool = False,
         tq_negatives: bool = False,
         symmetric: bool = False,
+        two_way: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         degree_hidden: int = 512,
         degree_dropout: float = 0.5,
@@ -125,7 +127,7 @@ class CACL(nn.Module):
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
         self.swapped = key_order == "swapped"
         self.mask_own_keys, self.batch_negatives, self.symmetric = mask_own_keys, batch_negatives, symmetric
-        self.tq_negatives = tq_negatives
+        self.tq_negatives, self.two_way = tq_negatives, two_way
         self.shuffle_keys = batchnorm == "process"
         self.sampler = DegreeSampler(frames)
 
@@ -139,9 +141,11 @@ class CACL(nn.Module):
         )
         self.transformer = transformer
         self.frame_encoder = frame_encoder.requires_grad_(False).eval() if frame_encoder is not None else None
-        self.key = momentum_copy(self.query) if pairs else None
-        self.key_transformer = momentum_copy(transformer) if self._uses("tk") and transformer is not None else None
-        self.queue = Queue(queue_size, 128) if pairs else None
+        copies = bool(pairs) and not two_way
+        self.key = momentum_copy(self.query) if copies else None
+        uses_tk = copies and self._uses("tk") and transformer is not None
+        self.key_transformer = momentum_copy(transformer) if uses_tk else None
+        self.queue = Queue(queue_size, 128) if copies else None
 
     # What the loop asks for ------------------------------------------------------------------------------------------
 
@@ -229,7 +233,9 @@ class CACL(nn.Module):
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         keys = None
-        if self.pairs:
+        if self.pairs and self.two_way:
+            terms["nce"] = self._two_way(batch, features, frames, permutation_BT, metrics)
+        elif self.pairs:
             embeddings = {"gq": self.query.embed(features)}
             embeddings |= self._other_embeddings(batch, frames, permutation_BT, q, k)
             for_all = ("gk", "tq", "tk") if self.batch_negatives else ("gk", "tk")  # negatives, or keys of the queue
@@ -251,6 +257,28 @@ class CACL(nn.Module):
         video_B = gathered(batch.video)
         videos = None if keys is None else video_B.repeat(len(keys) // len(video_B))
         return StepOutput({**terms, "total": total}, metrics, pair_features, keys, videos)
+
+    def _two_way(
+        self,
+        batch: ViewBatch,
+        features: tuple[Tensor, ...],
+        frames: dict[int, Tensor],
+        permutation_BT: Tensor | None,
+        metrics: dict[str, Tensor],
+    ) -> Tensor:
+        """The contrast without copies and queue: view k goes through G and T themselves, with gradients."""
+        embeddings = {"gq": self.query.embed(features)}
+        with section("G, view k"):
+            embeddings["gk"] = self.query.embed(self.query.features(batch.views[1], permutation_BT))
+        if self.transformer is not None:
+            for name, view in (("tq", 0), ("tk", 1)):
+                features_BTF = self._frame_features(batch, frames, view)
+                embeddings[name] = self._transform(self.transformer, features_BTF, permutation_BT, swapped=False)
+        with torch.autocast(batch.video.device.type, enabled=False):
+            for pair in self.pairs:
+                a, b = pair.split("_")
+                metrics[f"similarity_{pair}"] = (embeddings[a] * embeddings[b]).sum(dim=1).detach().mean()
+            return two_way_contrast(embeddings, self.pairs, batch.video, temperature=self.temperature)
 
     def _other_embeddings(
         self, batch: ViewBatch, frames: dict[int, Tensor], permutation_BT: Tensor | None, q: int, k: int

@@ -102,6 +102,7 @@ def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | 
         batch_negatives=method.batch_negatives,
         tq_negatives=method.tq_negatives,
         symmetric=method.symmetric,
+        two_way=method.two_way,
         projection=model.projection,
         degree_hidden=model.degree_hidden,
         degree_dropout=model.degree_dropout,
