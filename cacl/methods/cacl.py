@@ -143,8 +143,8 @@ class CACL(nn.Module):
         self.frame_encoder = frame_encoder.requires_grad_(False).eval() if frame_encoder is not None else None
         copies = bool(pairs) and not two_way
         self.key = momentum_copy(self.query) if copies else None
-        uses_tk = copies and self._uses("tk") and transformer is not None
-        self.key_transformer = momentum_copy(transformer) if uses_tk else None
+        copied = transformer if copies and self._uses("tk") else None
+        self.key_transformer = None if copied is None else momentum_copy(copied)
         self.queue = Queue(queue_size, 128) if copies else None
 
     # What the loop asks for ------------------------------------------------------------------------------------------
