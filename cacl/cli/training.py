@@ -42,12 +42,12 @@ def pretrain(
     gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU.")] = None,
     with_frozen: Annotated[
         Path | None,
-        typer.Option(help="A frozen image encoder (cacl import); ends with both fused and a verdict.", callback=there),
+        typer.Option(help="A frozen image encoder; ends with both fused and a verdict.", callback=there),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Tell where the time of a step goes; write a trace into RUN/profile/.")
+        bool, typer.Option("--profile", help="Tell where the time of a step goes; trace in RUN/profile/.")
     ] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings and stop.")] = False,
 ) -> None:
