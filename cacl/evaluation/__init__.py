@@ -1,1 +1,1 @@
-"""What was learnt: features of videos, retrieval, baselines, and the report. Trains no network."""
+"""What was learnt: features of videos, retrieval, baselines and probes: numbers only. Trains no network."""

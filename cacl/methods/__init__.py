@@ -1,1 +1,1 @@
-"""What is learnt: the losses, the momentum copies with their queue, CACL, and MoCo on frames."""
+"""What is learnt: the contract of a method, and the methods: CACL, CVRL, VCOP, MoCo on frames, classification."""

@@ -52,7 +52,7 @@ class CVRLSettings(MethodSettings):
 
 
 class CVRL(Method):
-    """``network`` and its contrast head see both clips in one pass, as in the authors' code."""
+    """``network`` and its contrast head see both clips in one pass, so that they share BatchNorm statistics."""
 
     views = (View(clip=0, draw=0), View(clip=1, draw=1))
 
