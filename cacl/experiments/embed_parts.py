@@ -164,7 +164,7 @@ def _needed(path: Path) -> dict[str, Any]:
 
 
 def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]:
-    """When each frame of the video's file appears: by its timestamps, or as a store knows; else evenly, at the video's rate."""
+    """When each frame of the video's file appears: by its timestamps, as a store knows, or else evenly."""
     video = files.catalog.videos[number]
     last, file = video.first_frame + video.frames, str(files.catalog.file(video))
     if timed:
