@@ -1,0 +1,168 @@
+"""What each part of the method earns: own, frozen and fused encoders of every recipe, at equal steps and equal time.
+
+    python benchmarks/ladder.py --videos ucf101-9/videos --lists ucf101-9/splits --image encoders/lite0 \
+        --work ladder/ --seeds 0,1,2 --epochs 35
+    python benchmarks/ladder.py --table
+
+Every cell is a recipe, a budget and a seed: one ``cacl pretrain`` in a process of its own, then retrieval, few labels and
+the fused encoder, kept as a small JSON file in ``benchmarks/ladder``. Finished cells are skipped, stopped ones go on.
+``steps``: every recipe trains so many epochs. ``time``: every recipe trains as long as the reference does in its epochs,
+processor time of everything, MoCo on frames included; the pace comes from the finished ``steps`` cells.
+Without ``--videos`` it generates some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ladder_measure import Looked, look, measure
+from ladder_table import table
+
+from cacl.data.synthetic.generate import make_videos
+
+RECIPES: dict[str, list[str]] = {
+    "sdp*": ["--method", "sdp*"],
+    "sdp": ["--method", "sdp"],
+    "v-moco": ["--method", "v-moco"],
+    "sdp+v-moco": ["--method", "sdp+v-moco"],
+    "v-moco+t": ["--method", "v-moco+t"],
+    "cacl": ["--method", "cacl"],
+    "cvrl": ["--method", "cvrl"],
+    "assisted": ["--method", "assisted"],
+}
+REFERENCE = "cvrl"
+RESULTS = Path(__file__).parent / "ladder"
+TINY = ["--set=model.width=4", "--set=model.frame_width=4", "--set=frames.optim.epochs=1", "--batch-size=8"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    recipe: str
+    budget: str
+    epochs: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.recipe.replace('*', '-star')}-{self.budget}{self.epochs}-{self.seed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--videos", type=Path, help="labelled videos with a train and a test part (default: made)")
+    parser.add_argument("--lists", type=Path)
+    parser.add_argument("--image", type=Path, help="a frozen image encoder (cacl import --image-encoder)")
+    parser.add_argument("--work", type=Path, default=Path("runs/ladder"), help="store, runs and vectors of frames")
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--budgets", default="steps,time")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=35, help="of the reference")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--set", action="append", default=[], help="a setting of every recipe")
+    parser.add_argument("--table", action="store_true", help="only print the tables of what is there")
+    parser.add_argument("--quick", action="store_true", help="tiny networks on few made videos, for the tests")
+    asked = parser.parse_args()
+    if not asked.table:
+        run(asked)
+    print(table(asked.results))
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Every cell that is not there yet."""
+    asked.work.mkdir(parents=True, exist_ok=True)
+    asked.results.mkdir(parents=True, exist_ok=True)
+    videos = asked.videos or made_videos(asked.work / "videos", quick=asked.quick)
+    store = prepared(videos, asked)
+    looked: Looked | None = None
+    for budget in asked.budgets.split(","):
+        for seed in map(int, asked.seeds.split(",")):
+            for recipe in asked.recipes.split(","):
+                epochs = asked.epochs if budget == "steps" else epochs_in_equal_time(asked.results, recipe, asked.epochs)
+                file = asked.results / f"{Cell(recipe, budget, asked.epochs, seed)}.json"
+                if file.exists() or epochs is None or (budget == "time" and recipe == REFERENCE):
+                    continue
+                if looked is None:
+                    looked = look(store, asked.image, asked.work / "frozen", quick=asked.quick)
+                    groups = {"groups": looked.groups[looked.train :]}
+                    (asked.results / "videos.json").write_text(json.dumps(groups, indent=1))
+                one(Cell(recipe, budget, asked.epochs, seed), epochs, store, asked, looked, file)
+
+
+def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked: Looked, file: Path) -> None:
+    """Train, measure, keep."""
+    folder = asked.work / str(cell)
+    print(f"{cell}: {epochs} epochs", file=sys.stderr, flush=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "cacl", "pretrain"]
+    spent = folder.with_suffix(".seconds")  # of attempts that were stopped
+    if (folder / "config.yaml").exists():
+        command += ["--resume", str(folder)]
+    else:
+        command += [str(store), "--out", str(folder), "--preset", "small", *RECIPES[cell.recipe]]
+        command += ["--epochs", str(epochs), "--seed", str(cell.seed), "--set", "run.threads=1"]
+        command += [part for each in asked.set for part in ("--set", each)] + (TINY if asked.quick else [])
+        if cell.recipe == "assisted":
+            command += ["--with-frozen", str(asked.image)]
+    try:
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    finally:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        seconds += float(spent.read_text()) if spent.exists() else 0.0
+        spent.write_text(str(seconds))
+    found = {
+        "recipe": cell.recipe,
+        "budget": cell.budget,
+        "of": cell.epochs,
+        "epochs": epochs,
+        "seed": cell.seed,
+        "settings": {key: value for key, _, value in (each.partition("=") for each in asked.set)},
+        "processor seconds": round(seconds, 1),
+        **measure(folder, looked),
+    }
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(found, indent=1))
+    part.replace(file)
+
+
+def epochs_in_equal_time(results: Path, recipe: str, epochs: int) -> int | None:
+    """As many as take the processor time of the reference; None where the paces are not known yet."""
+    paces = []
+    for name in (REFERENCE, recipe):
+        every = (json.loads(path.read_text()) for path in sorted(results.glob("*-steps*.json")))
+        cells = [cell for cell in every if cell["recipe"] == name]
+        if not cells:
+            return None
+        once = statistics.median(cell["processor seconds"] * cell["share of frames"] for cell in cells)
+        paces.append((once, statistics.median((c["processor seconds"] - once) / c["epochs"] for c in cells)))
+    (reference_once, reference_pace), (once, pace) = paces
+    return max(1, round((reference_once + reference_pace * epochs - once) / pace))
+
+
+def prepared(videos: Path, asked: argparse.Namespace) -> Path:
+    """A store of the videos at the frame size of ``small``, shared by all cells."""
+    store: Path = asked.work / "store"
+    command = [sys.executable, "-m", "cacl", "prepare", str(videos), "--out", str(store)]
+    command += [] if asked.lists is None else ["--lists", str(asked.lists)]
+    if not (store / "manifest.json").exists():
+        subprocess.run(command, check=True)
+    return store
+
+
+def made_videos(folder: Path, *, quick: bool) -> Path:
+    if not folder.exists():
+        make_videos(folder, videos_per_class=(3, 2) if quick else (30, 12))
+    return folder
+
+
+if __name__ == "__main__":
+    main()
