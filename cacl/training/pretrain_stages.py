@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.frames import SampledFrames
@@ -96,7 +97,7 @@ def video_stage(
     run: RunFolder,
     data: Dataset,
     numbers: Sequence[int],
-    frame_encoder: ResNet | None,
+    frame_encoder: nn.Module | None,
     stop: StopRequest,
     *,
     profile: bool = False,
