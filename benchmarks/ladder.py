@@ -16,10 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def run(asked: argparse.Namespace) -> None:
     for budget in asked.budgets.split(","):
         for seed in map(int, asked.seeds.split(",")):
             for recipe in asked.recipes.split(","):
-                epochs = asked.epochs if budget == "steps" else epochs_in_equal_time(asked.results, recipe, asked.epochs)
+                epochs = (
+                    asked.epochs if budget == "steps" else epochs_in_equal_time(asked.results, recipe, asked.epochs)
+                )
                 file = asked.results / f"{Cell(recipe, budget, asked.epochs, seed)}.json"
                 if file.exists() or epochs is None or (budget == "time" and recipe == REFERENCE):
                     continue
@@ -101,9 +104,7 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
     """Train, measure, keep."""
     folder = asked.work / str(cell)
     print(f"{cell}: {epochs} epochs", file=sys.stderr, flush=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "cacl", "pretrain"]
-    spent = folder.with_suffix(".seconds")  # of attempts that were stopped
     if (folder / "config.yaml").exists():
         command += ["--resume", str(folder)]
     else:
@@ -112,13 +113,7 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
         command += [part for each in asked.set for part in ("--set", each)] + (TINY if asked.quick else [])
         if cell.recipe == "assisted":
             command += ["--with-frozen", str(asked.image)]
-    try:
-        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    finally:
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        seconds += float(spent.read_text()) if spent.exists() else 0.0
-        spent.write_text(str(seconds))
+    seconds = trained(command, folder)
     found = {
         "recipe": cell.recipe,
         "budget": cell.budget,
@@ -132,6 +127,52 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
     part = file.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1))
     part.replace(file)
+
+
+def trained(command: list[str], folder: Path) -> float:
+    """Run it; processor seconds until the last step, of all its processes and of attempts that were stopped.
+
+    What comes behind the last step (curves, a verdict) is no part of a recipe's cost.
+    """
+    spent = folder.with_suffix(".seconds")
+    before = float(spent.read_text()) if spent.exists() else 0.0
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    now = 0.0
+    try:
+        while process.poll() is None:
+            time.sleep(1)
+            if not ended(folder):
+                now = max(now, session_seconds(process.pid))
+                spent.write_text(str(before + now))
+    finally:
+        process.terminate()
+    if process.wait():
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return before + now
+
+
+def ended(folder: Path) -> bool:
+    """Whether the last step has been logged."""
+    settings, metrics = folder / "config.yaml", folder / "metrics.jsonl"
+    if not metrics.exists():
+        return False
+    rows = [json.loads(row) for row in metrics.read_text().splitlines() if row.endswith("}")]
+    train = [row for row in rows if row["kind"] == "train"]
+    epochs = int(re.search(r"^optim:.*?^  epochs: (\d+)", settings.read_text(), re.S | re.M)[1])  # type: ignore[index]
+    return bool(train) and train[-1]["step"] == epochs * sum(row["epoch"] == 0 for row in train)
+
+
+def session_seconds(session: int) -> float:
+    """Processor seconds so far of all processes of a session (Linux)."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) == session:
+            total += sum(map(int, fields[11:15]))  # its own and its children's, user and system
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def epochs_in_equal_time(results: Path, recipe: str, epochs: int) -> int | None:

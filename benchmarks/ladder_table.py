@@ -60,8 +60,11 @@ def rows_of(cells: Cells, groups: Sequence[str]) -> str:
     if frozen is not None:
         found = [f"{frozen['frozen'][k]:.1f}" for k in ("R@1", "R@5", "R@10")]
         few = frozen["few labels"]["frozen"]
-        lines.append(f"\nFrozen alone: R@1/5/10 {'/'.join(found)}; labels a class: top-1 " +
-                     ", ".join(f"{count}: {top:.1f}" for count, top in few.items()) + ".")
+        lines.append(
+            f"\nFrozen alone: R@1/5/10 {'/'.join(found)}; labels a class: top-1 "
+            + ", ".join(f"{count}: {top:.1f}" for count, top in few.items())
+            + "."
+        )
     return "\n".join(lines)
 
 
@@ -88,8 +91,9 @@ def columns(cells: Cells, base: Cells, groups: Sequence[str]) -> list[str]:
 
 def spread(values: Sequence[float]) -> str:
     """Median, and where there are several the standard deviation."""
-    return f"{median(values):.1f}" + (f" ± {pstdev(values) * (len(values) / (len(values) - 1)) ** 0.5:.1f}"
-                                      if len(values) > 1 else "")
+    return f"{median(values):.1f}" + (
+        f" ± {pstdev(values) * (len(values) / (len(values) - 1)) ** 0.5:.1f}" if len(values) > 1 else ""
+    )
 
 
 def interval(first: Cells, second: Cells, a: str, b: str, groups: Sequence[str]) -> str:
@@ -97,8 +101,10 @@ def interval(first: Cells, second: Cells, a: str, b: str, groups: Sequence[str])
     seeds = sorted({c["seed"] for c in first} & {c["seed"] for c in second})
     if not seeds:
         return ""
-    of = [{c["seed"]: np.array([int(x) for x in c[key]["right"]], float) for c in cells}
-          for cells, key in ((first, a), (second, b))]
+    of = [
+        {c["seed"]: np.array([int(x) for x in c[key]["right"]], float) for c in cells}
+        for cells, key in ((first, a), (second, b))
+    ]
     difference_SV = np.stack([of[0][seed] - of[1][seed] for seed in seeds])
     names, index_V = np.unique(np.asarray(groups), return_inverse=True)
     size_G = np.bincount(index_V).astype(float)
