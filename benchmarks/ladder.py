@@ -4,10 +4,10 @@
         --work ladder/ --seeds 0,1,2 --epochs 35
     python benchmarks/ladder.py --table
 
-Every cell is a recipe, a budget and a seed: one ``cacl pretrain`` in a process of its own, then retrieval, few labels and
-the fused encoder, kept as a small JSON file in ``benchmarks/ladder``. Finished cells are skipped, stopped ones go on.
-``steps``: every recipe trains so many epochs. ``time``: every recipe trains as long as the reference does in its epochs,
-processor time of everything, MoCo on frames included; the pace comes from the finished ``steps`` cells.
+Every cell is a recipe, a budget and a seed: one ``cacl pretrain`` in a process of its own, then retrieval, few labels
+and the fused encoder, kept as a small JSON file in ``benchmarks/ladder``. Finished cells are skipped, stopped ones go
+on. ``steps``: every recipe trains so many epochs. ``time``: every recipe trains as long as the reference does in its
+epochs, processor time of everything, MoCo on frames included; the pace comes from the finished ``steps`` cells.
 Without ``--videos`` it generates some.
 """
 
@@ -136,13 +136,13 @@ def trained(command: list[str], folder: Path) -> float:
     """
     spent = folder.with_suffix(".seconds")
     before = float(spent.read_text()) if spent.exists() else 0.0
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, process_group=0)
     now = 0.0
     try:
         while process.poll() is None:
             time.sleep(1)
             if not ended(folder):
-                now = max(now, session_seconds(process.pid))
+                now = max(now, group_seconds(process.pid))
                 spent.write_text(str(before + now))
     finally:
         process.terminate()
@@ -162,15 +162,15 @@ def ended(folder: Path) -> bool:
     return bool(train) and train[-1]["step"] == epochs * sum(row["epoch"] == 0 for row in train)
 
 
-def session_seconds(session: int) -> float:
-    """Processor seconds so far of all processes of a session (Linux)."""
+def group_seconds(group: int) -> float:
+    """Processor seconds so far of all processes of a group (Linux)."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it has ended
             continue
-        if int(fields[3]) == session:
+        if int(fields[2]) == group:
             total += sum(map(int, fields[11:15]))  # its own and its children's, user and system
     return total / os.sysconf("SC_CLK_TCK")
 
