@@ -68,7 +68,7 @@ def pretrain(
         out: the run folder, new or empty.
         preset: ``small``, ``paper`` or ``released``.
         method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
-            ``pairs3`` (Tables 1 and 2).
+            ``pairs3`` (Tables 1 and 2); or another of ``settings.METHODS``. By default ``presets.DEFAULT_METHOD``.
         lists: folder of the data set's split lists, or one list file; only the train list is trained on.
         split: which split of them.
         config: a YAML file of settings.
