@@ -1,0 +1,74 @@
+"""Every rival trained on files: stopped, resumed bit for bit, and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from squares import make_squares
+from training.rows import timeless
+from training.stops import StopAfter
+
+from cacl.run import Run
+from cacl.training import pretrain as module
+from cacl.training.pretrain import pretrain, resume
+from cacl.training.stop import Stopped
+
+SETTINGS: dict[str, Any] = {
+    "data.frames": 8,
+    "data.stride": 1,
+    "data.resize": [32, 40],
+    "data.workers": 0,
+    "data.store": "none",
+    "augment.size": 32,
+    "model.width": 4,
+    "optim.batch_size": 4,
+    "optim.epochs": 2,
+    "optim.warmup_epochs": 0.0,
+    "run.device": "cpu",
+    "run.precision": "float32",
+    "run.threads": 1,
+    "run.log_every": 2,
+}
+RIVALS = {
+    "pace": "Pace accuracy",
+    "pace+context": "Similarity of pairs",
+    "prp": "Error of the denser clip",
+    "rspnet": "Relative speed",
+    "dsm": "Motion kept is nearer than scene kept",
+    "vcp": "Operation accuracy",
+}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_squares(tmp_path_factory.mktemp("squares"))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    (last,) = (run / "checkpoints" / "train").iterdir()
+    found: dict[str, torch.Tensor] = torch.load(last / "state.pt", weights_only=True)["method"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "panel"), RIVALS.items())
+def test_it_trains_resumes_and_is_reported(
+    method: str, panel: str, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(videos, out=tmp_path / "whole", method=method, settings=SETTINGS).path
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    assert panel in page
+    assert Run(whole).method == method
+    monkeypatch.setattr(module, "StopRequest", lambda path: StopAfter(3))
+    with pytest.raises(Stopped):
+        pretrain(videos, out=tmp_path / "run", method=method, settings=SETTINGS)
+    monkeypatch.undo()
+    run = resume(tmp_path / "run").path
+    assert timeless(run) == timeless(whole)
+    expected, found = weights(whole), weights(run)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert not any("linear" in name or "queue" in name for name in Run(whole).encoder.state_dict())
