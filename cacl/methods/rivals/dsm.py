@@ -165,9 +165,8 @@ class DSM(Method):
         view = batch.views[2]
         if self.negative == "other_clip":
             return view
-        return formatted(
-            splined(view, batch.uniforms[:, -self.frames * 2 * SIDE**2 :].unflatten(1, (self.frames, -1))), like=view
-        )
+        of_frames = torch.unflatten(batch.uniforms[:, -self.frames * 2 * SIDE**2 :], 1, (self.frames, -1))
+        return formatted(splined(view, of_frames), like=view)
 
     @torch.no_grad()
     def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
@@ -219,7 +218,7 @@ def splined(x_b3TSS: Tensor, uniforms_bTU: Tensor, *, jitter: float = 0.1) -> Te
     frames, size = x_b3TSS.shape[2], x_b3TSS.shape[-1]
     line_S = torch.linspace(-1, 1, size, device=x_b3TSS.device, dtype=x_b3TSS.dtype)
     here_P2 = torch.cartesian_prod(line_S, line_S).flip(-1)  # x, y as grid_sample wants
-    moved_bTG2 = jitter * (2 * uniforms_bTU.to(x_b3TSS) - 1).unflatten(2, (SIDE**2, 2))
+    moved_bTG2 = jitter * (2 * torch.unflatten(uniforms_bTU.to(x_b3TSS), 2, (SIDE**2, 2)) - 1)
     grid_bTP2 = here_P2 + spline_basis(here_P2) @ moved_bTG2
     grid_NSS2 = grid_bTP2.expand(-1, frames, -1, -1).reshape(-1, size, size, 2)
     frames_N3SS = x_b3TSS.transpose(1, 2).flatten(0, 1)
@@ -241,4 +240,5 @@ def spline_basis(places_P2: Tensor) -> Tensor:
     affine = at_points[:, SIDE**2 :]
     system = torch.cat([at_points, F.pad(affine.T, (0, 3))])  # the last three: weights that no plane takes
     solved = torch.linalg.solve(system, torch.eye(SIDE**2 + 3, dtype=torch.float64)[:, : SIDE**2])
-    return (terms(places_P2.double().cpu()) @ solved).to(places_P2)
+    basis: Tensor = terms(places_P2.double().cpu()) @ solved
+    return basis.to(places_P2)

@@ -231,7 +231,7 @@ def motion_mask(chunks: Tensor, *, frames: int, low: float = 0.8, high: float = 
     """
     size = chunks.shape[-1]
     patch, step = max(1, size // 4), max(1, size // 16)
-    x_b3GKSS = chunks.unflatten(2, (-1, 4))
+    x_b3GKSS = torch.unflatten(chunks, 2, (-1, 4))
     moved_bGSS = (x_b3GKSS[:, :, :, 1:] - x_b3GKSS[:, :, :, :-1]).square().mean(1).sum(2)
     score_bGhw = F.avg_pool2d(moved_bGSS, patch, step)
     best_bG = score_bGhw.flatten(2).argmax(dim=2)

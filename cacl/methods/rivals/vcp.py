@@ -194,9 +194,10 @@ def operated(x_b3TSS: Tensor, operation_b: Tensor, how_b: Tensor) -> Tensor:
     for quarters in (1, 2, 3):
         here_b = (operation_b == ROTATED) & (how_b == quarters)
         turned = torch.where(here_b[:, None, None, None, None], x_b3TSS.rot90(quarters, (3, 4)), turned)
-    half = x_b3TSS.shape[-1] // 2
-    parts_b4 = turned.unflatten(4, (2, half)).unflatten(3, (2, half)).permute(0, 3, 5, 1, 2, 4, 6).flatten(1, 2)
+    b, channels, frames, size = *x_b3TSS.shape[:3], x_b3TSS.shape[-1]
+    halves = turned.reshape(b, channels, frames, 2, size // 2, 2, size // 2)
+    parts_b4 = halves.permute(0, 3, 5, 1, 2, 4, 6).flatten(1, 2)
     order_b4 = torch.tensor(QUADRANTS, device=how_b.device)[torch.where(operation_b == PERMUTED, how_b, 0)]
-    parts_b4 = parts_b4[torch.arange(len(how_b), device=how_b.device)[:, None], order_b4]
-    whole = parts_b4.unflatten(1, (2, 2)).permute(0, 3, 4, 1, 5, 2, 6).flatten(5, 6).flatten(3, 4)
-    return formatted(whole, like=x_b3TSS)
+    parts_b4 = parts_b4[torch.arange(b, device=how_b.device)[:, None], order_b4]
+    halves = parts_b4.view(b, 2, 2, channels, frames, size // 2, size // 2).permute(0, 3, 4, 1, 5, 2, 6)
+    return formatted(halves.reshape(x_b3TSS.shape), like=x_b3TSS)
