@@ -10,7 +10,7 @@ Shapes: b samples, T frames, S pixels of a side, P = S * S pixels, G = 25 contro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from cacl.distributed.processes import gathered, own_rows
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
 from cacl.methods.losses import contrastive_loss
-from cacl.methods.moco import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.moco import Queue, batch_negatives, momentum_copy, momentum_update, scheduled_momentum
 from cacl.methods.permute import formatted
 from cacl.methods.rivals.moco_settings import MoCoSettings
 from cacl.methods.video_encoder import VideoEncoder
@@ -35,13 +35,18 @@ SIDE = 5  # control points a side
 
 
 class DSMSettings(MoCoSettings):
-    """The values of the authors' code."""
+    """The values of the authors' code; ``small`` has the negatives of V-MoCo there."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {**MoCoSettings.presets["small"], "temperature": 0.1, "batch_negatives": True}
+    }
 
     name: Literal["dsm"] = "dsm"
     warp: Literal["push", "tps"] = "push"  # of the anchor: local pushes, or a thin-plate spline
     negative: Literal["other_clip", "tps_per_frame", "none"] = "other_clip"  # the scene without the motion
     loss: Literal["contrastive", "triplet"] = "contrastive"
     margin: NotNegative = 0.5  # of the triplet loss
+    batch_negatives: bool = False  # the keys of the batch's other videos are negatives too
 
     @model_validator(mode="after")
     def _consistent(self) -> DSMSettings:
@@ -95,10 +100,12 @@ class DSM(Method):
         momentum_schedule: Literal["constant", "cosine"] = "constant",
         queue_size: int = 16384,
         mask_own_keys: bool = False,
+        batch_negatives: bool = False,
     ) -> None:
         super().__init__()
         self.frames, self.stride, self.warp, self.negative = frames, stride, warp, negative
-        self.loss, self.margin, self.temperature, self.mask_own_keys = loss, margin, temperature, mask_own_keys
+        self.loss, self.margin, self.temperature = loss, margin, temperature
+        self.mask_own_keys, self.batch_negatives = mask_own_keys, batch_negatives
         self.momentum, self.momentum_schedule = momentum, momentum_schedule
         self.query, self.key, self.queue = query, momentum_copy(query), Queue(queue_size)
         other = View(clip=1 if negative == "other_clip" else 0, draw=2)
@@ -137,20 +144,23 @@ class DSM(Method):
             n_bE = self.query.embed(self.query.features(self.disturbed(batch), None))
         with torch.autocast(features_bD.device.type, enabled=False):
             positive_b = (q_bE * k_bE).sum(dim=1)
-            negative_bK = self.queue.negatives(q_bE, batch.video, mask_own_keys=self.mask_own_keys)
+            negatives = [self.queue.negatives(q_bE, batch.video, mask_own_keys=self.mask_own_keys)]
+            if self.batch_negatives:
+                negatives += batch_negatives(q_bE, [gathered(k_bE)], batch.video)
             metrics = {
                 "similarity_positive": positive_b.detach().mean(),
                 "similarity_negatives": (q_bE.detach() @ self.queue.keys.T).mean(),
             }
             if n_bE is not None:
                 disturbed_b = (q_bE * n_bE).sum(dim=1)
-                negative_bK = torch.cat([negative_bK, disturbed_b[:, None]], dim=1)
+                negatives.append(disturbed_b[:, None])
                 metrics["similarity_disturbed"] = disturbed_b.detach().mean()
                 metrics["motion_accuracy"] = (positive_b > disturbed_b).float().mean()
             if self.loss == "triplet" and n_bE is not None:
                 loss = triplets(q_bE, k_bE, n_bE, margin=self.margin)
             else:
-                loss = contrastive_loss([positive_b], negative_bK, temperature=self.temperature, form="outside")
+                negative_bN = torch.cat(negatives, dim=1)
+                loss = contrastive_loss([positive_b], negative_bN, temperature=self.temperature, form="outside")
         return StepOutput({MAIN: loss}, {"nce": loss}, metrics, features_bD, {"key": k_bE})
 
     def warped(self, batch: MethodBatch) -> Tensor:

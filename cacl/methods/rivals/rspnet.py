@@ -10,7 +10,7 @@ features, E = 128 embedding, K keys of the queue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from cacl.distributed.processes import gathered, own_rows
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
 from cacl.methods.losses import contrastive_loss
-from cacl.methods.moco import Queue, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.moco import Queue, batch_negatives, momentum_copy, momentum_update, scheduled_momentum
 from cacl.methods.permute import formatted
 from cacl.methods.rivals.moco_settings import MoCoSettings
 from cacl.models.cnn3d import CNN3D
@@ -33,11 +33,16 @@ from cacl.settings import NotNegative, Settings
 
 
 class RSPNetSettings(MoCoSettings):
-    """The values of the authors' code."""
+    """The values of the authors' code; ``small`` has the negatives of V-MoCo there."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {**MoCoSettings.presets["small"], "temperature": 0.1, "batch_negatives": True}
+    }
 
     name: Literal["rspnet"] = "rspnet"
     speed: Annotated[int, Field(ge=2, le=4)] = 2  # how much faster the fast clips are
     margin: NotNegative = 2.0  # of similarities that are divided by the temperature
+    batch_negatives: bool = False  # k- of the batch's other videos are negatives too
 
     def curves(self, frames: int) -> Sequence[Curve]:
         """How often equal speed is nearer, and similarities."""
@@ -108,13 +113,14 @@ class RSPNet(Method):
         momentum_schedule: Literal["constant", "cosine"] = "constant",
         queue_size: int = 16384,
         mask_own_keys: bool = False,
+        batch_negatives: bool = False,
         standardise: Standardise = "none",
         projection: Literal["linear", "mlp"] = "linear",
     ) -> None:
         super().__init__()
         self.frames, self.stride, self.speed, self.margin = frames, stride, speed, margin
         self.temperature, self.momentum, self.momentum_schedule = temperature, momentum, momentum_schedule
-        self.mask_own_keys = mask_own_keys
+        self.mask_own_keys, self.batch_negatives = mask_own_keys, batch_negatives
         self.query = SpeedEncoder(network, standardise=standardise, projection=projection)
         self.key = momentum_copy(self.query)
         self.queue = Queue(queue_size)
@@ -150,10 +156,13 @@ class RSPNet(Method):
         with torch.autocast(features_bD.device.type, enabled=False):
             nearer_b = (q_motion * (same[0] - other[0])).sum(dim=1)  # s+ - s-
             ranking = F.relu(self.margin - nearer_b / self.temperature).mean()
-            negative_bK = self.queue.negatives(q_appearance, batch.video, mask_own_keys=self.mask_own_keys)
+            negatives = [self.queue.negatives(q_appearance, batch.video, mask_own_keys=self.mask_own_keys)]
+            if self.batch_negatives:
+                negatives += batch_negatives(q_appearance, [gathered(other[1])], batch.video)
+            negative_bN = torch.cat(negatives, dim=1)
             positives = [(q_appearance * key[1]).sum(dim=1) for key in (same, other)]
             # a mean over the two pairs with one log each, times two: their sum
-            nce = 2 * contrastive_loss(positives, negative_bK, temperature=self.temperature, form="outside")
+            nce = 2 * contrastive_loss(positives, negative_bN, temperature=self.temperature, form="outside")
         metrics = {
             "speed_accuracy": (nearer_b.detach() > 0).float().mean(),
             "similarity_positive": torch.stack(positives).detach().mean(),

@@ -138,7 +138,10 @@ def test_the_loss_is_a_loop(loss: Any, negative: Any, masked: bool, monkeypatch:
     if (loss, negative) == ("triplet", "none") or (loss == "triplet" and masked):
         return
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    method = make(loss=loss, negative=negative, mask_own_keys=masked, temperature=0.4, margin=0.1).double()
+    method = make(
+        loss=loss, negative=negative, mask_own_keys=masked, batch_negatives=masked, temperature=0.4, margin=0.1
+    )
+    method = method.double()
     method.queue.videos[:5] = torch.tensor([0, 1, 2, 3, 0])
     given = batch(method, 5)
     output = method(given)
@@ -163,6 +166,8 @@ def test_the_loss_is_a_loop(loss: Any, negative: Any, masked: bool, monkeypatch:
         for key, video in zip(method.queue.keys, method.queue.videos.tolist(), strict=True):
             if not (masked and video == int(given.video[b])):
                 rest.append(torch.exp(q[b] @ key / 0.4))
+        if masked:  # and of the batch
+            rest += [torch.exp(q[b] @ k[i] / 0.4) for i in range(5) if int(given.video[i]) != int(given.video[b])]
         total = total - torch.log(own / (own + sum(rest))) / 5
     same_gradients(output.losses["main"], total, [p for p in method.parameters() if p.requires_grad])
 
@@ -226,6 +231,7 @@ def test_a_triplet_without_a_negative_is_refused() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_it_is_a_method_of_every_preset(preset: str) -> None:
     found = resolve_settings(preset=preset, method="dsm").settings.method
-    small: dict[str, Any] = {"momentum": 0.99, "momentum_schedule": "cosine", "queue_size": "auto"}
-    assert found == DSMSettings(**({**small, "mask_own_keys": True} if preset == "small" else {}))
+    small: dict[str, Any] = {"momentum": 0.99, "momentum_schedule": "cosine", "queue_size": "auto", "temperature": 0.1}
+    small |= {"mask_own_keys": True, "batch_negatives": True}
+    assert found == DSMSettings(**(small if preset == "small" else {}))
     assert found.label({}) == "dsm"

@@ -72,10 +72,10 @@ def test_halves_partition_the_batch_and_every_sample_is_in_either_as_often() -> 
     assert fast_half(torch.rand(5)).sum() == 3
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_losses_are_loops(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("masked", "batch_too"), [(False, False), (True, True)])
+def test_the_losses_are_loops(masked: bool, batch_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    method = make(mask_own_keys=masked, temperature=0.4, margin=0.6).double()
+    method = make(mask_own_keys=masked, batch_negatives=batch_too, temperature=0.4, margin=0.6).double()
     method.queue.videos[:5] = torch.tensor([0, 1, 2, 3, 0])
     given = batch(6)
     output = method(given)
@@ -106,6 +106,10 @@ def test_the_losses_are_loops(masked: bool, monkeypatch: pytest.MonkeyPatch) -> 
             for key, video in zip(method.queue.keys, method.queue.videos.tolist(), strict=True)
             if not (masked and video == int(given.video[b]))
         ]
+        if batch_too:
+            for other in range(6):
+                if int(given.video[other]) != int(given.video[b]):
+                    rest.append(torch.exp(own @ unit(method.key.appearance, minus[other]).detach() / 0.4))
         for k in (plus, minus):
             e = torch.exp(own @ unit(method.key.appearance, k[b]).detach() / 0.4)
             nce.append(-torch.log(e / (e + sum(rest))))
@@ -175,8 +179,9 @@ def test_it_learns_which_speed_is_nearer_in_videos_that_it_never_saw() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_it_is_a_method_of_every_preset(preset: str) -> None:
     found = resolve_settings(preset=preset, method="rspnet").settings.method
-    small: dict[str, Any] = {"momentum": 0.99, "momentum_schedule": "cosine", "queue_size": "auto"}
-    assert found == RSPNetSettings(**({**small, "mask_own_keys": True} if preset == "small" else {}))
+    small: dict[str, Any] = {"momentum": 0.99, "momentum_schedule": "cosine", "queue_size": "auto", "temperature": 0.1}
+    small |= {"mask_own_keys": True, "batch_negatives": True}
+    assert found == RSPNetSettings(**(small if preset == "small" else {}))
     assert found.label({}) == "rspnet"
     auto = {} if preset != "small" else {"method.queue_size": (150, "half an epoch of keys of 300 videos")}
     assert found.auto_values(videos=300) == auto
