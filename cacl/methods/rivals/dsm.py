@@ -4,7 +4,7 @@ The anchor is warped, all of its frames alike; its positive are the same frames,
 shares the scene but not the motion, another clip of the video or one whose frames are each warped otherwise, is pushed
 away with gradient, beside a queue of other videos.
 
-Shapes: b samples, T frames, S pixels of a side, P = S * S pixels, G = 25 control points, E = 128 embedding, K keys.
+Shapes: b samples, T frames, D features, E = 128 embedding, K keys of the queue, N negatives.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from cacl.methods.losses import contrastive_loss
 from cacl.methods.moco import Queue, batch_negatives, momentum_copy, momentum_update, scheduled_momentum
 from cacl.methods.permute import formatted
 from cacl.methods.rivals.moco_settings import MoCoSettings
+from cacl.methods.rivals.warp import PUSH_DRAWS, SPLINE_DRAWS, pushed, splined
 from cacl.methods.video_encoder import VideoEncoder
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import NotNegative, Settings, refuse
-
-PUSHES = 3  # at most
-SIDE = 5  # control points a side
 
 
 class DSMSettings(MoCoSettings):
@@ -110,9 +108,9 @@ class DSM(Method):
         self.query, self.key, self.queue = query, momentum_copy(query), Queue(queue_size)
         other = View(clip=1 if negative == "other_clip" else 0, draw=2)
         self.views = (View(draw=0), View(draw=1), *([] if negative == "none" else [other]))
-        self.shared = 1 + 4 * PUSHES if warp == "push" else 0
+        self.shared = PUSH_DRAWS if warp == "push" else 0
         splines = (warp == "tps") + (frames if negative == "tps_per_frame" else 0)
-        self.uniforms = splines * 2 * SIDE**2
+        self.uniforms = splines * SPLINE_DRAWS
 
     @property
     def encoder(self) -> CNN3D:
@@ -168,14 +166,14 @@ class DSM(Method):
         view = batch.views[0]
         if self.warp == "push":
             return formatted(pushed(view, batch.shared), like=view)
-        return formatted(splined(view, batch.uniforms[:, None, : 2 * SIDE**2]), like=view)
+        return formatted(splined(view, batch.uniforms[:, None, :SPLINE_DRAWS]), like=view)
 
     def disturbed(self, batch: MethodBatch) -> Tensor:
         """View 2; where it shows the anchor's frames, each is warped otherwise."""
         view = batch.views[2]
         if self.negative == "other_clip":
             return view
-        of_frames = torch.unflatten(batch.uniforms[:, -self.frames * 2 * SIDE**2 :], 1, (self.frames, -1))
+        of_frames = torch.unflatten(batch.uniforms[:, -self.frames * SPLINE_DRAWS :], 1, (self.frames, -1))
         return formatted(splined(view, of_frames), like=view)
 
     @torch.no_grad()
@@ -190,65 +188,3 @@ def triplets(q_bE: Tensor, k_bE: Tensor, n_bE: Tensor, *, margin: float) -> Tens
     near_b = (q_bE - k_bE).norm(dim=1)
     others = (n_bE, own_rows(gathered(n_bE).flip(0)))
     return sum((F.relu(near_b - (q_bE - n).norm(dim=1) + margin).mean() for n in others), near_b.new_zeros(()))
-
-
-def pushed(x_b3TSS: Tensor, uniforms: Tensor) -> Tensor:
-    """One to three local pushes, the same for all clips and frames; pixels outside of their boxes stay.
-
-    At a side of 224 (scaled to others) a push has a centre c of 60 … 139 and a shift v of 10 … 19 each way. Within
-    c ± 3v a pixel at x reads from ``x - v/2 / (3 (|x - c - v| / |v|)^4 + 1)``, truncated.
-
-    Args:
-        uniforms: ``[13]`` in [0, 1): how many, then centre and shift of each.
-    """
-    size = x_b3TSS.shape[-1]
-    place_S = torch.arange(size, device=x_b3TSS.device)
-    number, source_P = 1 + (PUSHES * uniforms[0]).long(), torch.arange(size**2, device=x_b3TSS.device)
-    for i, draw in enumerate(uniforms[1:].view(PUSHES, 4)):
-        centre, shift = (60 + (80 * draw[:2]).floor()) * size / 224, (10 + (10 * draw[2:]).floor()) * size / 224
-        away_2S = place_S - centre[:, None]  # along height and along width
-        inside_2S = away_2S.abs() <= 3 * shift[:, None]
-        beyond_2S = (away_2S - shift[:, None]).square()
-        ratio_SS = (beyond_2S[0][:, None] + beyond_2S[1]).square() / shift.square().sum().square()  # to the fourth
-        pull_SS = 0.5 / (3 * ratio_SS + 1) * (inside_2S[0][:, None] & inside_2S[1]) * (i < number)
-        row_SS, column_SS = (
-            (grid - pull_SS * step).trunc().long().clamp(0, size - 1)
-            for grid, step in zip(torch.meshgrid(place_S, place_S, indexing="ij"), shift, strict=True)
-        )
-        source_P = source_P[(row_SS * size + column_SS).flatten()]
-    return x_b3TSS.flatten(-2)[..., source_P].view_as(x_b3TSS)
-
-
-def splined(x_b3TSS: Tensor, uniforms_bTU: Tensor, *, jitter: float = 0.1) -> Tensor:
-    """Warp by thin-plate splines that move 5 x 5 control points by up to ``jitter`` of half the side, each way.
-
-    Args:
-        uniforms_bTU: ``[b, T or 1, 50]`` in [0, 1), of every frame or of a clip's frames alike.
-    """
-    frames, size = x_b3TSS.shape[2], x_b3TSS.shape[-1]
-    line_S = torch.linspace(-1, 1, size, device=x_b3TSS.device, dtype=x_b3TSS.dtype)
-    here_P2 = torch.cartesian_prod(line_S, line_S).flip(-1)  # x, y as grid_sample wants
-    moved_bTG2 = jitter * (2 * torch.unflatten(uniforms_bTU.to(x_b3TSS), 2, (SIDE**2, 2)) - 1)
-    grid_bTP2 = here_P2 + spline_basis(here_P2) @ moved_bTG2
-    grid_NSS2 = grid_bTP2.expand(-1, frames, -1, -1).reshape(-1, size, size, 2)
-    frames_N3SS = x_b3TSS.transpose(1, 2).flatten(0, 1)
-    warped = F.grid_sample(frames_N3SS, grid_NSS2, padding_mode="border", align_corners=True)
-    return warped.view(len(x_b3TSS), frames, 3, size, size).transpose(1, 2)
-
-
-def spline_basis(places_P2: Tensor) -> Tensor:
-    """``[P, G]``: how far a place moves where each control point moves by one (Bookstein 1989), in [-1, 1]."""
-    line = torch.linspace(-1, 1, SIDE, dtype=torch.float64)
-    points_G2 = torch.cartesian_prod(line, line).flip(-1)
-
-    def terms(x_N2: Tensor) -> Tensor:
-        """``[N, G + 3]``: r^2 log r^2 of every control point, then 1, x, y."""
-        squared = (x_N2[:, None] - points_G2).square().sum(dim=2)
-        return torch.cat([torch.xlogy(squared, squared), torch.ones(len(x_N2), 1).double(), x_N2], dim=1)
-
-    at_points = terms(points_G2)
-    affine = at_points[:, SIDE**2 :]
-    system = torch.cat([at_points, F.pad(affine.T, (0, 3))])  # the last three: weights that no plane takes
-    solved = torch.linalg.solve(system, torch.eye(SIDE**2 + 3, dtype=torch.float64)[:, : SIDE**2])
-    basis: Tensor = terms(places_P2.double().cpu()) @ solved
-    return basis.to(places_P2)
