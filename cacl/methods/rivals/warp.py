@@ -53,7 +53,8 @@ def splined(x_b3TSS: Tensor, uniforms_bTU: Tensor, *, jitter: float = 0.1) -> Te
     line_S = torch.linspace(-1, 1, size, device=x_b3TSS.device, dtype=x_b3TSS.dtype)
     here_P2 = torch.cartesian_prod(line_S, line_S).flip(-1)  # x, y as grid_sample wants
     moved_bTG2 = jitter * (2 * torch.unflatten(uniforms_bTU.to(x_b3TSS), 2, (SIDE**2, 2)) - 1)
-    grid_bTP2 = here_P2 + spline_basis(here_P2) @ moved_bTG2
+    with torch.autocast(x_b3TSS.device.type, enabled=False):
+        grid_bTP2 = here_P2 + spline_basis(here_P2) @ moved_bTG2
     grid_NSS2 = grid_bTP2.expand(-1, frames, -1, -1).reshape(-1, size, size, 2)
     frames_N3SS = x_b3TSS.transpose(1, 2).flatten(0, 1)
     warped = F.grid_sample(frames_N3SS, grid_NSS2, padding_mode="border", align_corners=True)

@@ -54,3 +54,14 @@ def test_a_spline_takes_each_control_point_where_it_is_to_go_and_planes_to_plane
     shifted[..., ::2] = 1.0  # every point by .1 to the right
     found = splined(ramp, shifted)
     torch.testing.assert_close(found[..., :-1], (ramp + 0.1).clamp(max=1)[..., :-1], atol=1e-5, rtol=0)
+
+
+def test_a_warp_is_the_same_in_low_precision() -> None:
+    x, numbers = torch.rand(2, 3, 2, 16, 16), torch.rand(2, 2, 50)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(splined(x, numbers), _full(x, numbers))
+
+
+def _full(x: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return splined(x, numbers)
