@@ -137,7 +137,13 @@ METHODS: dict[str, str] = {
     "assisted": "cacl.methods.assisted:AssistedSettings",
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
+    "dsm": "cacl.methods.rivals.dsm:DSMSettings",
+    "pace": "cacl.methods.rivals.pace:PaceSettings",
+    "pace+context": "cacl.methods.rivals.pace:PaceContextSettings",
+    "prp": "cacl.methods.rivals.prp:PRPSettings",
+    "rspnet": "cacl.methods.rivals.rspnet:RSPNetSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
+    "vcp": "cacl.methods.rivals.vcp:VCPSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 
