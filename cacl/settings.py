@@ -137,6 +137,7 @@ METHODS: dict[str, str] = {
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
+    "videomoco": "cacl.methods.rivals.videomoco:VideoMoCoSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 

@@ -174,11 +174,14 @@ def test_every_setting_is_explained():
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "cacl"])
 def test_every_setting_of_every_method_is_explained(name: str):
-    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    section = text[text.index(f"\n## {name.upper()}"[:5]) :] if f"## {name}" in text.lower() else ""
+    pages = [ROOT / "docs" / "methods.md", *sorted((ROOT / "docs").glob("rivals*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    (title,) = {
+        row[1] for row in re.findall(r"^\| `([^`]+)` \|.*\[below\]\(#([\w-]+)\) \|$", text, re.M) if row[0] == name
+    }
+    (section,) = [part for part in text.split("\n## ") if anchor(part.splitlines()[0]) == title]
     fields = [key for key in method_settings(name).model_fields if key != "name"]
     assert not [key for key in fields if f"| `method.{key}` |" not in section]
-    assert f"| `{name}` |" in text
 
 
 def test_every_command_is_in_the_reference_and_in_the_readme():
