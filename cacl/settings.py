@@ -136,6 +136,7 @@ class Model(Section):
 METHODS: dict[str, str] = {
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
+    "iic": "cacl.methods.rivals.iic:IICSettings",
     "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
     "videomoco": "cacl.methods.rivals.videomoco:VideoMoCoSettings",
