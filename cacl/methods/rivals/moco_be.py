@@ -21,12 +21,12 @@ from cacl.data.clips.sampling import ClipPlan, clip_window
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo
 from cacl.methods.permute import formatted
-from cacl.methods.rivals.moco_settings import SMALL, MoCoSettings
+from cacl.methods.rivals.queue_settings import SMALL, QueueSettings
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import Auto, Positive, Settings
 
 
-class MoCoBESettings(MoCoSettings):
+class MoCoBESettings(QueueSettings):
     """The values of the authors' code; ``small`` has no further negative, which is none of the idea."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"small": {**SMALL, "intra_negative": False}}

@@ -22,7 +22,7 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.methods.contract import MAIN, Group, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo, Queue
-from cacl.methods.rivals.moco_settings import SMALL, MoCoSettings
+from cacl.methods.rivals.queue_settings import SMALL, QueueSettings
 from cacl.models.cnn3d import CNN3D
 from cacl.sections import section
 from cacl.settings import Settings
@@ -31,7 +31,7 @@ Adversary = Literal["straight-through", "fixed"]
 HIDDEN = 64  # of the LSTM, each direction
 
 
-class VideoMoCoSettings(MoCoSettings):
+class VideoMoCoSettings(QueueSettings):
     """The values of the authors' code; ``fixed`` is what its generator comes to, as it has no gradient."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
