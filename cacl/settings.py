@@ -138,6 +138,7 @@ METHODS: dict[str, str] = {
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
     "iic": "cacl.methods.rivals.iic:IICSettings",
     "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",
+    "opn": "cacl.methods.rivals.opn:OPNSettings",
     "shuffle-learn": "cacl.methods.rivals.shuffle_learn:ShuffleLearnSettings",
     "speednet": "cacl.methods.rivals.speednet:SpeedNetSettings",
     "st-puzzle": "cacl.methods.rivals.st_puzzle:STPuzzleSettings",
