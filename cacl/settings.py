@@ -142,6 +142,7 @@ METHODS: dict[str, str] = {
     "shuffle-learn": "cacl.methods.rivals.shuffle_learn:ShuffleLearnSettings",
     "speednet": "cacl.methods.rivals.speednet:SpeedNetSettings",
     "st-puzzle": "cacl.methods.rivals.st_puzzle:STPuzzleSettings",
+    "tclr": "cacl.methods.rivals.tclr:TCLRSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
     "videomoco": "cacl.methods.rivals.videomoco:VideoMoCoSettings",
 }
