@@ -45,7 +45,7 @@ class TCLRSettings(MethodSettings):
         chance, lines = Mark("chance", 1 / self.clips), {"slice_accuracy": "training clips"}
         return (
             Curve("Slices that find their clip", lines, (chance,), percent=True, shown={"slice_accuracy": "slices"}),
-            Curve("Similarity of pairs", {"similarity_positive": "positive", "similarity_negatives": "negatives"}),
+            Curve("Similarity of the two views of a stretch", {"similarity_positive": "of the whole"}),
         )
 
     def build(self, settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None, videos: int) -> TCLR:
@@ -115,13 +115,13 @@ class TCLR(Method):
         with torch.autocast(features_nbD.device.type, enabled=False):
             slices_2LbD, clips_2LbD = features_nbD.view(2, 2, self.clips, *features_nbD.shape[1:])
             whole_2bE, slices_2LbE, clips_2LbE = map(self.embedded, (slices_2LbD.mean(1), slices_2LbD, clips_2LbD))
-            video, metrics = self.between_videos(whole_2bE, batch.video)
+            video = self.between_videos(whole_2bE, batch.video)
             for clip in range(self.clips):
-                video = video + self.between_videos(clips_2LbE[:, clip], batch.video)[0] / self.clips
+                video = video + self.between_videos(clips_2LbE[:, clip], batch.video) / self.clips
             terms = {"video_loss": video, "clip_loss": between_clips(clips_2LbE, temperature=self.temperature)}
-            terms["slice_loss"], metrics["slice_accuracy"] = between_slices(
-                slices_2LbE, clips_2LbE, temperature=self.temperature
-            )
+            terms["slice_loss"], right = between_slices(slices_2LbE, clips_2LbE, temperature=self.temperature)
+            alike = (whole_2bE[0] * whole_2bE[1]).detach().sum(dim=1).mean()
+        metrics = {"slice_accuracy": right, "similarity_positive": alike}
         total = video + self.weights[0] * terms["clip_loss"] + self.weights[1] * terms["slice_loss"]
         return StepOutput({MAIN: total}, terms, metrics, features_nbD)
 
@@ -130,9 +130,9 @@ class TCLR(Method):
         found: Tensor = F.normalize(self.contrast(features.flatten(0, -2)), dim=1)
         return found.view(*features.shape[:-1], WIDTH)
 
-    def between_videos(self, views_2bE: Tensor, video_b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def between_videos(self, views_2bE: Tensor, video_b: Tensor) -> Tensor:
         """NT-Xent of two views against the batch, as CVRL's."""
-        return nt_xent(views_2bE[0], views_2bE[1], video_b, temperature=self.temperature)
+        return nt_xent(views_2bE[0], views_2bE[1], video_b, temperature=self.temperature)[0]
 
     @torch.no_grad()
     def embeddings(self, batch: MethodBatch) -> Mapping[str, Tensor]:
