@@ -254,6 +254,6 @@ def ablation(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
     return {"method.degree_weight": preset["method"]["degree_weight"] or 1.0, **ABLATIONS[name]}
 
 
-# Both learn for the same time: a step of V-MoCo costs three quarters of one of CVRL, which teaches by both of its clips.
+# Both learn for the same time: a step of V-MoCo costs three quarters of one of CVRL, whose two clips both teach.
 DEMO: dict[str, Any] = {"optim.epochs": 60}
 DEMO_BESIDE: dict[str, Any] = {"optim.epochs": 80}  # of V-MoCo

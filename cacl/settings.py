@@ -138,12 +138,20 @@ METHODS: dict[str, str] = {
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
     "dsm": "cacl.methods.rivals.dsm:DSMSettings",
+    "iic": "cacl.methods.rivals.iic:IICSettings",
+    "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",
+    "opn": "cacl.methods.rivals.opn:OPNSettings",
     "pace": "cacl.methods.rivals.pace:PaceSettings",
     "pace+context": "cacl.methods.rivals.pace:PaceContextSettings",
     "prp": "cacl.methods.rivals.prp:PRPSettings",
     "rspnet": "cacl.methods.rivals.rspnet:RSPNetSettings",
+    "shuffle-learn": "cacl.methods.rivals.shuffle_learn:ShuffleLearnSettings",
+    "speednet": "cacl.methods.rivals.speednet:SpeedNetSettings",
+    "st-puzzle": "cacl.methods.rivals.st_puzzle:STPuzzleSettings",
+    "tclr": "cacl.methods.rivals.tclr:TCLRSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
     "vcp": "cacl.methods.rivals.vcp:VCPSettings",
+    "videomoco": "cacl.methods.rivals.videomoco:VideoMoCoSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 
