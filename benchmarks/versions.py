@@ -1,13 +1,13 @@
-"""A training step of two versions of this program in turns: ``python benchmarks/versions.py OTHER_CHECKOUT``.
+"""A training step of two versions of this program in turns: ``python benchmarks/versions.py --other CHECKOUT``.
 
-Each round starts a fresh process for either (A B A B …) that takes the steps of ``our_step.py`` of its own checkout. By
-the processor time of one thread. The same interpreter and libraries run both.
+A process of either takes the steps of its own ``our_step.py``, one of the one, one of the other (A B A B …), by the
+processor time of one thread. The same interpreter and libraries run both. Without ``--other`` this version is compared
+with itself, which shows how far two equal ones seem apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,64 +17,94 @@ from pathlib import Path
 from harness import Timing, header, table
 
 HERE = Path(__file__).resolve().parent
-# Told to an interpreter whose path is one checkout: only names that both have.
+SIZES = {"tiny": 4, "laptop": 16, "paper": 2}  # clips a step
+# Told to an interpreter whose path is one checkout: only names that both have. Takes a step for each line it is sent.
 STEPS = """
-import argparse, json, sys, torch
-from harness import in_turns
+import argparse, sys, time, torch
 from our_step import LAPTOP, TINY, Ours, Size, Variant, build
 import cacl
 torch.set_num_threads(1)
 torch.manual_seed(0)
-quick, rounds = sys.argv[1] == "quick", int(sys.argv[2])
-laptop, paper = Size("laptop", {**LAPTOP, "model.network": "r3d10"}, 16), Size("paper", {"model.network": "r3d10"}, 2)
-tiny = Size("tiny", {**TINY, "model.network": "r3d10", "method.queue_size": 64}, 4)
-found = {}
-for size in [tiny] if quick else [laptop, paper]:
-    method, batch, augmentation = build(size, argparse.Namespace(cuda=False, seed=0))
-    low = Ours(method, batch, Variant(), torch.bfloat16)
-    plain = Ours(method, batch, Variant(low=False, channels_last=False), None)
-    works = {"bfloat16, channels last": low.step, "float32": plain.step, "augmentation": augmentation}
-    for name, timing in in_turns(works, rounds=rounds if size.batch > 2 else max(2, rounds // 3)).items():
-        found[f"{size.name}: {name}"] = timing.median
-print(json.dumps({"from": cacl.__file__, "seconds": found}))
+of = {"tiny": TINY | {"method.queue_size": 64}, "laptop": LAPTOP, "paper": {}}[sys.argv[1]]
+size = Size(sys.argv[1], {**of, "model.network": "r3d10"}, int(sys.argv[2]))
+method, batch, augmentation = build(size, argparse.Namespace(cuda=False, seed=0))
+works = {
+    "bfloat16, channels last": Ours(method, batch, Variant(), torch.bfloat16).step,
+    "float32": Ours(method, batch, Variant(low=False, channels_last=False), None).step,
+    "augmentation": augmentation,
+}
+print(cacl.__file__, flush=True)
+for line in sys.stdin:
+    began = time.process_time()
+    works[line.strip()]()
+    print(time.process_time() - began, flush=True)
 """
+WORKS = ("bfloat16, channels last", "float32", "augmentation")
 
 
-def measure(checkout: Path, *, quick: bool, rounds: int) -> dict[str, float]:
-    """Seconds of each step in a fresh process of one checkout, each the median of its rounds."""
-    path = os.pathsep.join((str(checkout), str(checkout / "benchmarks")))
-    command = [sys.executable, "-P", "-c", STEPS, "quick" if quick else "full", str(rounds)]
-    env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    said = json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
-    if not Path(said["from"]).is_relative_to(checkout):
-        raise SystemExit(f"{checkout}: its cacl is not what was run, but {said['from']}")
-    return {name: float(seconds) for name, seconds in said["seconds"].items()}
+class Version:
+    """A process of one checkout that takes steps when asked."""
+
+    def __init__(self, checkout: Path, size: str) -> None:
+        path = os.pathsep.join((str(checkout), str(checkout / "benchmarks")))
+        command = [sys.executable, "-P", "-c", STEPS, size, str(SIZES[size])]
+        env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1
+        )
+        run = self._answer()
+        if not Path(run).is_relative_to(checkout):
+            raise SystemExit(f"{checkout}: its cacl is not what was run, but {run}")
+
+    def step(self, work: str) -> float:
+        """Seconds of one step."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(work + "\n")
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a version ended with status {self._process.wait()}")
+        return line.strip()
+
+
+def measure(size: str, other: Path, rounds: int) -> None:
+    """Print the table of one size."""
+    versions = [Version(checkout, size) for checkout in (other, HERE.parent)]
+    found: dict[str, list[tuple[float, float]]] = {work: [] for work in WORKS}
+    for turn in range(rounds + 2):
+        for work in WORKS:
+            before, now = (version.step(work) for version in versions)
+            if turn > 1:  # two to warm up
+                found[work].append((before, now))
+    for version in versions:
+        version.close()
+    rows = []
+    for work, pairs in found.items():
+        before_s, now_s = (Timing(tuple(column)) for column in zip(*pairs, strict=True))
+        ratios = [now / before for before, now in pairs]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        row = [work, before_s.median, before_s.spread, now_s.median, now_s.spread]
+        rows.append([*row, f"{statistics.median(ratios):.3f}", f"{low:.3f} … {high:.3f}"])
+    columns = ("", "other, s", "spread", "this, s", "spread", "this / other, median of pairs", "middle half")
+    table(f"{size}, batch {SIZES[size]}: {rounds} pairs of steps", columns, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("other", type=Path, nargs="?", help="another checkout (left out: this one beside itself)")
-    parser.add_argument("--pairs", type=int, default=6, help="processes of each")
-    parser.add_argument("--rounds", type=int, default=9, help="steps a process")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and one pair: seconds, for the tests")
+    parser.add_argument("--other", type=Path, default=HERE.parent, help="a checkout of another version (this one)")
+    parser.add_argument("--pairs", type=int, default=12, help="steps of each")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few steps: seconds, for the tests")
     chosen = parser.parse_args()
-    chosen.cuda, chosen.seed = False, 0
-    pairs, rounds = (1, 2) if chosen.quick else (chosen.pairs, chosen.rounds)
-    header("A step of two versions", chosen, clock="processor time, in turns")
-    other, ours = (chosen.other or HERE.parent).resolve(), HERE.parent
-    found: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(pairs):
-        before, now = (measure(checkout, quick=chosen.quick, rounds=rounds) for checkout in (other, ours))
-        for name in now:
-            found.setdefault(name, []).append((before[name], now[name]))
-    rows = []
-    for name, both in found.items():
-        before_s, now_s = (Timing(tuple(column)) for column in zip(*both, strict=True))
-        ratios = sorted(now / before for before, now in both)
-        spread = f"{ratios[0]:.3f} … {ratios[-1]:.3f}"
-        rows.append([name, before_s.median, before_s.spread, now_s.median, now_s.spread, statistics.median(ratios), spread])
-    columns = ("", "other, s", "spread", "this, s", "spread", "this / other, median of pairs", "least … most")
-    table(f"{pairs} pairs of processes", columns, rows)
+    header("A step of two versions", argparse.Namespace(cuda=False, seed=0, quick=chosen.quick), clock="processor time")
+    for size in ["tiny"] if chosen.quick else ["laptop", "paper"]:
+        measure(size, chosen.other.resolve(), 3 if chosen.quick else chosen.pairs)
 
 
 if __name__ == "__main__":
