@@ -74,14 +74,14 @@ class Version:
         return line.strip()
 
 
-def measure(size: str, other: Path, rounds: int) -> None:
+def measure(size: str, other: Path, rounds: int, works: list[str]) -> None:
     """Print the table of one size."""
     versions = [Version(checkout, size) for checkout in (other, HERE.parent)]
-    found: dict[str, list[tuple[float, float]]] = {work: [] for work in WORKS}
-    for turn in range(rounds + 2):
-        for work in WORKS:
+    found: dict[str, list[tuple[float, float]]] = {work: [] for work in works}
+    for turn in range(rounds + 1):
+        for work in works:
             before, now = (version.step(work) for version in versions)
-            if turn > 1:  # two to warm up
+            if turn:  # the first warms up
                 found[work].append((before, now))
     for version in versions:
         version.close()
@@ -100,11 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--other", type=Path, default=HERE.parent, help="a checkout of another version (this one)")
     parser.add_argument("--pairs", type=int, default=12, help="steps of each")
+    parser.add_argument("--size", nargs="+", choices=("laptop", "paper"), default=("laptop", "paper"))
+    parser.add_argument("--work", nargs="+", choices=WORKS, default=WORKS)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few steps: seconds, for the tests")
     chosen = parser.parse_args()
     header("A step of two versions", argparse.Namespace(cuda=False, seed=0, quick=chosen.quick), clock="processor time")
-    for size in ["tiny"] if chosen.quick else ["laptop", "paper"]:
-        measure(size, chosen.other.resolve(), 3 if chosen.quick else chosen.pairs)
+    for size in ["tiny"] if chosen.quick else chosen.size:
+        measure(size, chosen.other.resolve(), 3 if chosen.quick else chosen.pairs, chosen.work)
 
 
 if __name__ == "__main__":
