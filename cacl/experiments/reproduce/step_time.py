@@ -104,7 +104,7 @@ def _measured(
     batch = optim.batch_size
     clips = min(batch, few) if device == "cpu" else batch
     while True:
-        raw = _random_batch(method, clips, settings.data.resize)
+        raw = random_batch(method, clips, settings.data.resize)
         try:
             seconds = _seconds(partial(step, raw, progress=1.0), device)
         except RuntimeError as error:
@@ -116,7 +116,7 @@ def _measured(
         torch.cuda.empty_cache()  # here, behind the handler, nothing of the step that failed is held any more
 
 
-def _random_batch(method: Method, clips: int, resize: tuple[int, int]) -> ClipBatch:
+def random_batch(method: Method, clips: int, resize: tuple[int, int]) -> ClipBatch:
     """Noise in the shapes that the method asks for."""
     rng = np.random.default_rng(0)
     plans = [method.plan(_VIDEO_FRAMES, rng) for _ in range(clips)]
