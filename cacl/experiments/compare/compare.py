@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from cacl.experiments.plan_folder import check_plan, write_plan
 from cacl.files import read_object
 from cacl.lock import FolderLock, InUse
 from cacl.presets import PRESETS
+from cacl.reports.arena.page import write_comparison
 from cacl.run_folder import RunFolder
 from cacl.training.stop import Stopped, StopRequest
 
@@ -82,7 +84,15 @@ def compare(
     run = RunFolder(plan.out)
     with alone(plan.out):
         run.write("comparison.json", json.dumps(results, ensure_ascii=False) + "\n")
+        write_comparison(plan.out, results, command=_command(plan))
     return results
+
+
+def _command(plan: Plan) -> str:
+    words = ["cacl", "compare", str(plan.videos), *(["--lists", str(plan.lists)] if plan.lists is not None else [])]
+    words += ["--methods", ",".join(plan.methods), "--networks", ",".join(plan.networks), "--seeds", str(plan.seeds)]
+    words += ["--budget", str(plan.budget), "--preset", plan.preset, "--out", str(plan.out)]
+    return shlex.join([*words, *(word for text in plan.assignments for word in ("--set", text))])
 
 
 def prepared(

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.evaluation.choice.difference import Difference, difference, holm, needed
+from cacl.evaluation.choice.difference import LEVEL, Difference, difference, holm, needed
 from cacl.experiments.compare.measure import HITS
 from cacl.experiments.compare.plan import Cell, Plan
+from cacl.experiments.compare.published import published
 from cacl.files import read_object
 
 MAIN = "R@1"  # by what methods are ranked
+MUCH = 0.03  # off the budget
+OURS = "cacl"  # its rivals are a family of comparisons of their own
 SPENT = ("passes", "steps", "epochs")
 Results = Mapping[Cell, Mapping[str, Any]]
 
@@ -42,9 +45,19 @@ def summary(plan: Plan) -> dict[str, Any]:
         "gallery": asked.get("gallery"),
         "sources": len(set(asked.get("source", []))),
         "networks": {network: _network(plan, network, there, asked) for network in plan.networks},
+        "off budget": _off_budget(plan, there),
         "missing": [str(cell) for cell, one in found.items() if not one and not _why(plan, cell)],
         "failed": {str(cell): _why(plan, cell) for cell, one in found.items() if not one and _why(plan, cell)},
     }
+
+
+def _off_budget(plan: Plan, there: Results) -> dict[str, float]:
+    """Row of cells -> percent by which whole epochs are more or less than the budget, where that is much."""
+    if plan.budget.kind not in ("passes", "steps"):
+        return {}
+    shares = {f"{cell.method}, {cell.network}": one[plan.budget.kind] / plan.budget.amount - 1
+              for cell, one in there.items()}  # fmt: skip
+    return {row: round(100 * share, 1) for row, share in shares.items() if abs(share) > MUCH}
 
 
 def _why(plan: Plan, cell: Cell) -> str:
@@ -57,11 +70,15 @@ def _network(plan: Plan, network: str, there: Results, asked: Mapping[str, Any])
     for cell, one in own.items():
         by_method.setdefault(cell.method, {})[cell.seed] = one
     rows = {method: _row(seeds, asked["source"]) for method, seeds in by_method.items()}
+    for method, row in rows.items():
+        row["published"] = published(method, network)
     order = sorted(rows, key=lambda method: -rows[method]["measures"][MAIN]["mean"])
+    pairs = {measure: _pairs(by_method, order, measure, asked["source"]) for measure in HITS}
     return {
         "order": order,
         "rows": {method: rows[method] for method in order},
-        "pairs": {measure: _pairs(by_method, order, measure, asked["source"]) for measure in HITS},
+        "alike": _alike(order, pairs[MAIN]),
+        "pairs": pairs,
         "references": _references(plan.out, network, plan.seeds),
         "per class": _per_class({method: by_method[method] for method in order}, asked["label"]),
     }
@@ -107,7 +124,10 @@ def hit_rows(each: Sequence[Mapping[str, Any]], measure: str) -> tuple[NDArray[n
 def _pairs(
     by_method: Mapping[str, Mapping[int, Mapping[str, Any]]], order: Sequence[str], measure: str, sources: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every two methods, the better one first, over the seeds that both have; corrected for their number (Holm)."""
+    """Every two methods, the better one first, over the seeds that both have; corrected for their number (Holm).
+
+    Whether a rival differs from ours was asked beforehand: it is corrected for the number of rivals.
+    """
     found: list[tuple[str, str, Difference]] = []
     for first, second in itertools.combinations(order, 2):
         seeds = sorted(by_method[first].keys() & by_method[second].keys())
@@ -117,8 +137,10 @@ def _pairs(
             one = difference(hits[: len(seeds)], hits[len(seeds) :], [sources[i] for i in kept])
             found.append((first, second, one))
     corrected = holm([one.p for _, _, one in found])
+    with_ours = iter(holm([one.p for first, second, one in found if OURS in (first, second)]))
     pairs = []
     for (first, second, one), p in zip(found, corrected, strict=True):
+        rival = next(with_ours) if OURS in (first, second) else None
         enough = needed(one)
         pairs.append(
             {
@@ -127,13 +149,21 @@ def _pairs(
                 **_interval(one),
                 "p": _rounded(one.p, 6),
                 "corrected p": _rounded(p, 6),
-                "different": p < 0.05,
+                "different": p < LEVEL,
+                "different from ours": None if rival is None else rival < LEVEL,
                 "seeds": one.seeds,
                 "seeds for 2 points": enough.seeds,
                 "videos for 2 points": enough.videos,
             }
         )
     return pairs
+
+
+def _alike(order: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods that cannot be told apart from the first, corrected for their number."""
+    own = [pair for pair in pairs if pair["first"] == order[0]]
+    corrected = holm([pair["p"] for pair in own])
+    return [pair["second"] for pair, p in zip(own, corrected, strict=True) if p >= LEVEL]
 
 
 def _references(out: Path, network: str, seeds: int) -> dict[str, Any]:
