@@ -43,14 +43,13 @@ def compare(
     Example: cacl compare ucf101/ --lists ucf101/splits --methods cacl,v-moco,vcop --budget passes=100000
     """
     from cacl.experiments.compare import compare as experiments
-    from cacl.experiments.compare.plan import read_budget
     from cacl.training.stop import Stopped
 
     try:
         results = experiments.compare(
             videos,
             methods=[word.strip() for word in methods.split(",")],
-            budget=read_budget(budget),
+            budget=budget,
             networks=[word.strip() for word in networks.split(",")] if networks else [],
             seeds=seeds,
             out=out,
@@ -72,7 +71,7 @@ def compare(
     for cell, why in results["failed"].items():
         print(f"{cell} failed: {why}", file=sys.stderr)
     if results["failed"]:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def _show(results: Mapping[str, Any]) -> None:

@@ -44,6 +44,10 @@ def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _keep_nothing(step: int) -> None:
+    """Nobody asked for it."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything a training needs, put together by ``pretrain``.
@@ -76,7 +80,7 @@ class Stage:
     optim: str = "optim"
     fetch_every: int = 1
     keep_at: Collection[int] = ()
-    keep: Callable[[int], None] = lambda step: None
+    keep: Callable[[int], None] = _keep_nothing
     profile: Path | None = None
     say: Callable[[str], None] = _to_stderr
 

@@ -20,7 +20,7 @@ from typing import Any
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
-from cacl.experiments.compare.plan import Budget, Cell, Plan, check_plan_words, read_shard, shard_cells
+from cacl.experiments.compare.plan import Budget, Cell, Plan, check_plan_words, read_budget, read_shard, shard_cells
 from cacl.experiments.compare.shared import Length, alone, lengths, open_shared, queries
 from cacl.experiments.compare.summary import summary
 from cacl.experiments.plan_folder import check_plan, write_plan
@@ -38,7 +38,7 @@ def compare(
     videos: str | Path,
     *,
     methods: Sequence[str],
-    budget: Budget,
+    budget: str,
     networks: Sequence[str] = (),
     seeds: int = 3,
     out: str | Path = "runs/compare",
@@ -54,14 +54,17 @@ def compare(
     Args:
         videos: labelled, with a training and a test part; trained on without their labels.
         methods: as of ``pretrain``.
-        budget: of each cell.
+        budget: of each cell: ``passes=N`` of clips through the encoder, ``seconds=N``, ``steps=N`` or ``epochs=N``.
         networks: of all methods, by default the preset's.
         seeds: so many trainings of each method and network, with the seeds 0, 1, …; seed s of all of them begins with
             the same weights, and sees the same videos in the same order.
         out: where everything goes; more methods, networks or seeds may join it later.
+        preset: everything but the method, of all cells.
+        lists: folder of the data set's split lists.
+        split: which split of them.
         assignments: settings of all cells, ``optim.lr=1e-3``.
         jobs: cells at the same time, each in a process of its own.
-        shard: ``2/8``: make each eighth cell only, from the second on. The rest as of ``pretrain``.
+        shard: ``2/8``: make each eighth cell only, from the second on.
 
     Returns:
         What ``comparison.json`` holds.
@@ -71,8 +74,8 @@ def compare(
         Stopped: SIGTERM or Ctrl-C; the same call goes on.
     """
     plan = prepared(
-        videos, methods=methods, budget=budget, networks=networks, seeds=seeds, out=out, preset=preset, lists=lists,
-        split=split, assignments=assignments, jobs=jobs,
+        videos, methods=methods, budget=read_budget(budget), networks=networks, seeds=seeds, out=out, preset=preset,
+        lists=lists, split=split, assignments=assignments, jobs=jobs,
     )  # fmt: skip
     share = read_shard(shard)
     _begin(plan)

@@ -21,7 +21,6 @@ from cacl.errors import UserError
 from cacl.experiments.compare import cells as cell_module
 from cacl.experiments.compare import shared as shared_module
 from cacl.experiments.compare.compare import compare
-from cacl.experiments.compare.plan import read_budget
 from cacl.run import Run
 from cacl.settings import METHODS
 
@@ -31,7 +30,7 @@ THREE = ("v-moco", "vcop", "cacl")
 
 
 def made(videos: Path, out: Path, methods: tuple[str, ...] = THREE, **other: Any) -> dict[str, Any]:
-    words = {"budget": read_budget("passes=48"), "seeds": 1, "assignments": SETTINGS, **other}
+    words = {"budget": "passes=48", "seeds": 1, "assignments": SETTINGS, **other}
     return compare(videos, methods=methods, out=out, **words)
 
 
@@ -44,8 +43,12 @@ def numbers(out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def arena(squares: Path, tmp_path_factory: pytest.TempPathFactory, quick_end: None) -> tuple[Path, dict[str, Any]]:
     """Three methods, one seed. Only for reading."""
+    from cacl.training import finish
+
     out = tmp_path_factory.mktemp("arena") / "out"
-    return out, made(squares, out)
+    with pytest.MonkeyPatch.context() as patch:  # nobody reads the pages of the runs
+        patch.setattr(finish, "write_run_report", lambda *parts, **keywords: "nowhere")
+        return out, made(squares, out)
 
 
 def test_three_methods_under_equal_conditions(arena: tuple[Path, dict[str, Any]]) -> None:
@@ -154,7 +157,7 @@ def test_videos_without_labels_are_refused(tmp_path: Path, cacl: Callable[..., A
 @pytest.mark.slow
 def test_all_methods(squares: Path, tmp_path: Path, quick_end: None) -> None:
     """Whatever method there is: it ends, and its passes are counted."""
-    found = made(squares, tmp_path / "out", tuple(METHODS), budget=read_budget("steps=4"))
+    found = made(squares, tmp_path / "out", tuple(METHODS), budget="steps=4")
     assert found["failed"] == {}
     assert set(found["networks"]["r3d10"]["order"]) == set(METHODS)
     assert all(row["passes a sample"] >= 1 for row in found["networks"]["r3d10"]["rows"].values())
