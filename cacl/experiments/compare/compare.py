@@ -78,11 +78,12 @@ def compare(
         lists=lists, split=split, assignments=assignments, jobs=jobs,
     )  # fmt: skip
     share = read_shard(shard)
-    _begin(plan)
-    if jobs == 1:
-        work(plan, share)
-    else:
-        _side_by_side(plan, share, jobs)
+    if not _complete(plan):
+        _begin(plan)
+        if jobs == 1:
+            work(plan, share)
+        else:
+            _side_by_side(plan, share, jobs)
     results = summary(plan)
     run = RunFolder(plan.out)
     with alone(plan.out):
@@ -146,6 +147,14 @@ def _machine(out: Path, assignments: Sequence[str], jobs: int) -> dict[str, Any]
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     chosen = {"run.threads": max(1, processors // jobs), "data.workers": max(1, min(4, processors // jobs))}
     return {key: value for key, value in chosen.items() if key not in given}
+
+
+def _complete(plan: Plan) -> bool:
+    """Whether there is nothing left to make: then no video is opened."""
+    files = [f"cells/{cell.name}/results.json" for cell in plan.cells]
+    files += [f"references/untrained-{cell.network}-seed{cell.seed}.json" for cell in plan.cells]
+    needed = ["plan.json", "queries.json", "references/videos.json", *files]
+    return all((plan.out / name).exists() for name in needed)
 
 
 def _begin(plan: Plan) -> None:
