@@ -134,6 +134,7 @@ class Model(Section):
 
 
 METHODS: dict[str, str] = {
+    "assisted": "cacl.methods.assisted:AssistedSettings",
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
@@ -155,6 +156,11 @@ class MethodSettings(Section):
     def wants_frame_encoder(self) -> bool:
         """Whether a frame encoder is trained first, and frozen."""
         return False
+
+    @property
+    def frozen_moments(self) -> int:
+        """So many frames of each video are looked at by a frozen image encoder before the training; 0: none."""
+        return 0
 
     @property
     def own_batchnorm(self) -> bool:
@@ -182,7 +188,7 @@ class MethodSettings(Section):
 
         Args:
             network: the encoder with the run's initial weights.
-            frame_encoder: trained, where one is wanted.
+            frame_encoder: trained, where one is wanted; or what a frozen one said of the videos (``FrozenFrames``).
             videos: how many there are to train on.
         """
         raise NotImplementedError

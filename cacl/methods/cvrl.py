@@ -90,13 +90,18 @@ class CVRL(Method):
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """NT-Xent of both clips of every video."""
-        views = [standardised(view, self.standardise) for view in batch.views]
-        both = self.network(formatted(torch.cat(views), like=views[0])).float()
-        features_2bD = torch.stack(both.chunk(2))
-        with torch.autocast(both.device.type, enabled=False):
-            own = F.normalize(self.contrast(features_2bD.flatten(0, 1)), dim=1).chunk(2)
-            loss, metrics = nt_xent(own[0], own[1], batch.video, temperature=self.temperature)
+        features_2bD, (first_bE, second_bE) = self.both(batch)
+        with torch.autocast(first_bE.device.type, enabled=False):
+            loss, metrics = nt_xent(first_bE, second_bE, batch.video, temperature=self.temperature)
         return StepOutput({MAIN: loss}, {"nce": loss}, metrics, features_2bD)
+
+    def both(self, batch: MethodBatch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Features of both clips, ``[2, b, D]``, and their unit embeddings, ``[b, E]`` each; all float32."""
+        views = [standardised(view, self.standardise) for view in batch.views]
+        features_nD = self.network(formatted(torch.cat(views), like=views[0])).float()
+        with torch.autocast(features_nD.device.type, enabled=False):
+            first_bE, second_bE = F.normalize(self.contrast(features_nD), dim=1).chunk(2)
+        return torch.stack(features_nD.chunk(2)), (first_bE, second_bE)
 
     @torch.no_grad()
     def embeddings(self, batch: MethodBatch) -> Mapping[str, Tensor]:
@@ -123,12 +128,28 @@ def nt_xent(
     Returns:
         The loss, and the mean cosines ``similarity_positive`` and ``similarity_negatives``.
     """
+    query_nE = torch.cat([first_bE, second_bE])
     key_NE = torch.cat([gathered(first_bE), gathered(second_bE)])
-    video_B = gathered(video_b)
-    cosine_nN = torch.cat([first_bE, second_bE]) @ key_NE.T
-    row_b = rank() * len(video_b) + torch.arange(len(video_b), device=video_b.device)
-    target_n = torch.cat([row_b + len(video_B), row_b])  # of a first clip the second of its sample, and the reverse
-    negative_nN = video_b.repeat(2)[:, None] != video_B.repeat(2)[None, :]
+    row_b, size = own_rows_of(video_b), len(key_NE) // 2
+    target_n = torch.cat([row_b + size, row_b])  # of a first clip the second of its sample, and the reverse
+    return among_other_videos(query_nE, key_NE, target_n, video_b.repeat(2), temperature=temperature)
+
+
+def among_other_videos(
+    query_nE: Tensor, key_NE: Tensor, target_n: Tensor, video_n: Tensor, *, temperature: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross entropy of each query's key among the keys of other videos, and the mean cosines of both.
+
+    Args:
+        query_nE: unit rows of this process.
+        key_NE: unit rows of two looks at each sample of the global batch, all first ones and then all second ones.
+        target_n: int64, which key belongs to a query; other keys of its video do not count.
+        video_n: int64, the videos of the queries.
+        temperature: above 0.
+    """
+    cosine_nN = query_nE @ key_NE.T
+    video_N = gathered(video_n[: len(video_n) // 2]).repeat(2)
+    negative_nN = video_n[:, None] != video_N[None, :]
     positive_nN = F.one_hot(target_n, len(key_NE)).bool()
     logits_nN = (cosine_nN / temperature).masked_fill(~(negative_nN | positive_nN), -torch.inf)
     negatives = negative_nN.sum().clamp(min=1)
@@ -137,3 +158,8 @@ def nt_xent(
         "similarity_negatives": (cosine_nN.detach() * negative_nN).sum() / negatives,
     }
     return F.cross_entropy(logits_nN, target_n), metrics
+
+
+def own_rows_of(video_b: Tensor) -> Tensor:
+    """Numbers of this process's samples in the global batch, int64 ``[b]``."""
+    return rank() * len(video_b) + torch.arange(len(video_b), device=video_b.device)

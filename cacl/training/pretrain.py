@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from cacl.config import Resolved, Settings, differences
 from cacl.data.videos.advice import suggestions
@@ -33,6 +34,7 @@ from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
+from cacl.training.frozen_stage import frozen_stage
 from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
@@ -100,6 +102,11 @@ def pretrain(
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     if with_frozen is not None:
         open_image_encoder(with_frozen)
+    elif resolved.settings.method.frozen_moments:
+        raise UserError(
+            f"The method {resolved.settings.method.name} learns beside a frozen image encoder: give one with "
+            "--with-frozen (cacl import --image-encoder efficientnet-lite0 --out DIR makes one)."
+        )
     _check_device(resolved.settings)
     _check_processes(resolved.settings)
     if resolved.settings.model.frame_weights is not None and resolved.settings.wants_frame_encoder:
@@ -223,9 +230,11 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
-        frame_encoder = None
+        frame_encoder: nn.Module | None = None
         if resolved.settings.wants_frame_encoder:
             frame_encoder = frame_encoder_stage(run, data, train_numbers, stop, profile=profile)
+        elif resolved.settings.method.frozen_moments:
+            frame_encoder = frozen_stage(run, data, train_numbers, stop)
         method, unreadable = video_stage(run, data, train_numbers, frame_encoder, stop, profile=profile)
         verdict = None
         if (frozen := run.data.get("frozen")) is not None:

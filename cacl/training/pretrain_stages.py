@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset
@@ -99,7 +100,7 @@ def video_stage(
     run: RunFolder,
     data: Dataset,
     numbers: Sequence[int],
-    frame_encoder: ResNet | None,
+    frame_encoder: nn.Module | None,
     stop: StopRequest,
     *,
     profile: bool = False,

@@ -70,12 +70,12 @@ def frame_augment(settings: Settings) -> Augment:
     return settings.augment.model_copy(update={"crop": settings.frames.crop, "area": settings.frames.area})
 
 
-def build_method(settings: Settings, *, network: CNN3D, frame_encoder: ResNet | None = None, videos: int) -> Method:
+def build_method(settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None = None, videos: int) -> Method:
     """The method that the settings describe, its own weights a function of the seed; no ``auto`` is left in them.
 
     Args:
         network: G with the run's initial weights.
-        frame_encoder: trained, where the method stands on one.
+        frame_encoder: trained, where the method stands on one; or what a frozen one said of the videos.
         videos: how many there are to train on.
     """
     torch.manual_seed(settings.run.seed + 2)
