@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import Lists, Sets, Split, Videos, app
+from cacl.cli.app import Lists, Sets, Split, Videos, app, there
 
 
 @app.command()
@@ -34,6 +34,9 @@ def compare(
     ),
     jobs: Annotated[int, typer.Option(help="Trainings at the same time.")] = 1,
     shard: Annotated[str, typer.Option(help="I/N: each N-th training only, from the I-th on, for N machines.")] = "1/1",
+    with_frozen: Annotated[
+        Path | None, typer.Option(help="A frozen image encoder, for methods that learn beside one.", callback=there)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Train methods under equal conditions; which is better, how sure that is, and what it cost.
@@ -59,6 +62,7 @@ def compare(
             assignments=settings or [],
             jobs=jobs,
             shard=shard,
+            with_frozen=with_frozen,
         )
     except (Stopped, KeyboardInterrupt) as stopped:
         print("Stopped; what is done is kept. Go on: give the same command again.", file=sys.stderr)

@@ -62,6 +62,7 @@ def _made(plan: Plan, run: RunFolder, cell: Cell, length: Length) -> dict[str, A
             seed=cell.seed,
             settings=settings,
             assignments=plan.assignments,
+            with_frozen=plan.with_frozen if plan.resolved(cell).settings.method.frozen_moments else None,
             snapshots=SNAPSHOTS,
         )
 

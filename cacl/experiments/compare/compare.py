@@ -48,6 +48,7 @@ def compare(
     assignments: Sequence[str] = (),
     jobs: int = 1,
     shard: str = "1/1",
+    with_frozen: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train and measure every method under equal conditions; what is finished in ``out`` is taken as it is.
 
@@ -65,6 +66,7 @@ def compare(
         assignments: settings of all cells, ``optim.lr=1e-3``.
         jobs: cells at the same time, each in a process of its own.
         shard: ``2/8``: make each eighth cell only, from the second on.
+        with_frozen: a frozen image encoder, for the methods that learn beside one.
 
     Returns:
         What ``comparison.json`` holds.
@@ -75,7 +77,7 @@ def compare(
     """
     plan = prepared(
         videos, methods=methods, budget=read_budget(budget), networks=networks, seeds=seeds, out=out, preset=preset,
-        lists=lists, split=split, assignments=assignments, jobs=jobs,
+        lists=lists, split=split, assignments=assignments, jobs=jobs, with_frozen=with_frozen,
     )  # fmt: skip
     share = read_shard(shard)
     if not _complete(plan):
@@ -96,6 +98,7 @@ def _command(plan: Plan) -> str:
     words = ["cacl", "compare", str(plan.videos), *(["--lists", str(plan.lists)] if plan.lists is not None else [])]
     words += ["--methods", ",".join(plan.methods), "--networks", ",".join(plan.networks), "--seeds", str(plan.seeds)]
     words += ["--budget", str(plan.budget), "--preset", plan.preset, "--out", str(plan.out)]
+    words += [] if plan.with_frozen is None else ["--with-frozen", str(plan.with_frozen)]
     return shlex.join([*words, *(word for text in plan.assignments for word in ("--set", text))])
 
 
@@ -112,6 +115,7 @@ def prepared(
     split: int,
     assignments: Sequence[str],
     jobs: int,
+    with_frozen: str | Path | None = None,
 ) -> Plan:
     """The plan, checked as far as words and folders go; nothing is written. Raises UserError."""
     if preset not in PRESETS:
@@ -132,6 +136,7 @@ def prepared(
         split=split,
         assignments=tuple(assignments),
         settings=_machine(Path(out), assignments, jobs),
+        with_frozen=None if with_frozen is None else Path(with_frozen),
     )
     check_plan_words(plan)
     check_plan(plan.out, plan.content())

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from cacl.config import Resolved, Settings
-from cacl.experiments.reproduce.step_time import random_batch
+from cacl.experiments.reproduce.step_time import random_batch, stand_in_frames
 from cacl.machine.auto import auto_values
 from cacl.methods.contract import Method
 from cacl.models.cnn3d import CNN3D
 from cacl.training.stages import build_step, prepare_method
 from cacl.training.views import augmented_views
-from cacl.training.wiring import build_frames_network, build_method, initial_network
+from cacl.training.wiring import build_method, initial_network
 
 CLIPS = 4
 _SMALL: dict[str, tuple[Any, str]] = {
@@ -56,7 +56,7 @@ def passes_a_sample(resolved: Resolved) -> float:
 
 
 def _method(settings: Settings) -> Method:
-    frames = build_frames_network(settings, weights=None) if settings.wants_frame_encoder else None
+    frames = stand_in_frames(settings)
     method = build_method(settings, network=initial_network(settings), frame_encoder=frames, videos=64)
     return prepare_method(method, settings.run).train()
 

@@ -86,6 +86,8 @@ class Plan:
         seeds: so many, 0, 1, …
         budget: of each cell.
         assignments: settings of all cells as text, ``optim.lr=1e-3``.
+        settings: of all cells too: what the machine decided.
+        with_frozen: folder of a frozen image encoder, for the methods that learn beside one.
     """
 
     videos: Path
@@ -99,6 +101,7 @@ class Plan:
     split: int = 1
     assignments: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    with_frozen: Path | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -124,6 +127,7 @@ class Plan:
             "preset": self.preset,
             "budget": str(self.budget),
             "set": " ".join(self.assignments) or "nothing",
+            "with-frozen": "none" if self.with_frozen is None else str(self.with_frozen.resolve()),
             "settings": dict(self.settings),
         }
 
@@ -141,8 +145,11 @@ def check_plan_words(plan: Plan) -> None:
     if plan.seeds < 1:
         raise UserError(f"--seeds is {plan.seeds}; it must be 1 or more.")
     for cell in plan.cells:
-        if cell.seed == 0:
-            plan.resolved(cell)
+        if cell.seed == 0 and plan.resolved(cell).settings.method.frozen_moments and plan.with_frozen is None:
+            raise UserError(
+                f"The method {cell.method} learns beside a frozen image encoder: give one with --with-frozen (cacl "
+                "import --image-encoder efficientnet-lite0 --out DIR makes one)."
+            )
 
 
 def read_shard(text: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from cacl.models.cnn3d import build_cnn3d
 PLAN = Plan(Path("v"), Path("out"), ("cacl",), ("r3d10",), 1, Budget("passes", 100))
 
 
-@pytest.mark.parametrize(("method", "passes"), [("vcop", 3), ("v-moco", 2), ("sdp", 2), ("cacl", 4)])
+@pytest.mark.parametrize(("method", "passes"), [("vcop", 3), ("v-moco", 2), ("sdp", 2), ("cacl", 4), ("assisted", 2)])
 def test_of_methods(method: str, passes: int) -> None:
     """VCOP encodes three clips; MoCo a query and a key; CACL these twice, with the shuffled twin."""
     state = torch.random.get_rng_state()

@@ -61,6 +61,7 @@ def test_words_that_are_refused() -> None:
     check_plan_words(PLAN)
     for wrong, said in (
         (replace(PLAN, methods=("cacl", "vcpo")), "vcpo is not a method"),
+        (replace(PLAN, methods=("assisted",)), "give one with --with-frozen"),
         (replace(PLAN, methods=()), "--methods is empty"),
         (replace(PLAN, methods=("cacl", "cacl")), "cacl twice"),
         (replace(PLAN, networks=("r3d11",)), "Did you mean 'r3d1"),
