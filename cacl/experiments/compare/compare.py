@@ -11,17 +11,17 @@ import json
 import multiprocessing
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
 from cacl.experiments.compare.plan import Budget, Cell, Plan, check_plan_words, read_budget, read_shard, shard_cells
-from cacl.experiments.compare.shared import Length, alone, lengths, open_shared, queries
+from cacl.experiments.compare.shared import alone, lengths, open_shared, queries
 from cacl.experiments.compare.summary import summary
 from cacl.experiments.plan_folder import check_plan, write_plan
 from cacl.files import read_object
@@ -172,18 +172,17 @@ def _begin(plan: Plan) -> None:
     run = RunFolder(plan.out)
     with alone(plan.out):
         write_plan(run, plan.content())
+    if not new:
+        return
     try:
-        _shared(plan, run)
-    except UserError:
-        if new:  # the same command with better words finds an empty folder
-            (plan.out / "plan.json").unlink(missing_ok=True)
+        found = open_shared(plan, decoded=False, say=run.log)
+        queries(run, found)
+        lengths(plan, run, found)
+    except UserError:  # the same command with better words finds no other plan
+        shutil.rmtree(plan.out / "sharing", ignore_errors=True)
+        for name in ("queries.json", "plan.json"):
+            (plan.out / name).unlink(missing_ok=True)
         raise
-
-
-def _shared(plan: Plan, run: RunFolder) -> tuple[Dataset, dict[str, Length]]:
-    data = open_shared(plan, say=run.log)
-    queries(run, data)
-    return data, lengths(plan, run, data)
 
 
 def work(plan: Plan, shard: tuple[int, int] = (1, 1)) -> None:
@@ -212,7 +211,9 @@ def work(plan: Plan, shard: tuple[int, int] = (1, 1)) -> None:
 
 def _items(plan: Plan, run: RunFolder, shard: tuple[int, int]) -> Iterator[Item]:
     """Seed after seed: the cells, and the untrained networks beside them."""
-    data, length = _shared(plan, run)
+    data = open_shared(plan, say=run.log)
+    queries(run, data)
+    length = lengths(plan, run, data)
     if shard[0] == 1:
         yield "references/videos", partial(video_references, plan, run, data)
     mine = shard_cells(plan.cells, shard)

@@ -66,8 +66,12 @@ def alone(folder: Path) -> Iterator[None]:
             time.sleep(_WAIT_SECONDS)
 
 
-def open_shared(plan: Plan, *, say: Callable[[str], None]) -> Dataset:
-    """The videos, with their decoded frames kept in ``store`` where the disk has room. Raises UserError."""
+def open_shared(plan: Plan, *, decoded: bool = True, say: Callable[[str], None]) -> Dataset:
+    """The videos, with their decoded frames kept in ``store`` where the disk has room. Raises UserError.
+
+    Args:
+        decoded: False: they are only found, and nothing is written.
+    """
     settings = plan.resolved(plan.cells[0]).settings
     with alone(plan.out / "sharing"):
         data = open_videos(
@@ -78,7 +82,7 @@ def open_shared(plan: Plan, *, say: Callable[[str], None]) -> Dataset:
             rules=partial(choose_rules, colours=settings.data.colours, levels=settings.data.levels, say=say),
             blank=settings.data.blank,
             rate=settings.data.picture_rate or 0.0,
-            store=settings.data.store,
+            store=settings.data.store if decoded else "none",
             store_folder=plan.out / "store",
             say=say,
         )
