@@ -112,7 +112,7 @@ def evaluate_retrieval(
     rows: list[tuple[str, Encoder]] = []
     if untrained is not None:
         rows.append(("untrained", untrained))
-        rows.append(("untrained, batch statistics", _with_statistics(untrained, data, train, seed, device)))
+        rows.append(("untrained, batch statistics", with_statistics(untrained, data, train, seed, device)))
     rows += list(encoders.items())
     skipped: list[str] = []
     neighbours: list[Neighbours] = []
@@ -160,7 +160,7 @@ def _features(
     return found.features, np.array(numbers)[found.kept], bad
 
 
-def _with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: int, device: str) -> Encoder:
+def with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: int, device: str) -> Encoder:
     """A copy whose BatchNorm has the statistics of centre-cropped training clips."""
     import copy
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.frames import SampledFrames
 from cacl.distributed.processes import is_first, wait_for_first
@@ -136,5 +139,20 @@ def video_stage(
     )
     if is_first():
         draw_first_batch(run, stage)
+    count = int(run.data.get("snapshots", 0))
+    stage = replace(
+        stage,
+        keep_at={round(stage.steps * part / (count + 1)) for part in range(1, count + 1)} - {0},
+        keep=lambda step: _snapshot(run, settings, data, method, step),
+    )
     train_stage(stage, stop, compile=settings.run.compile)
     return method, unreadable_videos(stage)
+
+
+def _snapshot(run: RunFolder, settings: Settings, data: Dataset, method: Method, step: int) -> None:
+    """The encoder as it is now; after a kill the same step comes again, and writes the same."""
+    place = run.path / "snapshots" / f"step-{step:08d}"
+    if not place.exists():
+        network = copy.deepcopy(method.encoder).float().cpu()
+        spec = clip_spec(settings, data.rules)
+        Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network).save(place)

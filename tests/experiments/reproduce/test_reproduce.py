@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cacl.errors import UserError
+from cacl.experiments import plan_folder
 from cacl.experiments.evaluate import evaluate
 from cacl.experiments.reproduce import parts as reproduce_parts
 from cacl.experiments.reproduce import reproduce as module
@@ -112,8 +113,9 @@ def test_what_is_finished_is_not_done_again(
     def never(*parts: Any, **keywords: Any) -> None:
         raise AssertionError("done again")
 
-    for name in ("pretrain", "resume", "evaluate_retrieval"):
+    for name in ("pretrain", "evaluate_retrieval"):
         monkeypatch.setattr(reproduce_parts, name, never)
+    monkeypatch.setattr(plan_folder, "resume", never)
     monkeypatch.setattr(reproduce_scale, "make_videos", never)
     before = (out / "table4.csv").read_bytes()
     assert reproduce("table4", out=out) == results
