@@ -34,8 +34,7 @@ from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
-from cacl.training.frozen_stage import frozen_stage
-from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
+from cacl.training.pretrain_stages import frame_encoder_stage, frozen_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
