@@ -13,6 +13,7 @@ from cacl.errors import UserError
 if TYPE_CHECKING:
     from cacl.evaluation.embedding import Embedding
     from cacl.experiments.analyse import analyse
+    from cacl.experiments.compare.compare import compare
     from cacl.experiments.demo import demo
     from cacl.experiments.embed import embed
     from cacl.experiments.evaluate import evaluate, load
@@ -34,6 +35,7 @@ __all__ = [
     "UserError",
     "analyse",
     "classify",
+    "compare",
     "demo",
     "embed",
     "evaluate",
@@ -54,6 +56,7 @@ _WHERE = {
     "Run": "cacl.run",
     "analyse": "cacl.experiments.analyse",
     "classify": "cacl.experiments.recognition.classify",
+    "compare": "cacl.experiments.compare.compare",
     "demo": "cacl.experiments.demo",
     "embed": "cacl.experiments.embed",
     "evaluate": "cacl.experiments.evaluate",

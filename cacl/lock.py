@@ -16,6 +16,10 @@ NAME = ".lock"
 _HELD: set[TextIO] = set()
 
 
+class InUse(UserError):
+    """Another process is in the folder."""
+
+
 def _leave_locks_to_the_parent() -> None:
     """In a forked child: its copy of a lock would outlive the process that took it."""
     for file in _HELD:
@@ -38,7 +42,7 @@ class FolderLock:
         self._file: TextIO | None = None
 
     def __enter__(self) -> FolderLock:
-        """Raises UserError: another process is in it (it is named), or the folder cannot be written."""
+        """Raises InUse: another process is in it (it is named); UserError: the folder cannot be written."""
         try:
             file = (self._folder / NAME).open("a+")
         except OSError as error:
@@ -49,7 +53,7 @@ class FolderLock:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise UserError(
+            raise InUse(
                 f"{self._folder} is in use by {holder}; wait until it is done, or choose another folder."
             ) from error
         except OSError as error:

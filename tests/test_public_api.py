@@ -74,7 +74,7 @@ def test_docstrings_name_every_argument(name: str) -> None:
 
 
 def test_beyond_the_first_arguments_all_are_named() -> None:
-    for name in ("pretrain", "resume", "evaluate", "demo", "reproduce"):
+    for name in ("pretrain", "resume", "evaluate", "compare", "demo", "reproduce"):
         kinds = [p.kind for p in inspect.signature(getattr(cacl, name)).parameters.values()]
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 2, name
 

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``step-00000420`` (``step-00000420-1`` where that one is there already) with ``state.pt``
 (tensors and plain values only, read with ``weights_only=True``) and ``manifest.json`` (step, size and CRC of the
-state). One that is not complete is ignored.
+state, and what the training has cost). One that is not complete is ignored.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ import os
 import pickle
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cacl.errors import UserError
+from cacl.files import read_object
 from cacl.models.state_file import refuse_bomb
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, cost: Mapping[str, float] | None = None) -> Path:
     """Write the state after ``step`` steps; older checkpoints are removed when this one is complete.
 
     Args:
         folder: ``checkpoints/`` of one stage; made when absent.
         step: steps done.
         state: nested dicts and lists of tensors, numbers and strings.
+        cost: see ``Meter``.
 
     Raises:
         UserError: it cannot be written (disk full, no permission); older checkpoints stay as they were.
@@ -43,7 +46,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             torch.save(state, file)
             _sync(file.fileno())
         content = (partial / "state.pt").read_bytes()
-        manifest = {"format": 1, "step": step, "bytes": len(content), "crc32": zlib.crc32(content)}
+        manifest: dict[str, Any] = {"format": 1, "step": step, "bytes": len(content), "crc32": zlib.crc32(content)}
+        manifest |= {} if cost is None else {"cost": dict(cost)}
         with (partial / "manifest.json").open("w") as text:
             json.dump(manifest, text)
             text.flush()
@@ -90,6 +94,12 @@ def tidy_checkpoints(folder: Path) -> list[str]:
     for leftover in folder.glob("partial-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return damaged
+
+
+def checkpoint_cost(path: Path) -> dict[str, float]:
+    """What the training had cost until then; empty where that is not known."""
+    cost = read_object(path / "manifest.json").get("cost")
+    return cost if isinstance(cost, dict) else {}
 
 
 def load_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:

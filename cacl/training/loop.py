@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,16 @@ from cacl.distributed.agree import any_wants
 from cacl.distributed.processes import everyones, first_alone, gathered, is_first, wait_for_first, world
 from cacl.errors import UserError
 from cacl.machine.device_errors import device_errors
+from cacl.machine.meter import Meter
 from cacl.run_folder import Metrics
 from cacl.sections import section, waited
-from cacl.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy_checkpoints
+from cacl.training.checkpoint import (
+    checkpoint_cost,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+    tidy_checkpoints,
+)
 from cacl.training.optim import load_optimizer, set_learning_rate
 from cacl.training.profile import Profile
 from cacl.training.progress import Progress, shown_of
@@ -35,6 +42,10 @@ from cacl.training.stop import StopRequest
 def _to_stderr(text: str) -> None:
     """A line for the user."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _keep_nothing(step: int) -> None:
+    """Nobody asked for it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Stage:
         metrics: ``metrics.jsonl``.
         optim: the group of settings that says how it is optimised, for messages.
         fetch_every: so many steps the numbers for ``metrics`` stay on the device (a GPU would have to be waited for).
+        keep_at, keep: after these steps it is called, with their number: what a run keeps of its way.
         profile: a folder for the trace of some steps, or None for no profile.
         say: told what the user should know.
     """
@@ -67,6 +79,8 @@ class Stage:
     save_minutes: float
     optim: str = "optim"
     fetch_every: int = 1
+    keep_at: Collection[int] = ()
+    keep: Callable[[int], None] = _keep_nothing
     profile: Path | None = None
     say: Callable[[str], None] = _to_stderr
 
@@ -85,7 +99,8 @@ def train(stage: Stage, stop: StopRequest) -> None:
         Stopped: SIGTERM or Ctrl-C asked for it; the step was finished and saved.
         LostProcess: another process of the job has gone.
     """
-    done = _restore(stage)
+    done, spent = _restore(stage)
+    meter = Meter(spent)
     metrics = Metrics(stage.metrics, kind=stage.name, step=done) if is_first() else None
     per_epoch, saved_at = stage.loader.steps_per_epoch, time.monotonic()
     waiting: list[StepNumbers] = []  # of the steps since the last fetch
@@ -118,12 +133,14 @@ def train(stage: Stage, stop: StopRequest) -> None:
                         waiting = []
                     progress.advance(*rows)
                     profile.step_done()
+                    if done in stage.keep_at and is_first():
+                        stage.keep(done)
                     if save:
                         _check_weights(stage, last)
                         _share_failures(stage.loader)
                         if metrics is not None:
                             metrics.flush()
-                            save_checkpoint(stage.checkpoints, done, _state(stage))
+                            save_checkpoint(stage.checkpoints, done, _state(stage), cost=meter.so_far())
                         saved_at = time.monotonic()
                         wait_for_first()
                     if asked:  # by this step: a signal that came since then ends the next one
@@ -200,15 +217,15 @@ def _state(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _restore(stage: Stage) -> int:
-    """Load the newest complete checkpoint; the number of steps done, 0 without one."""
+def _restore(stage: Stage) -> tuple[int, dict[str, float]]:
+    """Load the newest complete checkpoint; the number of steps done, 0 without one, and what they cost."""
     if is_first() and (damaged := tidy_checkpoints(stage.checkpoints)):
         stage.say(f"{stage.checkpoints}: {', '.join(damaged)} was damaged and is not used; another checkpoint is.")
     path = first_alone(lambda: newest_checkpoint(stage.checkpoints))
     if len(set(everyones(None if path is None else path.name))) > 1:
         raise UserError(f"{stage.checkpoints}: not every process sees the same files; put the run on a shared disk.")
     if path is None:
-        return 0
+        return 0, {}
     done, state = load_checkpoint(path)
     if (before := state.get("processes", 1)) != world() and done < stage.steps:
         stage.say(
@@ -220,4 +237,4 @@ def _restore(stage: Stage) -> int:
     if stage.step.scaler is not None:
         stage.step.scaler.load_state_dict(state["scaler"])
     stage.loader.leave_out([Failure(*failure) for failure in state["failures"]])
-    return done
+    return done, checkpoint_cost(path)

@@ -34,8 +34,7 @@ from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
-from cacl.training.frozen_stage import frozen_stage
-from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
+from cacl.training.pretrain_stages import frame_encoder_stage, frozen_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
@@ -59,6 +58,7 @@ def pretrain(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     with_frozen: str | Path | None = None,
+    snapshots: int = 0,
     profile: bool = False,
 ) -> Run:
     """Learn an encoder from a folder of videos; called by every process of torchrun, all of them learn it together.
@@ -68,7 +68,7 @@ def pretrain(
         out: the run folder, new or empty.
         preset: ``small``, ``paper`` or ``released``.
         method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
-            ``pairs3`` (Tables 1 and 2).
+            ``pairs3`` (Tables 1 and 2); or another of ``settings.METHODS``. By default ``presets.DEFAULT_METHOD``.
         lists: folder of the data set's split lists, or one list file; only the train list is trained on.
         split: which split of them.
         config: a YAML file of settings.
@@ -80,6 +80,7 @@ def pretrain(
         assignments: the same as text, ``"optim.epochs=50"``.
         with_frozen: a frozen image encoder (``cacl import --image-encoder``): the run ends with both fused, in
             ``fused/``, and with the verdict which to use.
+        snapshots: so many encoders are kept on the way, in ``snapshots/step-…``, at equal distances.
         profile: tell where the time of a step goes, and write a trace into ``profile/``; the result is the same.
 
     Returns:
@@ -116,10 +117,43 @@ def pretrain(
         "lists": None if lists is None else str(Path(lists).resolve()),
         "split": split,
         **({} if with_frozen is None else {"frozen": str(Path(with_frozen).resolve())}),
+        **({"snapshots": snapshots} if snapshots else {}),
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()
     return _train(run, new=True, profile=profile)
+
+
+def pretrain_frame_encoder(
+    videos: str | Path,
+    *,
+    out: str | Path,
+    resolved: Resolved,
+    lists: str | Path | None = None,
+    split: int = 1,
+) -> Path:
+    """Learn the frame encoder of these settings alone, for several runs that are given it (``model.frame_weights``).
+
+    Args:
+        out: a run folder of its own; called again, it goes on where it was.
+        resolved: settings of a method that stands on a frame encoder. The rest as of ``pretrain``.
+
+    Returns:
+        The folder of its weights.
+
+    Raises:
+        UserError, Stopped: as ``pretrain``.
+    """
+    folder = Path(out)
+    new = not (folder / "config.yaml").exists()
+    places = {"videos": str(Path(videos).resolve()), "lists": None if lists is None else str(Path(lists).resolve())}
+    run = RunFolder.create(folder, resolved, {**places, "split": split}) if new else RunFolder.open(folder)
+    with run, StopRequest() as stop:
+        data, (numbers, held_out) = _find_videos(run, stop, new=new)
+        _work_out_auto(run, data, numbers, held_out)
+        _set_machine(run.resolved.settings)
+        frame_encoder_stage(run, data, numbers, stop)
+    return run.path / "frame_encoder"
 
 
 def resume(
@@ -186,17 +220,10 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             wait_for_first()
         data, (train_numbers, held_out) = _find_videos(run, stop, new=new)
         if run.owner:
-            counts = clip_counts(run.resolved.settings.data.clips_per_video, data.videos(train_numbers))
-            samples = None if counts is None else round(sum(counts))
-            values = auto_values(
-                run.resolved.settings, videos=len(train_numbers), held_out=len(held_out), samples=samples
-            )
-            resolved = run.resolved.with_auto(values)
-            run.write("config.yaml", _with_precision(resolved).to_yaml())
+            _work_out_auto(run, data, train_numbers, held_out)
             wait_for_first()
         resolved = run.resolved
-        torch.set_num_threads(limit_threads(int(resolved.settings.run.threads)))
-        set_tf32(resolved.settings.run.tf32 is True)
+        _set_machine(resolved.settings)
         aside = f", {len(held_out)} held out" if held_out else ""
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on{aside}.")
         run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
@@ -224,6 +251,19 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
             )
         wait_for_first()
     return Run(run.path)
+
+
+def _work_out_auto(run: RunFolder, data: Dataset, train_numbers: list[int], held_out: list[int]) -> None:
+    """Every ``auto`` of the run's settings, written into them with its reason."""
+    counts = clip_counts(run.resolved.settings.data.clips_per_video, data.videos(train_numbers))
+    samples = None if counts is None else round(sum(counts))
+    values = auto_values(run.resolved.settings, videos=len(train_numbers), held_out=len(held_out), samples=samples)
+    run.write("config.yaml", _with_precision(run.resolved.with_auto(values)).to_yaml())
+
+
+def _set_machine(settings: Settings) -> None:
+    torch.set_num_threads(limit_threads(int(settings.run.threads)))
+    set_tf32(settings.run.tf32 is True)
 
 
 def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Dataset, tuple[list[int], list[int]]]:

@@ -1,8 +1,9 @@
 """How to put an own encoder beside a frozen one, chosen without labels: weight, centring and whitening.
 
 Chosen is what finds other moments of the same video best among all moments, the moment that asks being seen under
-another framing and light (``label_free``). Plain centring stays unless the other way is better beyond
-what drawing other videos would change.
+another framing and light (``label_free``). Plain centring stays unless whitening is better beyond what drawing other
+videos would change. Of the weights that cannot be told apart from the best one, it is that nearest to 1: what finds
+another moment of the same video leans on its scenery, and a class is less scenery than a video is.
 
 Shapes: V videos, M moments, N = V * M clips, D features, K of them kept by whitening.
 """
@@ -23,8 +24,8 @@ from cacl.evaluation.retrieval import similarities
 from cacl.models.fused import Mapped
 
 Vectors = NDArray[np.float32]
-Way = Literal["centred", "as they are", "whitened"]
-WAYS: tuple[Way, ...] = ("centred", "as they are", "whitened")
+Way = Literal["centred", "whitened"]
+WAYS: tuple[Way, ...] = ("centred", "whitened")
 WEIGHTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 WEIGHT = 0.7  # where nothing can be measured
 KEPT, SHRINK = 128, 0.1  # directions that whitening keeps; what is added to their variances, of the mean one
@@ -85,7 +86,7 @@ def choose_fusion(
         if rival[1] and ranks[rival].mean() > ranks[best].mean():
             _, low, _ = paired_interval(ranks[rival], ranks[best], groups)
             best = rival if low > 0 else best
-    ways, weight = best
+    ways, weight = best[0], _nearest_to_equal(ranks, best, groups)
     mapped = (fit_map(own.plain, ways[0]), fit_map(image.plain, ways[1]))
     found = {w: 100 * float(ranks[ways, w].mean()) for w in WEIGHTS}
     told = {} if labels is None else _by_labels(own, image, mapped, weight, groups, labels)
@@ -98,8 +99,7 @@ def fit_map(vectors_VMD: Vectors, way: Way) -> Mapped:
     vectors_ND = vectors_VMD.reshape(-1, vectors_VMD.shape[-1]).astype(np.float64)
     centre_D = vectors_ND.mean(axis=0)
     if way != "whitened":
-        kept = centre_D if way == "centred" else np.zeros_like(centre_D)
-        return Mapped(torch.from_numpy(kept.astype(np.float32)))
+        return Mapped(torch.from_numpy(centre_D.astype(np.float32)))
     _, values, directions_KD = np.linalg.svd(vectors_ND - centre_D, full_matrices=False)
     count = max(1, min(KEPT, len(vectors_ND) // 4, int((values > 1e-6 * values[0]).sum())))
     variances = values[:count] ** 2 / len(vectors_ND)
@@ -113,6 +113,20 @@ def _best(ranks: dict[tuple[tuple[Way, Way], float], NDArray[np.float64]], ways:
     means = {weight: float(ranks[ways, weight].mean()) for weight in WEIGHTS}
     most = [weight for weight in WEIGHTS if means[weight] >= max(means.values()) - 1e-12]
     return ways, most[len(most) // 2]
+
+
+def _nearest_to_equal(
+    ranks: dict[tuple[tuple[Way, Way], float], NDArray[np.float64]],
+    best: tuple[tuple[Way, Way], float],
+    groups: Sequence[str],
+) -> float:
+    """Of the weights that are no worse than the best as far as can be told: that nearest to 1, by its logarithm.
+
+    Where 0 is one of them, the own part was not seen to help, and the best stays.
+    """
+    ways, most = best
+    same = [w for w in WEIGHTS if w == most or paired_interval(ranks[best], ranks[ways, w], groups)[1] <= 0]
+    return most if 0.0 in same else min(same, key=lambda w: abs(np.log(w)))
 
 
 def _cosines(moments: Moments, way: Way) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ is finished with its file in ``results/``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.resampled import resampled
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
 from cacl.experiments.analyse import analyse
+from cacl.experiments.plan_folder import kept, trained_run
 from cacl.experiments.recognition.finetune import finetune, resume_finetune
 from cacl.experiments.reproduce.paper_tables import Evaluation, Pretraining, SetName, folder_name
 from cacl.experiments.reproduce.scale import Place, Scale
@@ -25,7 +26,7 @@ from cacl.models.encoder import Encoder
 from cacl.presets import ALL_PAIRS
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-from cacl.training.pretrain import pretrain, resume
+from cacl.training.pretrain import pretrain
 from cacl.training.videos import pixel_rules
 
 _PAIR_COLUMNS = {"gq_gk": "(Gq,Gk)", "gq_tq": "(Gq,Tq)", "gq_tk": "(Gq,Tk)", "tq_tk": "(Tq,Tk)"}
@@ -76,26 +77,24 @@ def trained(study: Study, wanted: Pretraining, seed: int) -> Run:
         UserError, Stopped: as ``pretrain``.
     """
     path = study.run_path(wanted, seed)
-    if (path / "finished.json").exists():
-        return Run(path)
-    if (path / "config.yaml").exists():
-        study.folder.log(f"Going on with {path} …")
-        return resume(path)
-    study.folder.log(f"Training {path} …")
-    place, settings = study.places[wanted.videos], dict(study.scale.pretraining)
-    settings["data.store"] = study.store(wanted.videos)
-    if wanted.uses_transformer and (shared := study.frame_encoder(seed)) is not None:
-        settings["model.frame_weights"] = str(shared.resolve())
-    return pretrain(
-        place.videos,
-        out=path,
-        preset=study.scale.preset,
-        method=wanted.method,
-        lists=place.lists,
-        network=wanted.network,
-        seed=seed,
-        settings=settings,
-    )
+
+    def begin() -> Run:
+        place, settings = study.places[wanted.videos], dict(study.scale.pretraining)
+        settings["data.store"] = study.store(wanted.videos)
+        if wanted.uses_transformer and (shared := study.frame_encoder(seed)) is not None:
+            settings["model.frame_weights"] = str(shared.resolve())
+        return pretrain(
+            place.videos,
+            out=path,
+            preset=study.scale.preset,
+            method=wanted.method,
+            lists=place.lists,
+            network=wanted.network,
+            seed=seed,
+            settings=settings,
+        )
+
+    return trained_run(path, begin, say=study.folder.log)
 
 
 def measured(study: Study, evaluation: Evaluation, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:
@@ -127,12 +126,7 @@ def untrained(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict
 
 
 def _kept(study: Study, file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(make(), indent=2, ensure_ascii=False)
-        study.folder.write(f"{file.parent.name}/{file.name}", text + "\n")
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return content
+    return kept(study.folder, str(file.relative_to(study.folder.path)), make)
 
 
 def _retrieval(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dict[str, Any]:
@@ -147,17 +141,18 @@ def _retrieval(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dic
 def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName) -> Retrieval:
     """The run's encoder alone, or without one everything that was not learned."""
     device, autocast_dtype = run_device(run.settings.run, run.path, say=study.folder.log)
-    place, resize = study.places[on], run.settings.data.resize
+    place, settings = study.places[on], run.settings.data
+    data = open_videos(
+        place.videos,
+        resize=settings.resize,
+        lists=place.lists,
+        rules=pixel_rules(RunFolder.open(run.path)),
+        store=study.store(on),
+    )
     return evaluate_retrieval(
         encoders,
         None if encoders else run.untrained,
-        open_videos(
-            place.videos,
-            resize=resize,
-            lists=place.lists,
-            rules=pixel_rules(RunFolder.open(run.path)),
-            store=study.store(on),
-        ),
+        resampled(data, settings.frame_rate, say=study.folder.log),
         seed=run.settings.run.seed,
         device=device,
         autocast_dtype=autocast_dtype,

@@ -8,12 +8,12 @@ again, the same command goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from cacl.errors import UserError, did_you_mean
+from cacl.experiments.plan_folder import check_plan, write_plan
 from cacl.experiments.reproduce.paper_tables import PaperTable, SetName, TableName, paper_table
 from cacl.experiments.reproduce.parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce.results import Measured, table_csv, table_results
@@ -22,8 +22,6 @@ from cacl.files import read_object, write_whole
 from cacl.reports.paper import write_paper_page
 from cacl.run import Run
 from cacl.run_folder import RunFolder
-
-_EMPTY = {".lock", "log.txt", ".plan.json.partial"}  # what a process leaves that died before it began
 
 
 def reproduce(
@@ -60,7 +58,7 @@ def reproduce(
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --out.") from error
     with study.folder as run:
-        _write_plan(run, _plan(data, scale))
+        write_plan(run, _plan(data, scale))
         if scale == "tiny":
             study = replace(study, places=tiny_places(folder / "videos", paper.needed_sets, say=run.log))
         results = _made(study, paper, seeds)
@@ -92,7 +90,7 @@ def prepared(
         )
     places = {} if data is None else paper_places(Path(data), paper.needed_sets)
     folder = Path("runs") / f"reproduce-{scale}" if out is None else Path(out)
-    _check_plan(folder, _plan(data, scale))
+    check_plan(folder, _plan(data, scale))
     _check_seeds(folder / f"{paper.key}.json", seeds)
     return paper, Study(RunFolder(folder), scale_of("paper" if scale == "paper" else "tiny"), places)
 
@@ -107,31 +105,6 @@ def _plan(data: str | Path | None, scale: str) -> dict[str, Any]:
     }
 
 
-def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Raise UserError where the folder holds something else, or the parts of another plan."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out is {folder}, which is a file; name a folder.")
-    file = folder / "plan.json"
-    if not file.exists():
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - _EMPTY:
-            raise UserError(f"{folder} holds something that cacl reproduce did not make; choose another --out.")
-        return
-    try:
-        before = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); choose another --out.") from error
-    other = [key for key in plan if before.get(key) != plan[key]]
-    if not other:
-        return
-    if other == ["settings"]:
-        raise UserError(f"{folder} was begun by another version of cacl, with other settings; choose another --out.")
-    shown = [key for key in other if key != "settings"]
-    had, given = (", ".join(f"--{key} {content.get(key)}" for key in shown) for content in (before, plan))
-    raise UserError(
-        f"{folder} was begun with {had}; you asked for {given}. Choose another --out, or give the old command again."
-    )
-
-
 def _check_seeds(table: Path, seeds: int) -> None:
     """Raise UserError where the table is there already, of more seeds."""
     there = read_object(table).get("seeds")
@@ -140,14 +113,6 @@ def _check_seeds(table: Path, seeds: int) -> None:
             f"{table} is of {len(there)} seeds; you asked for --seeds {seeds}: give --seeds {len(there)} or more, or "
             "choose another --out."
         )
-
-
-def _write_plan(run: RunFolder, plan: Mapping[str, Any]) -> None:
-    _check_plan(run.path, plan)  # nobody was faster
-    text = json.dumps(plan, indent=2) + "\n"
-    file = run.path / "plan.json"
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        run.write("plan.json", text)
 
 
 def _made(study: Study, table: PaperTable, seeds: int) -> dict[str, Any]:

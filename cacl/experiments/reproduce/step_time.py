@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from cacl.config import Augment, Optim, Settings
 from cacl.data.clips.batch import ClipBatch
@@ -26,12 +27,14 @@ from cacl.machine.auto import channels_last
 from cacl.machine.device_errors import out_of_memory
 from cacl.methods.classify import Classify
 from cacl.methods.contract import Method
+from cacl.models.frozen_frames import FrozenFrames
 from cacl.training.stages import build_step, prepare_method
 from cacl.training.views import augmented_views
 from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network
 
 CPU_CLIPS = 2  # the fewest that BatchNorm can average over
 CPU_FRAMES = 16
+FROZEN_FEATURES = 1280  # of a frozen image encoder
 _WARM_UP, _STEPS = 2, 3  # on a GPU
 _VIDEO_FRAMES = 200
 
@@ -46,10 +49,18 @@ class StepTime:
 
 def pretrain_step(settings: Settings, device: str) -> StepTime:
     """Of the method that the settings describe; no ``auto`` is left in its own."""
-    frames = build_frames_network(settings, weights=None) if settings.wants_frame_encoder else None
-    network = initial_network(settings)
+    network, frames = initial_network(settings), stand_in_frames(settings)
     method = build_method(settings, network=network, frame_encoder=frames, videos=settings.optim.batch_size)
     return _measured(method, settings.augment, settings.optim, settings, device)
+
+
+def stand_in_frames(settings: Settings) -> nn.Module | None:
+    """What the method stands on beside its 3D CNN, if anything, with random numbers in it."""
+    if settings.wants_frame_encoder:
+        return build_frames_network(settings, weights=None)
+    if moments := settings.method.frozen_moments:
+        return FrozenFrames(torch.randn(settings.optim.batch_size, moments, FROZEN_FEATURES))
+    return None
 
 
 def frames_step(settings: Settings, device: str) -> StepTime:
@@ -104,7 +115,7 @@ def _measured(
     batch = optim.batch_size
     clips = min(batch, few) if device == "cpu" else batch
     while True:
-        raw = _random_batch(method, clips, settings.data.resize)
+        raw = random_batch(method, clips, settings.data.resize)
         try:
             seconds = _seconds(partial(step, raw, progress=1.0), device)
         except RuntimeError as error:
@@ -116,7 +127,7 @@ def _measured(
         torch.cuda.empty_cache()  # here, behind the handler, nothing of the step that failed is held any more
 
 
-def _random_batch(method: Method, clips: int, resize: tuple[int, int]) -> ClipBatch:
+def random_batch(method: Method, clips: int, resize: tuple[int, int]) -> ClipBatch:
     """Noise in the shapes that the method asks for."""
     rng = np.random.default_rng(0)
     plans = [method.plan(_VIDEO_FRAMES, rng) for _ in range(clips)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.evaluation.choice.fusion import choose_fusion, fit_map
+from cacl.evaluation.choice.fusion import WEIGHTS, _nearest_to_equal, choose_fusion, fit_map
 from cacl.evaluation.choice.moments import Moments
 from cacl.evaluation.choice.verdict import decide
 
@@ -99,3 +99,15 @@ def test_what_cannot_be_told_apart_is_decided_by_its_cost():
         assert decide(same, groups, by="R@1", cost={**cost, cheap: 20.0}).use == best
     with pytest.raises(KeyError):
         decide({"own": same["own"]}, groups, by="R@1")
+
+
+@pytest.mark.parametrize(("without", "expected"), [(0.3, 0.85), (0.505, 0.4)])
+def test_of_weights_that_cannot_be_told_apart_the_most_equal_is_taken(without: float, expected: float):
+    """.4 finds most, .85 as much but for noise, 1 and more clearly less; where 0 finds as much, nothing is changed."""
+    rng = np.random.default_rng(0)
+    ways = ("centred", "centred")
+    means = dict.fromkeys(WEIGHTS, 0.2) | {0.0: without, 0.4: 0.51, 0.85: 0.505, 1.0: 0.4}
+    ranks = {(ways, w): mean + 0.05 * rng.standard_normal(60) for w, mean in means.items()}
+    for w in (0.4, 0.85, 0.0):
+        ranks[ways, w] += means[w] - ranks[ways, w].mean()
+    assert _nearest_to_equal(ranks, (ways, 0.4), GROUPS) == expected

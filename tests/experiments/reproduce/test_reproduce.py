@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cacl.errors import UserError
+from cacl.experiments import plan_folder
 from cacl.experiments.evaluate import evaluate
 from cacl.experiments.reproduce import parts as reproduce_parts
 from cacl.experiments.reproduce import reproduce as module
@@ -38,7 +39,7 @@ def mini(squares: Path, quick_end: None, tiny: dict[str, Any]) -> Iterator[None]
     """The scale ``tiny`` with a few squares in the place of its videos, and a second a training."""
     settings = {key: value for key, value in tiny.items() if key != "data.store"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reproduce_scale, "_TINY_PRETRAINING", {**settings, "optim.epochs": 1})
+        patch.setattr(reproduce_scale, "_TINY_PRETRAINING", {**settings, "data.frame_rate": 20.0, "optim.epochs": 1})
         patch.setattr(reproduce_scale, "make_videos", lambda folder, **others: shutil.copytree(squares, folder))
         yield
 
@@ -112,8 +113,9 @@ def test_what_is_finished_is_not_done_again(
     def never(*parts: Any, **keywords: Any) -> None:
         raise AssertionError("done again")
 
-    for name in ("pretrain", "resume", "evaluate_retrieval"):
+    for name in ("pretrain", "evaluate_retrieval"):
         monkeypatch.setattr(reproduce_parts, name, never)
+    monkeypatch.setattr(plan_folder, "resume", never)
     monkeypatch.setattr(reproduce_scale, "make_videos", never)
     before = (out / "table4.csv").read_bytes()
     assert reproduce("table4", out=out) == results

@@ -1,0 +1,1 @@
+"""The page of ``cacl compare``, and its table as CSV and LaTeX."""
