@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=35, help="of the reference")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--set", action="append", default=[], help="a setting of every recipe")
+    parser.add_argument("--again", action="store_true", help="measure finished trainings anew")
     parser.add_argument("--table", action="store_true", help="only print the tables of what is there")
     parser.add_argument("--quick", action="store_true", help="tiny networks on few made videos, for the tests")
     asked = parser.parse_args()
@@ -91,7 +92,8 @@ def run(asked: argparse.Namespace) -> None:
                     asked.epochs if budget == "steps" else epochs_in_equal_time(asked.results, recipe, asked.epochs)
                 )
                 file = asked.results / f"{Cell(recipe, budget, asked.epochs, seed)}.json"
-                if file.exists() or epochs is None or (budget == "time" and recipe == REFERENCE):
+                done = file.exists() and not (asked.again and (asked.work / file.stem / "finished.json").exists())
+                if done or epochs is None or (budget == "time" and recipe == REFERENCE):
                     continue
                 if looked is None:
                     looked = look(store, asked.image, asked.work / "frozen", quick=asked.quick)
@@ -104,6 +106,9 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
     """Train, measure, keep."""
     folder = asked.work / str(cell)
     print(f"{cell}: {epochs} epochs", file=sys.stderr, flush=True)
+    if file.exists():
+        write(file, json.loads(file.read_text()) | measure(folder, looked))
+        return
     command = [sys.executable, "-m", "cacl", "pretrain"]
     if (folder / "config.yaml").exists():
         command += ["--resume", str(folder)]
@@ -124,8 +129,13 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
         "processor seconds": round(seconds, 1),
         **measure(folder, looked),
     }
+    write(file, found)
+
+
+def write(file: Path, found: dict[str, object]) -> None:
+    """Whole or not at all."""
     part = file.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1))
+    part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(file)
 
 

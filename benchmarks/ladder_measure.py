@@ -86,11 +86,9 @@ def look(store: Path, image: Path | None, cache: Path, *, quick: bool) -> Looked
         np.save(files[0], vectors.astype(np.float16))
     if not files[1].exists():
         whole = resized(data, fused_clip(SPEC, encoder.clip))
-        found = moments_of(encoder, whole, some)
-        np.savez(files[1], plain=found.plain, changed=found.changed, kept=found.kept)
-    kept = np.load(files[1])
-    moments = Moments(kept["plain"], kept["changed"], kept["kept"])
-    return Looked(data, train + test, len(train), np.load(files[0]).astype(np.float32), moments, some, encoder)
+        keep_moments(files[1], moments_of(encoder, whole, some))
+    vectors = np.load(files[0]).astype(np.float32)
+    return Looked(data, train + test, len(train), vectors, kept_moments(files[1]), some, encoder)
 
 
 SPEC = Encoder("r3d10", width=4).clip  # 16 frames at stride 2: the moments of every cell
@@ -133,12 +131,23 @@ def moments_of(encoder: ClipEncoder, data: Dataset, numbers: list[int]) -> Momen
         return video_moments({"it": computing(encoder)}, SPEC, data.subset(numbers))["it"]
 
 
+def keep_moments(file: Path, moments: Moments) -> None:
+    np.savez(file, plain=moments.plain, changed=moments.changed, kept=moments.kept)
+
+
+def kept_moments(file: Path) -> Moments:
+    kept = np.load(file)
+    return Moments(kept["plain"], kept["changed"], kept["kept"])
+
+
 def measure(run: Path, looked: Looked) -> dict[str, object]:
     """All numbers of a finished run."""
     encoder = load_encoder(run)
     assert isinstance(encoder, Encoder)
-    own = clip_vectors(encoder, looked.data, looked.kept)
-    np.save(run / "vectors.npy", own.astype(np.float16))
+    vectors, moments = run / "vectors.npy", run / "moments.npz"
+    if not vectors.exists():
+        np.save(vectors, clip_vectors(encoder, looked.data, looked.kept).astype(np.float16))
+    own = np.load(vectors).astype(np.float32)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     found: dict[str, object] = {
         **steps_and_frames(rows, Run(run).settings),
@@ -146,15 +155,17 @@ def measure(run: Path, looked: Looked) -> dict[str, object]:
     }
     if looked.image is None or looked.moments is None:
         return found
-    moments = moments_of(encoder, looked.data, looked.some)
+    if not moments.exists():
+        keep_moments(moments, moments_of(encoder, looked.data, looked.some))
+    of_run = kept_moments(moments)
     groups, labels = ([f(v) for v in looked.data.videos(looked.some)] for f in (recording, lambda v: str(v.label)))
-    fusion = choose_fusion(moments, looked.moments, groups=groups, labels=labels)
+    fusion = choose_fusion(of_run, looked.moments, groups=groups, labels=labels)
     frozen = mapped(fusion.mapped[1], looked.image)
     fused = np.concatenate([fusion.weight * mapped(fusion.mapped[0], own), frozen], axis=-1)
     found["frozen"] = retrieval(frozen.mean(axis=1), looked)
     found["fused"] = retrieval(fused.mean(axis=1), looked)
     found["weight"], found["ways"], found["labels would choose"] = fusion.weight, fusion.ways, fusion.by_labels
-    found["label-free"] = round(label_free(moments).score, 2)
+    found["label-free"] = round(label_free(of_run).score, 2)
     found["few labels"] = {
         name: few_labels(vectors.mean(axis=1), looked)
         for name, vectors in (("own", own), ("frozen", looked.image), ("fused", fused))
