@@ -22,7 +22,7 @@ from cacl.evaluation.reading import read_videos
 MOMENTS = 8  # of a video that are compared
 SIDE = 16  # pixels of the grey frames
 LENGTH = 0.02  # by which the seconds of a copy may differ, as a share; and a tenth of a second
-ALIKE = 0.95  # correlation of what moves. On 1 186 clips of UCF101: takes of one scene reach 0.93, of others 0.51
+ALIKE = 0.95  # correlation of what moves: takes of one scene reach 0.93, others 0.51 (benchmarks/near_copies.py)
 STILL = 2.0  # grey levels (root mean square): where less moves, a copy cannot be told from another take
 MOST = 2000  # videos that are looked at: beyond it some test videos are left out
 
