@@ -25,8 +25,17 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m 'not slow and not real' -n 2 --dist loadfile
 
-# What reads media alone; with VENV=build/media PYTHON=python3.12 by PyAV 19, which Python 3.11 does not get.
-test-media: setup
+# What reads media alone; with VENV=build/media PYTHON=python3.12 by PyAV 19, which Python 3.11 does not get. Nothing that
+# reads media needs PyTorch, so it is not installed: gigabytes, for each Python that the CPU build is not at hand for.
+MEDIA := av hypothesis jinja2 numpy pillow pyarrow pydantic pytest pyyaml rich simplejpeg typer
+
+$(VENV)/media: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(MEDIA)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+test-media: $(VENV)/media
 	$(BIN)/python -m pytest -m 'not slow and not real' tests/data/media tests/data/videos tests/fuzz
 
 test-slow: setup

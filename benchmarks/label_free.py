@@ -24,6 +24,7 @@ import torch
 from cacl.data.synthetic.generate import make_videos
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.recordings import recording
+from cacl.data.videos.resampled import resampled
 from cacl.evaluation.baselines import colour_histogram, thumbnail
 from cacl.evaluation.choice import label_free
 from cacl.evaluation.choice.label_free import paired_interval
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--lists", type=Path)
     parser.add_argument("--encoder", action="append", default=[], type=Path, help="a run or an encoder folder")
     parser.add_argument("--cache", type=Path, help="keep vectors here, and go on with what is there")
+    parser.add_argument("--frame-rate", type=float, help="read the videos at so many frames a second (default: all)")
     parser.add_argument("--most", type=int, default=350, help="videos of each part")
     parser.add_argument("--moments", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the numbers of every encoder and pair")
@@ -64,9 +66,10 @@ def main() -> None:
         videos = asked.videos or make_videos(
             Path(place) / "videos", videos_per_class=(2, 2) if asked.quick else (12, 8)
         )
-        data = open_videos(videos, resize=CLIP.resize, lists=asked.lists)
+        data = resampled(open_videos(videos, resize=CLIP.resize, lists=asked.lists), asked.frame_rate)
         parts = {part: thinned(data.numbers(part), 20 if asked.quick else asked.most) for part in ("train", "test")}
-        found = vectors(data, parts, encoders(asked.encoder, quick=asked.quick), asked.moments, asked.cache)
+        compute = encoders(asked.encoder, frame_rate=asked.frame_rate, quick=asked.quick)
+        found = vectors(data, parts, compute, asked.moments, asked.cache)
     report(found, data, parts, asked.json)
 
 
@@ -75,7 +78,7 @@ def thinned(numbers: list[int], most: int) -> list[int]:
     return numbers[:: -(-len(numbers) // most)] if numbers else []
 
 
-def encoders(folders: list[Path], *, quick: bool) -> dict[str, Compute]:
+def encoders(folders: list[Path], *, frame_rate: float | None, quick: bool) -> dict[str, Compute]:
     """Name -> clips to vectors."""
     rng = np.random.default_rng(0)
     found: dict[str, Compute] = {
@@ -91,6 +94,8 @@ def encoders(folders: list[Path], *, quick: bool) -> dict[str, Compute]:
         found[f"fresh {name} {standardise} {layer} {seed}"] = computed(made)
     for folder in folders:
         encoder = load_encoder(folder)
+        if encoder.clip.frame_rate not in (None, frame_rate):
+            raise SystemExit(f"{folder} takes {encoder.clip.frame_rate:g} frames a second: --frame-rate says it.")
         if isinstance(encoder, Encoder):
             found |= both_layers(str(folder), encoder)
         else:

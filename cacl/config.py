@@ -9,7 +9,7 @@ below takes plain arguments with the settings' names. Types and bounds are in ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from cacl.errors import UserError, did_you_mean
+from cacl.presets import PRESETS
 from cacl.settings import (
     METHODS,
     Augment,
@@ -100,17 +101,26 @@ def resolve(
 
     Where ``method.name`` says so, the whole group ``method`` is that method's, with its defaults under the preset.
     """
-    given = [{} if file is None else read_yaml(file), dict(_assignments(assignments, [])), flags or {}]
-    names = [value for values in given for key, value in _flat(values) if key == "method.name"]
-    if names and names[-1] != preset["method"]["name"]:
-        preset = with_method(preset, str(names[-1]))
+    name = names_method(file, assignments, flags)
+    if name is not None and name != preset["method"]["name"]:
+        preset = with_method(preset, name)
     return resolve_as(Settings, preset, file=file, ablation=ablation, assignments=assignments, flags=flags)
+
+
+def names_method(file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any] | None) -> str | None:
+    """The ``method.name`` that they give, the later winning; None where they give none."""
+    given = [{} if file is None else read_yaml(file), dict(_assignments(tuple(assignments), [])), flags or {}]
+    names = [str(value) for values in given for key, value in _flat(values) if key == "method.name"]
+    return names[-1] if names else None
 
 
 def with_method(preset: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A preset's tree with another method's settings. Raises UserError where there is no such method."""
     if name not in METHODS:
         raise UserError(f"method.name is {name}; there are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    own = PRESETS[preset["preset"]]["method"]
+    if name == own["name"]:
+        return {**preset, "method": own}
     kind = method_settings(name)
     given = {"name": name, **kind.presets.get(preset["preset"], {})}
     return {**preset, "method": kind.model_validate(given).model_dump(mode="json")}
@@ -262,6 +272,8 @@ def _unknown(key: str, value: Any, known: Mapping[str, Any], origin: str) -> str
         return ""
     if parts:
         return f"{key} is a group of settings, not one: set {parts[0]} and so on. ({origin})"
+    if key.startswith("method.") and "method.name" in known and key in dict(_flat(PRESETS["paper"])):
+        return f"{key} is a setting of the method cacl, not of {known['method.name']}: add --method cacl. ({origin})"
     return f"{key} is not a setting.{_near(key, known)} ({origin})"
 
 

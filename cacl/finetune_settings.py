@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from cacl import presets
 from cacl.config import ResolvedOf, load_resolved_as, resolve_as
 from cacl.errors import UserError, did_you_mean
-from cacl.settings import Auto, FromList, NotNegative, Optim, Positive, Range, Rate, Run, Section, Unit
+from cacl.settings import Auto, ClipAugment, Optim, Positive, Rate, Run, Section, refuse
 
 
 class FineTuneData(Section):
@@ -34,20 +34,6 @@ class FineTuneModel(Section):
 
     norm: Literal["none", "batch"]  # of G's features, each to mean 0 and deviation 1
     dropout: Annotated[float, Field(ge=0, lt=1)]  # of G's features, before the linear layer
-
-
-class FineTuneAugment(Section):
-    """How a training clip is changed; the size is the encoder's."""
-
-    crop: Literal["fixed", "area"]
-    area: Range
-    flip: Unit
-    jitter: Annotated[tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Field(ge=0, le=0.5)]], FromList]
-    jitter_p: Unit
-    hue: Literal["hsv", "yiq"]
-    gray_p: Unit
-    blur_sigma: Range  # pixels
-    blur_p: Unit
 
 
 class FineTuneOptim(Optim):
@@ -70,21 +56,14 @@ class FineTune(Section):
     preset: Literal["paper", "released", "small"]
     data: FineTuneData
     model: FineTuneModel
-    augment: FineTuneAugment
+    augment: ClipAugment  # of a training clip; the size is the encoder's
     optim: FineTuneOptim
     test: FineTuneTest
     run: Run
 
     @model_validator(mode="after")
     def _ranges(self) -> FineTune:
-        problems, (low, high) = [], self.augment.area
-        if not low <= high <= 1:
-            problems.append(f"augment.area must be shares of the frame, 0 < low <= high <= 1 (found {[low, high]})")
-        if self.augment.blur_sigma[0] > self.augment.blur_sigma[1]:
-            problems.append(f"augment.blur_sigma must go from low to high (found {list(self.augment.blur_sigma)})")
-        problems += self.optim.problems("optim")
-        if problems:
-            raise ValueError("\n".join(problems))
+        refuse([*self.augment.problems(), *self.optim.problems("optim")])
         return self
 
 

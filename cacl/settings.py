@@ -76,10 +76,9 @@ class Data(Section):
         return self
 
 
-class Augment(Section):
-    """How a clip is changed for one view; the same draw for all of its frames."""
+class ClipAugment(Section):
+    """How a clip is changed; the same draw for all of its frames."""
 
-    size: Annotated[int, Field(ge=16)]  # pixels
     crop: Literal["fixed", "area"]
     area: Range  # share of the frame that an area crop covers
     flip: Unit
@@ -89,14 +88,25 @@ class Augment(Section):
     gray_p: Unit
     blur_sigma: Range  # pixels
     blur_p: Unit
+
+    def problems(self) -> list[str]:
+        """What does not fit together, in sentences."""
+        found = _area_problems("augment.area", self.area)
+        if self.blur_sigma[0] > self.blur_sigma[1]:
+            found.append(f"augment.blur_sigma must go from low to high (found {list(self.blur_sigma)})")
+        return found
+
+
+class Augment(ClipAugment):
+    """How a clip is changed for one view, and into what."""
+
+    size: Annotated[int, Field(ge=16)]  # pixels
     mean: Mean | None
     std: Std | None
 
     @model_validator(mode="after")
     def _ranges(self) -> Augment:
-        problems = _area_problems("augment.area", self.area)
-        if self.blur_sigma[0] > self.blur_sigma[1]:
-            problems.append(f"augment.blur_sigma must go from low to high (found {list(self.blur_sigma)})")
+        problems = self.problems()
         if (self.mean is None) != (self.std is None):
             problems.append("augment.mean and augment.std are given together or not at all")
         refuse(problems)
@@ -137,7 +147,21 @@ METHODS: dict[str, str] = {
     "assisted": "cacl.methods.assisted:AssistedSettings",
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
     "cvrl": "cacl.methods.cvrl:CVRLSettings",
+    "dsm": "cacl.methods.rivals.dsm:DSMSettings",
+    "iic": "cacl.methods.rivals.iic:IICSettings",
+    "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",
+    "opn": "cacl.methods.rivals.opn:OPNSettings",
+    "pace": "cacl.methods.rivals.pace:PaceSettings",
+    "pace+context": "cacl.methods.rivals.pace:PaceContextSettings",
+    "prp": "cacl.methods.rivals.prp:PRPSettings",
+    "rspnet": "cacl.methods.rivals.rspnet:RSPNetSettings",
+    "shuffle-learn": "cacl.methods.rivals.shuffle_learn:ShuffleLearnSettings",
+    "speednet": "cacl.methods.rivals.speednet:SpeedNetSettings",
+    "st-puzzle": "cacl.methods.rivals.st_puzzle:STPuzzleSettings",
+    "tclr": "cacl.methods.rivals.tclr:TCLRSettings",
     "vcop": "cacl.methods.vcop:VCOPSettings",
+    "vcp": "cacl.methods.rivals.vcp:VCPSettings",
+    "videomoco": "cacl.methods.rivals.videomoco:VideoMoCoSettings",
 }
 """Name of a method -> where its settings are, ``module:class``; they know how to build it."""
 

@@ -8,7 +8,6 @@ import pytest
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import VideoError
-from cacl.models.encoder import ClipSpec
 
 
 class ArrayVideos:
@@ -32,6 +31,8 @@ def data_of(source, videos):
 
 def clip_of(size, **others):
     """Clips of the paper's length, cut from frames of any size."""
+    from cacl.models.encoder import ClipSpec
+
     return ClipSpec(resize=(64, 64), size=size, **others)
 
 

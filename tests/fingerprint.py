@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from training.rows import timeless
 
 
 def fingerprint(run: Path) -> dict[str, Any]:
     """Everything of a finished run that must not depend on how often it was interrupted."""
+    import torch
+
     (last,) = (run / "checkpoints" / "train").iterdir()
     found = json.loads((run / "finished.json").read_text())
     found["degree"].pop("frame-difference baseline")  # some tests do without it
@@ -31,6 +32,8 @@ def fingerprint(run: Path) -> dict[str, Any]:
 
 
 def _digest(value: Any) -> Any:
+    import torch
+
     if isinstance(value, torch.Tensor):
         return str(value.dtype), list(value.shape), hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
     if isinstance(value, dict):

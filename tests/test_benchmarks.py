@@ -18,7 +18,17 @@ SAME = {
     "embed": 2,
     "search": 4,
 }  # at least so many comparisons of results before anything is timed
-TABLES = {"data": 4, "step": 3, "memory": 1, "processes": 1, "scaling": 4, "embed": 2, "search": 2, "duplicates": 2}
+TABLES = {
+    "data": 4,
+    "step": 3,
+    "memory": 1,
+    "processes": 1,
+    "scaling": 4,
+    "embed": 2,
+    "search": 2,
+    "duplicates": 2,
+    "versions": 1,
+}
 
 
 def run(name: str) -> str:
@@ -81,6 +91,14 @@ def test_encoders_are_compared_with_and_without_labels() -> None:
 
 
 @pytest.mark.slow
+def test_copies_are_nearer_than_other_videos() -> None:
+    ((head, *rows),) = tables(run("near_copies"))
+    most = {row[0]: float(row[head.index("most")]) for row in rows}
+    least = {row[0]: float(row[head.index("least")]) for row in rows}
+    assert min(least["re-encoded"], least["scaled"]) > max(most["takes of one scene"], most["others"])
+
+
+@pytest.mark.slow
 def test_every_benchmark_is_run_here() -> None:
     runnable = {path.stem for path in FOLDER.glob("*.py") if "def main() -> None" in path.read_text()}
-    assert runnable == {*TABLES, "augment", "degree_sampler", "label_free"}
+    assert runnable == {*TABLES, "augment", "degree_sampler", "label_free", "near_copies"}

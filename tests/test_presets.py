@@ -122,10 +122,10 @@ ROWS = {
 }
 
 
-def batch(size=4) -> MethodBatch:
+def batch(T: int, size=4) -> MethodBatch:
     rng = np.random.default_rng(0)
-    views = tuple(torch.from_numpy(rng.random((size, 3, 16, 32, 32))).float() for _ in range(2))
-    permutations = np.stack([uniform_permutation(16, rng) for _ in range(size)])
+    views = tuple(torch.from_numpy(rng.random((size, 3, T, 32, 32))).float() for _ in range(2))
+    permutations = np.stack([uniform_permutation(T, rng) for _ in range(size)])
     degrees = torch.tensor([degree_class(shuffle_degree(p)) for p in permutations])
     targets = {"permutation": torch.from_numpy(permutations), "degree": degrees}
     return MethodBatch(views, targets, torch.arange(size), torch.from_numpy(rng.random((size, 2000))).float())
@@ -143,7 +143,7 @@ def test_each_row_of_tables_1_and_2_builds_and_is_what_the_table_says(name, pres
     frame_encoder = build_frames_network(settings, weights=None) if transformer else None
     method = build_method(settings, network=initial_network(settings), frame_encoder=frame_encoder, videos=4)
     method.train()
-    output = method(batch())
+    output = method(batch(settings.data.frames))
     output.losses["main"].backward()
     assert torch.isfinite(output.losses["main"])
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)

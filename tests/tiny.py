@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 TINY: dict[str, Any] = {
+    "data.frames": 16,
+    "data.stride": 2,
     "data.resize": [32, 40],
     "data.workers": 0,
     "data.store": "none",
@@ -15,6 +17,7 @@ TINY: dict[str, Any] = {
     "model.token_width": 12,
     "model.depth": 1,
     "model.degree_hidden": 8,
+    "method.name": "cacl",
     "method.queue_size": 8,
     "optim.batch_size": 4,
     "optim.epochs": 2,

@@ -28,7 +28,7 @@ def pretrain(
     ] = None,
     preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
     method: Annotated[
-        str | None, typer.Option(help="cacl, sdp, sdp*, v-moco, sdp+v-moco, v-moco+t, pairs2, pairs3, cvrl, vcop.")
+        str | None, typer.Option(help="cvrl (of small, by default), cacl, v-moco … (docs/methods.md).")
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.", callback=there)] = None,
     split: Split = 1,

@@ -9,14 +9,11 @@ Shapes: V videos, N clips, B batch, C channels, T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
@@ -107,37 +104,3 @@ def video_baselines(
         thumbnails.append(small)
         kept.append(position)
     return BaselineFeatures(np.stack(histograms), np.stack(thumbnails), np.array(kept, np.int64), tuple(skipped))
-
-
-@torch.no_grad()
-def bn_statistics(network: nn.Module, clips: Iterable[Tensor]) -> None:
-    """Give every BatchNorm of ``network`` the statistics of ``clips`` in place, then put the network into eval mode.
-
-    The running mean and variance become the plain average over the batches (cumulative, ``momentum=None``); nothing
-    else of the network changes, dropout stays off.
-
-    Args:
-        network: any module; called as ``network(x_BCTHW)``.
-        clips: batches ``[B, 3, T, H, W]`` as the network takes them, on its device; best all of one size B.
-
-    Raises:
-        ValueError: if there are no clips.
-    """
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    momenta = [layer.momentum for layer in layers]
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None
-        layer.train()
-    batches = 0
-    try:
-        for x_BCTHW in clips:
-            network(x_BCTHW)
-            batches += 1
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        network.eval()
-    if batches == 0:
-        raise ValueError("BatchNorm statistics need at least one batch of clips")

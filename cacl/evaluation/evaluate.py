@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.swa_utils import update_bn
 
 from cacl.data.clips.sampling import training_clip
 from cacl.data.randomness import generator
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError, VideoError, counted
-from cacl.evaluation.baselines import bn_statistics, video_baselines
+from cacl.evaluation.baselines import video_baselines
 from cacl.evaluation.choice.frozen_rows import first_right
 from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.multilabel import related
@@ -177,7 +178,7 @@ def with_statistics(untrained: Encoder, data: Dataset, train: list[int], seed: i
             if clips:
                 yield spec.pixels(torch.from_numpy(np.stack(clips)).to(device))
 
-    bn_statistics(encoder.network.to(device), batches())
+    update_bn(batches(), encoder.network.to(device).eval())  # in training mode while it runs; nothing in it is random
     return encoder
 
 

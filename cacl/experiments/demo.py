@@ -1,4 +1,4 @@
-"""``cacl demo``: generated videos, MoCo on frames, CACL with V-MoCo beside it, retrieval, and a page that shows it.
+"""``cacl demo``: generated videos, the default method with V-MoCo beside it, retrieval, and a page that shows it.
 
 The seed makes the videos, too, so that another seed is another data set.
 """
@@ -68,10 +68,10 @@ def _one(folder: Path, seed: int) -> dict[str, Any]:
     print(f"Demo, seed {seed}: making videos …", file=sys.stderr, flush=True)
     videos = make_videos(folder / "videos", seed=seed)
     settings = {**DEMO, "run.seed": seed, "data.store": str((folder / "store").resolve())}
-    cacl = pretrain(videos, out=folder / "cacl", settings=settings)
+    own = pretrain(videos, out=folder / "own", settings=settings)
     v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings={**settings, **DEMO_BESIDE})
-    results = evaluate(cacl.path, beside=[v_moco.path, *_frozen(folder / "image")])
-    _publish(cacl, folder)
+    results = evaluate(own.path, beside=[v_moco.path, *_frozen(folder / "image")])
+    _publish(own, folder)
     return results
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, clip_window
-from cacl.distributed.processes import gathered, rank
+from cacl.distributed.processes import gathered, rank, summed, world
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve
 from cacl.methods.moco import MOCO_CURVES
@@ -152,7 +152,7 @@ def among_other_videos(
     negative_nN = video_n[:, None] != video_N[None, :]
     positive_nN = F.one_hot(target_n, len(key_NE)).bool()
     logits_nN = (cosine_nN / temperature).masked_fill(~(negative_nN | positive_nN), -torch.inf)
-    negatives = negative_nN.sum().clamp(min=1)
+    negatives = summed(negative_nN.sum()).clamp(min=1) / world()  # the mean over processes is that over all
     metrics = {
         "similarity_positive": cosine_nN.detach()[positive_nN].mean(),
         "similarity_negatives": (cosine_nN.detach() * negative_nN).sum() / negatives,

@@ -87,9 +87,13 @@ class Queue(nn.Module):
         self.videos[places] = videos
         self.pointer.copy_((places[-1] + 1) % size)
 
+    def cosines(self, query_bE: Tensor) -> Tensor:
+        """With all keys, ``[b, K]``."""
+        return query_bE @ self.keys.T
+
     def negatives(self, query_bE: Tensor, video_b: Tensor, *, mask_own_keys: bool) -> Tensor:
         """Cosines with all keys, ``[b, K]``; ``-inf`` for those of the query's own video where these are masked."""
-        cosine_bK = query_bE @ self.keys.T
+        cosine_bK = self.cosines(query_bE)
         return self.without_own(cosine_bK, video_b) if mask_own_keys else cosine_bK
 
     def without_own(self, cosine_bK: Tensor, video_b: Tensor) -> Tensor:
@@ -135,7 +139,7 @@ class MoCo(Method):
         query: the network, then its contrast head; ``key`` is its momentum copy.
     """
 
-    views = (View(draw=0), View(draw=1))
+    views: tuple[View, ...] = (View(draw=0), View(draw=1))
     uniforms = 1
     curves = MOCO_CURVES
 
@@ -146,6 +150,7 @@ class MoCo(Method):
         *,
         temperature: float = 0.07,
         momentum: float = 0.999,
+        momentum_schedule: Literal["constant", "cosine"] = "constant",
         queue_size: int = 65536,
         mask_own_keys: bool = False,
         batch_negatives: bool = False,
@@ -161,7 +166,8 @@ class MoCo(Method):
             batchnorm: with ``process``, each process's own, other processes compute the keys.
         """
         super().__init__()
-        self.temperature, self.momentum, self.mask_own_keys = temperature, momentum, mask_own_keys
+        self.temperature, self.mask_own_keys = temperature, mask_own_keys
+        self.momentum, self.momentum_schedule = momentum, momentum_schedule
         self.batch_negatives, self.shuffle_keys = batch_negatives, batchnorm == "process"
         self.query = nn.Sequential(network, contrast_head(features, projection=projection))
         self.key = momentum_copy(self.query)
@@ -182,24 +188,43 @@ class MoCo(Method):
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """InfoNCE of view 0 against view 1 and the queue."""
-        with section("query, forward"):
-            features_bF = self.query[0](self.pixels(batch.views[0])).float()
-        with torch.autocast(features_bF.device.type, enabled=False):
-            query_bE = F.normalize(self.query[1](features_bF), dim=1)
-        with torch.no_grad(), section("key"):
-            key_bE = shuffled_keys(self._key, batch.views[1], batch.uniforms[:, -1] if self.shuffle_keys else None)
-        with torch.autocast(features_bF.device.type, enabled=False):
-            queued_bK = query_bE @ self.queue.keys.T
-            positive_b = (query_bE * key_bE).sum(dim=1)
-            negatives = [self.queue.without_own(queued_bK, batch.video) if self.mask_own_keys else queued_bK]
-            if self.batch_negatives:
-                negatives += batch_negatives(query_bE, [gathered(key_bE)], batch.video)
-        metrics = {
-            "similarity_positive": positive_b.detach().mean(),
-            "similarity_negatives": queued_bK.detach().mean(),
-        }
-        nce = contrastive_loss([positive_b], torch.cat(negatives, dim=1), temperature=self.temperature, form="outside")
+        features_bF, query_bE = self.queried(self.pixels(batch.views[0]))
+        key_bE = self.keyed(batch)
+        nce, metrics = self.contrast(query_bE, key_bE, batch.video)
         return StepOutput({MAIN: nce}, {"nce": nce}, metrics, features_bF, {"key": key_bE})
+
+    def queried(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``[b, F]`` and unit embeddings ``[b, E]`` of what the network sees, with gradient."""
+        with section("query, forward"):
+            features_bF = self.query[0](pixels).float()
+        with torch.autocast(features_bF.device.type, enabled=False):
+            return features_bF, F.normalize(self.query[1](features_bF), dim=1)
+
+    def keyed(self, batch: MethodBatch) -> Tensor:
+        """Unit embeddings ``[b, E]`` of view 1 by the momentum copy."""
+        with torch.no_grad(), section("key"):
+            return shuffled_keys(self._key, batch.views[1], batch.uniforms[:, -1] if self.shuffle_keys else None)
+
+    def contrast(
+        self, query_bE: Tensor, key_bE: Tensor, video_b: Tensor, *more: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """InfoNCE of queries against their keys and the queue, and the mean cosines of both.
+
+        Args:
+            more: cosines ``[b, n]`` with further negatives.
+        """
+        with torch.autocast(query_bE.device.type, enabled=False):
+            queued_bK = self.queue.cosines(query_bE)
+            positive_b = (query_bE * key_bE).sum(dim=1)
+            negatives = [self.queue.without_own(queued_bK, video_b) if self.mask_own_keys else queued_bK, *more]
+            if self.batch_negatives:
+                negatives += batch_negatives(query_bE, [gathered(key_bE)], video_b)
+            metrics = {
+                "similarity_positive": positive_b.detach().mean(),
+                "similarity_negatives": queued_bK.detach().mean(),
+            }
+            one, all_of_them = [positive_b], torch.cat(negatives, dim=1)
+            return contrastive_loss(one, all_of_them, temperature=self.temperature, form="outside"), metrics
 
     def _key(self, view: Tensor) -> Tensor:
         features_bF = self.key[0](self.pixels(view)).float()
@@ -209,7 +234,8 @@ class MoCo(Method):
     @torch.no_grad()
     def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
         """Move the momentum copy, then put this step's keys into the queue."""
-        momentum_update(self.key, self.query, self.momentum)
+        momentum = scheduled_momentum(self.momentum, self.momentum_schedule, progress)
+        momentum_update(self.key, self.query, momentum)
         self.queue.enqueue(state["key"], video)
 
 

@@ -34,8 +34,7 @@ from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
-from cacl.training.frozen_stage import frozen_stage
-from cacl.training.pretrain_stages import frame_encoder_stage, video_stage
+from cacl.training.pretrain_stages import frame_encoder_stage, frozen_stage, video_stage
 from cacl.training.progress import VideoProgress
 from cacl.training.resolve import resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
@@ -69,7 +68,7 @@ def pretrain(
         out: the run folder, new or empty.
         preset: ``small``, ``paper`` or ``released``.
         method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
-            ``pairs3`` (Tables 1 and 2).
+            ``pairs3`` (Tables 1 and 2); or another of ``settings.METHODS``. By default ``presets.DEFAULT_METHOD``.
         lists: folder of the data set's split lists, or one list file; only the train list is trained on.
         split: which split of them.
         config: a YAML file of settings.

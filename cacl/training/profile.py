@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from cacl.errors import counted
 from cacl.sections import Stopwatch
 
-WARM, TIMED, TRACED = 3, 20, 2  # steps
+WARM, TIMED, TRACED = 3, 20, 2  # steps; between timing and tracing is one in which the tracer warms up
 
 
 class Profile:
@@ -32,45 +32,52 @@ class Profile:
             say: told the table.
         """
         self._folder, self._name, self._device, self._say = folder, name, device, say
-        self._step = 0
-        self._watch: Stopwatch | None = None
-        self._trace: profile | None = None
-        self._timed, self._began = 0, 0.0
+        self._step, self._began = 0, 0.0
+        self._untraced = WARM + TIMED + 1
+        self._watch = Stopwatch(finish=self._finish)
+        self._trace = profile(
+            activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda"),
+            schedule=schedule(wait=WARM + TIMED, warmup=1, active=TRACED, repeat=1),
+            on_trace_ready=self._write,
+        )
 
     def __enter__(self) -> Profile:
+        if self._folder is not None:
+            self._trace.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """A training that ends earlier is told of as far as it came, and what it would have taken."""
-        if self._folder is None or self._step >= WARM + TIMED + TRACED:
+        if self._folder is None:
             return
-        if self._trace is not None:
-            self._end_trace()
-        elif self._watch is not None:
+        if WARM < self._step < WARM + TIMED:
             self._end_timing()
-        if self._step <= WARM + TIMED:
+        self._watch.__exit__(None, None, None)
+        self._trace.stop()
+        if self._step <= self._untraced:
             what = "profile" if self._step <= WARM else "trace"
             self._say(
-                f"{self._name}: too short for a {what}. {WARM} steps to warm up, {TIMED} that are timed and {TRACED} "
-                f"that are traced are {WARM + TIMED + TRACED}; this had {self._step}. Give it more epochs."
+                f"{self._name}: too short for a {what}. {WARM} steps to warm up, {TIMED} that are timed, 1 for the "
+                f"tracer to warm up and {TRACED} that are traced are {self._untraced + TRACED}; this had {self._step}. "
+                "Give it more epochs."
             )
 
     def step_done(self) -> None:
         """A step has ended."""
-        if self._folder is None or self._step > WARM + TIMED + TRACED:
+        if self._folder is None or self._step == self._untraced + TRACED:
             return
         self._step += 1
         if self._step == WARM:
-            self._watch = Stopwatch(finish=self._finish).__enter__()
+            self._watch.__enter__()
             self._finish()
             self._began = time.perf_counter()
         elif self._step == WARM + TIMED:
             self._end_timing()
-            self._start_trace()
-        elif self._step == WARM + TIMED + TRACED:
-            self._end_trace()
+        elif self._step == self._untraced:
+            self._watch = Stopwatch(mark=record_function).__enter__()
+        elif self._step == self._untraced + TRACED:
+            self._watch.__exit__(None, None, None)
+        self._trace.step()
 
     def _finish(self) -> None:
         if self._device.type == "cuda":
@@ -79,40 +86,23 @@ class Profile:
             torch.mps.synchronize()
 
     def _end_timing(self) -> None:
-        assert self._watch is not None
         self._finish()
         whole = time.perf_counter() - self._began
         self._watch.__exit__(None, None, None)
-        steps, watch, self._watch = self._step - WARM, self._watch, None
-        if steps:
-            title = f"{self._name}: where the time of a step goes, mean of {steps} step{'s' * (steps > 1)}"
-            self._say(time_table(title, watch.seconds, whole, steps))
+        steps = self._step - WARM
+        title = f"{self._name}: where the time of a step goes, mean of {counted(steps, 'step')}"
+        self._say(time_table(title, self._watch.seconds, whole, steps))
 
-    def _start_trace(self) -> None:
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (self._device.type == "cuda")
-        self._watch = Stopwatch(mark=record_function).__enter__()
-        self._trace = profile(activities=activities)
-        self._trace.start()
-
-    def _end_trace(self) -> None:
-        assert self._trace is not None
-        assert self._watch is not None
-        assert self._folder is not None
-        self._finish()
-        self._trace.stop()
-        self._watch.__exit__(None, None, None)
-        if self._step == WARM + TIMED:  # the training has ended here
-            self._trace = self._watch = None
+    def _write(self, trace: profile) -> None:
+        traced = self._step - self._untraced
+        if self._folder is None or traced == 0:  # the training has ended as the trace began
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / f"{self._name}.json"
         partial = file.with_suffix(".partial.json")
-        self._trace.export_chrome_trace(str(partial))
+        trace.export_chrome_trace(str(partial))
         partial.replace(file)
-        self._trace = self._watch = None
-        self._say(
-            f"Trace of {counted(self._step - WARM - TIMED, 'step')}: {file}; open it in ui.perfetto.dev or chrome://tracing."
-        )
+        self._say(f"Trace of {counted(traced, 'step')}: {file}; open it in ui.perfetto.dev or chrome://tracing.")
 
 
 def time_table(title: str, seconds: dict[str, float], whole: float, steps: int) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cacl.config import Resolved, differences, resolve, with_method
+from cacl.config import Resolved, differences, names_method, resolve, with_method
 from cacl.errors import UserError, did_you_mean
-from cacl.presets import ABLATIONS, PRESETS, ablation
+from cacl.presets import ABLATIONS, DEFAULT_METHOD, PRESETS, ablation
 from cacl.run_folder import RunFolder
 from cacl.settings import METHODS
 
@@ -24,16 +24,22 @@ def resolve_settings(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems."""
+    """Preset, method, file, assignments and flags as one checked tree. Raises UserError with all problems.
+
+    Where nothing names a method, it is the preset's (``presets.DEFAULT_METHOD``).
+    """
     if preset not in PRESETS:
         raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
     names = [*ABLATIONS, *(name for name in METHODS if name not in ABLATIONS)]
     if method is not None and method not in names:
         raise UserError(f"{method} is not a method; there are {', '.join(names)}.{did_you_mean(method, names)}")
+    file = None if config is None else Path(config)
+    if method is None and not names_method(file, assignments, flags):
+        method = DEFAULT_METHOD[preset]
     rival = method is not None and method not in ABLATIONS
     return resolve(
         with_method(PRESETS[preset], str(method)) if rival else PRESETS[preset],
-        file=None if config is None else Path(config),
+        file=file,
         ablation=None if method is None or rival else ablation(method, PRESETS[preset]),
         assignments=tuple(assignments),
         flags=flags,

@@ -20,7 +20,6 @@ from cacl.data.randomness import uniform
 from cacl.methods.contract import Method, MethodBatch, View
 
 MakeViews = Callable[[ClipBatch], MethodBatch]
-Drawn = Callable[[str, int], NDArray[np.float64]]  # (what for, how many): [B, how many]
 
 
 def augmented_views(

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from array_videos import data_of
 
 from cacl.errors import UserError
-from cacl.evaluation.baselines import bn_statistics, colour_histogram, thumbnail, video_baselines
+from cacl.evaluation.baselines import colour_histogram, thumbnail, video_baselines
 from cacl.evaluation.retrieval import recall_at_k
 
 rng = np.random.default_rng(0)
@@ -58,34 +57,3 @@ def test_no_readable_video_is_a_user_error(make_videos):
     source, videos = make_videos(count=2, broken=(0,))
     with pytest.raises(UserError):
         video_baselines(data_of(source, videos[:1]))
-
-
-def test_bn_statistics_are_the_mean_over_batches():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4), torch.nn.Dropout(0.5))
-    weights = {name: value.clone() for name, value in network.named_parameters()}
-    clips = [torch.rand(2, 3, 2, 4, 4) for _ in range(5)]
-    network.train()
-    bn_statistics(network, clips)
-    with torch.no_grad():
-        maps = [network[0](clip).transpose(0, 1).flatten(1) for clip in clips]
-    torch.testing.assert_close(network[1].running_mean, torch.stack([m.mean(1) for m in maps]).mean(0))
-    torch.testing.assert_close(network[1].running_var, torch.stack([m.var(1) for m in maps]).mean(0))
-    assert not any(module.training for module in network.modules())
-    assert network[1].momentum == 0.1
-    assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
-
-
-def test_bn_statistics_normalise_what_they_were_made_of():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.BatchNorm3d(3))
-    clip = 5 + 2 * torch.randn(64, 3, 2, 4, 4)
-    bn_statistics(network, [clip])
-    normal = network(clip).detach()
-    assert float(normal.mean().abs()) < 1e-5
-    assert float(normal.std()) == pytest.approx(1, abs=1e-2)
-
-
-def test_no_clips_are_refused():
-    with pytest.raises(ValueError, match="at least one batch"):
-        bn_statistics(torch.nn.BatchNorm3d(3), [])

@@ -16,7 +16,7 @@ from cacl.experiments.demo import demo
 from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.run import Run
 
-ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cacl"]
+ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cvrl"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,9 @@ def small(monkeypatch: pytest.MonkeyPatch, squares: Path, tiny: dict[str, Any]) 
         return Path(shutil.copytree(squares, folder))
 
     monkeypatch.setattr(module, "make_videos", make)
-    settings = {key: value for key, value in tiny.items() if key != "data.store"}
+    settings = {k: v for k, v in tiny.items() if k != "data.store" and not k.startswith("method.")}
     monkeypatch.setattr(module, "DEMO", {**settings, "optim.epochs": 1})
+    monkeypatch.setattr(module, "DEMO_BESIDE", {"optim.epochs": 1, "method.queue_size": 8})
     monkeypatch.setattr(module, "_frozen", lambda folder: [])  # whether or not the package is here
     return asked
 
@@ -45,10 +46,10 @@ def test_one_seed(tmp_path: Path, small: list[int], capsys: pytest.CaptureFixtur
     assert page.startswith("<!DOCTYPE html>")
     for name in ("neighbours.png", "curves.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
-    for name, pairs in (("cacl", 4), ("v-moco", 1)):
+    for name, method in (("own", "cvrl"), ("v-moco", "v-moco")):
         run = Run(tmp_path / "demo" / name)
         assert run.finished is not None
-        assert len(run.settings.method.pairs) == pairs
+        assert run.method == method
         assert run.settings.run.seed == 3
     assert capsys.readouterr().out == ""
 
@@ -59,7 +60,7 @@ def test_with_a_frozen_image_encoder_both_rows_are_there(tmp_path: Path, monkeyp
     encoder.save(tmp_path / "image")
     monkeypatch.setattr(module, "_frozen", lambda folder: [tmp_path / "image"])
     results = demo(tmp_path / "demo")
-    assert list(results["retrieval"]) == [*ROWS[:-1], "frozen", "cacl", "fused"]
+    assert list(results["retrieval"]) == [*ROWS[:-1], "frozen", "cvrl", "fused"]
     assert results["verdict"]["sentence"].split(":")[0] in (tmp_path / "demo" / "report.html").read_text()
 
 

@@ -21,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from children import resident_mib
+from fuzz.folders import unaccounted, write_folder
 from fuzz.mutate import make_seeds, mutated
 
 from cacl.data.media import isolated
@@ -32,6 +33,7 @@ from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
 
 BATCH = 60  # files looked at as one folder
+EVERY = 10  # so many are one folder of pictures and the others files
 SIZE = {"height": 12, "width": 16}
 MOST_GROWTH = 32.0  # MiB between a fifth of the campaign and its end, of either process
 
@@ -91,7 +93,11 @@ def campaign(count: int, seed: int, folder: Path, *, say: bool = False) -> Count
         batch.mkdir()
         ways = {}
         for number in range(first, min(first + BATCH, count)):
-            name, way, content = mutated(seeds, seed, number)
+            if number % EVERY == EVERY - 1:
+                name = f"{number:06d}-frames"
+                ways[name] = write_folder(batch / name, seed, number // EVERY, seeds["h264.mp4"])
+                continue
+            name, way, content = mutated(seeds, seed, number - number // EVERY)
             (batch / name).write_bytes(content)
             ways[name] = way
         start = time.monotonic()
@@ -115,21 +121,25 @@ def try_files(batch: Path, ways: dict[str, str], counts: Counts, *, deep: bool, 
         raise LossError(f"{batch}: nothing in it is used: {error}") from error
     reasons = {item.path: item.reason for item in catalog.skipped}
     found = {video.path for video in catalog.videos} | reasons.keys()
-    if found != ways.keys() or len(catalog.videos) + len(reasons) != len(ways):
-        raise LossError(f"{batch}: not accounted for: {sorted(found ^ ways.keys())}")
+    if lost := unaccounted(batch, found):
+        raise LossError(f"{batch}: not accounted for: {sorted(lost)}")
+    if len(catalog.videos) + len(catalog.skipped) != len(found):
+        raise LossError(f"{batch}: used and reported, or twice")
     rules = PixelRules("shown", (0.0, 0.1)) if deep else AS_CODED
     reasons |= _read(catalog, counts, seed, rules)
     _store(catalog, batch.with_name("store"), rules)
+    used = {path.partition("/")[0] for path in found - reasons.keys()}  # a folder, where something in it is
+    why = {path.partition("/")[0]: reason for path, reason in reasons.items()}
+    if unsaid := [path for path, reason in reasons.items() if not reason.strip()]:
+        raise LossError(f"{batch}: reported without a reason: {unsaid}")
     for name, way in ways.items():
         counts.tried += 1
-        how = "reported" if name in reasons else "used"
+        how = "used" if name in used else "reported"
         counts.ways.setdefault(way, Counter())[how] += 1
-        if name not in reasons:
+        if name in used:
             counts.used += 1
             continue
-        reason = reasons[name]
-        if not reason.strip():
-            raise LossError(f"{batch / name}: reported without a reason")
+        reason = why[name]
         counts.reported += 1
         counts.reasons[reason] += 1
         counts.crashes += "died" in reason

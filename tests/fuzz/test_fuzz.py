@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz import campaign, mutate
+from fuzz import campaign, folders, mutate
 from fuzz.unusual import UNUSUAL
 
 from cacl.data.media.decode import VideoDecoder
@@ -90,6 +91,14 @@ def test_a_stream_that_comes_up_late_is_no_end(tmp_path: Path) -> None:
 
 def test_damage_is_a_function_of_seed_and_number(tmp_path: Path) -> None:
     seeds = mutate.make_seeds(tmp_path)
+    for place in ("a", "b"):
+        ways = [folders.write_folder(tmp_path / place / str(n), 5, n, b"video") for n in range(9)]
+    assert len(set(ways)) == len(folders.DAMAGES)
+    first, second = (
+        {p.relative_to(tmp_path / place): p.read_bytes() for p in (tmp_path / place).rglob("*.*") if p.is_file()}
+        for place in ("a", "b")
+    )
+    assert first == second
     one, again = ([mutate.mutated(seeds, 5, n) for n in range(30)] for _ in range(2))
     other = [mutate.mutated(seeds, 6, n) for n in range(30)]
     assert one == again
@@ -107,6 +116,16 @@ def test_a_loss_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scan, "look", forgetful)
     with pytest.raises(campaign.LossError, match=r"not accounted for: .*000003"):
         campaign.campaign(20, 0, tmp_path)
+
+
+def test_what_is_lost_of_a_folder_is_noticed(tmp_path: Path) -> None:
+    folders.write_folder(tmp_path / "a", 0, 6, b"video")  # other files among them
+    names = sorted(path.name for path in (tmp_path / "a").iterdir() if path.is_file())
+    others = {f"a/{name}" for name in names if not re.search(r"\d\.", name)} | {"a/deeper/1.png"}
+    assert folders.unaccounted(tmp_path, {"a", *others}) == set()
+    assert folders.unaccounted(tmp_path, {"a", *others, "b"}) == {"b"}
+    assert folders.unaccounted(tmp_path, {"a", *others} - {"a/notes.txt"}) == {"a/notes.txt"}
+    assert len(folders.unaccounted(tmp_path, others)) == len(names) - len(others) + 1
 
 
 def test_growth_is_measured_between_the_beginning_and_the_end() -> None:

@@ -40,6 +40,7 @@ TINY = """
 optim.lr=2e-5 frames.optim.lr=3e-5
 data.resize=[36, 40] augment.size=32 model.width=4 model.frame_width=4 model.frame_encoder=resnet18
 model.token_width=12 model.heads=3 model.depth=2 model.degree_hidden=16 method.queue_size=30 frames.queue_size=30
+data.frames=16 data.stride=2
 run.precision=float32
 """.replace(", ", ",").split()
 

@@ -78,9 +78,10 @@ def test_a_resumed_run_can_be_profiled(finished: Path, squares: Path, tiny: dict
         (3, False, "profile", 0),
         (4, True, "trace", 0),
         (23, True, "trace", 0),
-        (24, True, "", 1),
-        (25, True, "", 2),
+        (24, True, "trace", 0),
+        (25, True, "", 1),
         (26, True, "", 2),
+        (27, True, "", 2),
     ],
 )
 def test_too_few_steps_are_said(steps: int, table: bool, missing: str, traced: int, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_too_few_steps_are_said(steps: int, table: bool, missing: str, traced: i
     assert any("where the time of a step goes" in text for text in said) == table
     short = [text for text in said if "too short" in text]
     assert [text.split(".")[0] for text in short] == ([f"train: too short for a {missing}"] if missing else [])
-    assert all(f"are traced are 25; this had {steps}. Give it more epochs." in text for text in short)
+    assert all(f"are traced are 26; this had {steps}. Give it more epochs." in text for text in short)
     assert (tmp_path / "profile" / "train.json").exists() == (traced > 0)
     assert any(text.startswith(f"Trace of {traced} step") for text in said) == (traced > 0)
 

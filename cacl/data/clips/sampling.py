@@ -32,15 +32,14 @@ class ClipWindow:
 
     Attributes:
         stride: distance between two taken frames.
-        length: frames spanned, from the first taken one to the last, both included.
+        length: frames spanned, from the first taken one to the last, both included; frames of a video that has fewer
+            are taken modulo its length.
         starts: number of starts that fit, 1 or more; valid starts are ``0 … starts - 1``.
-        looped: the video has fewer frames than the clip, so frames are taken modulo its length.
     """
 
     stride: int
     length: int
     starts: int
-    looped: bool
 
 
 class TooShort(Exception):
@@ -90,8 +89,8 @@ def clip_window(n_frames: int, *, frames: int = 16, stride: int = 2) -> ClipWind
     for step in range(stride, 0, -1):
         length = (frames - 1) * step + 1
         if length <= n_frames:
-            return ClipWindow(step, length, n_frames - length + 1, looped=False)
-    return ClipWindow(1, frames, 1, looped=True)
+            return ClipWindow(step, length, n_frames - length + 1)
+    return ClipWindow(1, frames, 1)
 
 
 def padded_window(n_frames: int, *, frames: int, stride: int, shortest: int) -> ClipWindow:
@@ -102,7 +101,7 @@ def padded_window(n_frames: int, *, frames: int, stride: int, shortest: int) -> 
     if n_frames < shortest:
         return clip_window(n_frames, frames=frames, stride=1)
     length = frames * stride
-    return ClipWindow(stride, length, max(1, n_frames - length + 1), looped=False)
+    return ClipWindow(stride, length, max(1, n_frames - length + 1))
 
 
 def training_clip(

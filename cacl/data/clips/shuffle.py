@@ -18,27 +18,10 @@ _LIST_UP_TO = 1 << 18
 _MOVES = 4
 
 
-def levenshtein(a: Sequence[object], b: Sequence[object]) -> int:
-    """The Levenshtein distance of two sequences, unit costs (paper §3.3, Eq. 5).
-
-    Args:
-        a: any sequence whose elements compare by ``==``.
-        b: another one, of any length.
-
-    Returns:
-        The least number of insertions, deletions and replacements of elements that turn ``a`` into ``b``.
-    """
-    above = list(range(len(b) + 1))
-    for i, left in enumerate(a, start=1):
-        row = [i]
-        for j, right in enumerate(b, start=1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (left != right)))
-        above = row
-    return above[-1]
-
-
 def shuffle_degree(permutation: Sequence[int] | NDArray[np.int64]) -> int:
-    """The Levenshtein distance of a permutation to the identity: ``levenshtein(range(n), permutation)``, but fast.
+    """The Levenshtein distance of a permutation to the identity (paper §3.3, Eq. 5).
+
+    The least number of elements to insert, delete or replace, bit-parallel.
 
     Args:
         permutation: 0 … n - 1 in any order.

@@ -98,6 +98,19 @@ def rate_between(clock: Clock, first: int, count: int) -> float:
     return clock.rate if same else float(count / span)
 
 
+def frames_between(seconds: NDArray[np.float64], start: float, end: float | None) -> tuple[int, int]:
+    """The frames shown from ``start`` to before ``end`` (None: the last one's end): number of the first, and count.
+
+    Args:
+        seconds: of a clock; where nothing tells the time, frames are counted at 25 a second.
+    """
+    starts = seconds[:-1] if np.isfinite(seconds[0]) else np.arange(len(seconds) - 1) / 25.0
+    half = 5e-7  # "0.04" is meant to include the frame at 0.0399999
+    first = int(np.searchsorted(starts, start - half))
+    last = len(starts) if end is None else int(np.searchsorted(starts, end - half))
+    return first, max(last - first, 0)
+
+
 def _ticks(times: Sequence[int | None]) -> tuple[NDArray[np.float64] | None, Rule]:
     """Time of each frame after the first, increasing, and how it was found; ``None`` where no frame has one."""
     known = np.array([i for i, t in enumerate(times) if t is not None], np.int64)

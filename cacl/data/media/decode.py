@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.clock import rate_between
+from cacl.data.media.clock import frames_between, rate_between
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import WHOLE, Cut
 from cacl.data.media.outputs import Outputs
@@ -161,11 +161,7 @@ class VideoDecoder:
 
     def span(self, start: float, end: float | None) -> tuple[int, int]:
         """The frames shown from ``start`` to before ``end`` seconds after the first: number of the first, and count."""
-        seconds = self.seconds[:-1] if np.isfinite(self.seconds[0]) else np.arange(self.frames) / 25.0
-        half = 5e-7  # "0.04" is meant to include the frame at 0.0399999
-        first = int(np.searchsorted(seconds, start - half))
-        last = self.frames if end is None else int(np.searchsorted(seconds, end - half))
-        return first, max(last - first, 0)
+        return frames_between(self.seconds, start, end)
 
     def rate(self, first: int, count: int) -> float:
         """Mean frames a second of ``count`` frames from number ``first`` on; 0 when unknown."""

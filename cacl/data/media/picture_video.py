@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.clock import clock_of
+from cacl.data.media.clock import clock_of, frames_between, rate_between
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import WHOLE, Cut
 from cacl.data.media.decode import VideoInfo
@@ -23,14 +24,15 @@ from cacl.errors import VideoError
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-RATE = 25.0  # frames a second, where nobody says one
-
 
 class Pictures(Protocol):
-    """What gives the pictures of one video; ``fps`` is 0 where it does not know."""
+    """What gives the pictures of one video."""
 
     path: str
-    fps: float
+
+    @property
+    def durations(self) -> Sequence[int]:
+        """Milliseconds that each picture is shown; empty where that is not known of all."""
 
     def __len__(self) -> int: ...
 
@@ -59,9 +61,11 @@ class PictureVideo:
         first = pictures.frame(0)
         turned = orientation_of(first)
         width, height = (first.height, first.width) if turned.transpose else (first.width, first.height)
-        self.info = VideoInfo(len(pictures), pictures.fps or rate, width, height, turned.rotation, "pictures")
         self.rules = rules
+        self._stated = [Fraction(rate).limit_denominator(10**6)] if rate else []
         self.timeline = self._timeline(len(pictures))
+        fps = self.timeline.clock.rate
+        self.info = VideoInfo(len(pictures), fps, width, height, turned.rotation, "pictures")
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -69,8 +73,8 @@ class PictureVideo:
         return self.timeline.clock.seconds
 
     def rate(self, first: int, count: int) -> float:
-        """Pictures a second, of ``count`` from number ``first`` on as of all; 0 when unknown."""
-        return self.info.fps
+        """Mean pictures a second of ``count`` from number ``first`` on; 0 when unknown."""
+        return self.timeline.clock.rate if count == self.frames else rate_between(self.timeline.clock, first, count)
 
     @property
     def frames(self) -> int:
@@ -97,11 +101,7 @@ class PictureVideo:
 
     def span(self, start: float, end: float | None) -> tuple[int, int]:
         """The pictures from ``start`` to before ``end`` seconds: number of the first, and count."""
-        seconds = np.arange(self.frames) / (self.info.fps or RATE)
-        half = 5e-7
-        first = int(np.searchsorted(seconds, start - half))
-        last = self.frames if end is None else int(np.searchsorted(seconds, end - half))
-        return first, max(last - first, 0)
+        return frames_between(self.seconds, start, end)
 
     def verify(self) -> Timeline:
         """Decode every picture once; from then on the video ends before the first that is broken."""
@@ -131,6 +131,7 @@ class PictureVideo:
         return rgb(frame, orientation_of(frame), height=height, width=width, rules=self.rules, cut=cut)
 
     def _timeline(self, frames: int, *, broken: str = "") -> Timeline:
-        stated = [] if not self.info.fps else [Fraction(self.info.fps).limit_denominator(10**6)]
-        clock = clock_of([None] * frames, [], time_base=None, rates=stated)
+        durations = self.pictures.durations[:frames]
+        starts = [*accumulate(durations, initial=0)][:frames] if durations else [None] * frames
+        clock = clock_of(starts, durations, time_base=Fraction(1, 1000), rates=self._stated)
         return Timeline(frames, None, np.arange(frames), clock, broken=broken)

@@ -126,7 +126,7 @@ class NumberedPictures:
         VideoError: no pictures with numbers there, or several kinds of them.
     """
 
-    fps = 0.0  # nobody says
+    durations: tuple[int, ...] = ()  # nobody says
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -31,7 +31,7 @@ class Stack:
     """The pages of a file.
 
     Attributes:
-        fps: mean rate where the file says durations, else 0.
+        durations: how many milliseconds each is shown, of an animation that says so of all.
 
     Raises:
         VideoError: it cannot be opened, or has one page.
@@ -50,7 +50,8 @@ class Stack:
         if self._pages < 2:
             self.close()
             raise VideoError(path, STILL)
-        self.fps = self._rate()
+        durations = _durations(path) if self._image.format == "WEBP" else ()
+        self.durations = durations if len(durations) == self._pages and all(durations) else ()
 
     def __len__(self) -> int:
         return self._pages
@@ -79,17 +80,19 @@ class Stack:
         """Close the file."""
         self._image.close()
 
-    def _rate(self) -> float:
-        """Frames a second of an animation, by the durations of its first frames."""
-        durations = []
-        try:
-            for i in range(min(self._pages, 16)):
-                self._image.seek(i)
-                self._image.load()
-                durations.append(float(self._image.info.get("duration") or 0))
-        except Exception:  # whoever reads the pages is told
-            return 0.0
-        return 1000 * len(durations) / sum(durations) if all(durations) else 0.0
+
+def _durations(path: str) -> tuple[int, ...]:
+    """What an animated WebP says of its frames; Pillow would have to decode them all."""
+    found, at = [], 12
+    with open(path, "rb") as file:
+        file.seek(at)
+        while len(head := file.read(24)) == 24:
+            if head.startswith(b"ANMF"):
+                found.append(int.from_bytes(head[20:23], "little"))
+            size = int.from_bytes(head[4:8], "little")
+            at += 8 + size + size % 2
+            file.seek(at)
+    return tuple(found)
 
 
 def _words(error: Exception) -> str:

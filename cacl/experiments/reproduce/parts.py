@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.resampled import resampled
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
 from cacl.experiments.analyse import analyse
 from cacl.experiments.plan_folder import kept, trained_run
@@ -140,17 +141,18 @@ def _retrieval(study: Study, wanted: Pretraining, on: SetName, seed: int) -> dic
 def _searched(study: Study, encoders: dict[str, Encoder], run: Run, on: SetName) -> Retrieval:
     """The run's encoder alone, or without one everything that was not learned."""
     device, autocast_dtype = run_device(run.settings.run, run.path, say=study.folder.log)
-    place, resize = study.places[on], run.settings.data.resize
+    place, settings = study.places[on], run.settings.data
+    data = open_videos(
+        place.videos,
+        resize=settings.resize,
+        lists=place.lists,
+        rules=pixel_rules(RunFolder.open(run.path)),
+        store=study.store(on),
+    )
     return evaluate_retrieval(
         encoders,
         None if encoders else run.untrained,
-        open_videos(
-            place.videos,
-            resize=resize,
-            lists=place.lists,
-            rules=pixel_rules(RunFolder.open(run.path)),
-            store=study.store(on),
-        ),
+        resampled(data, settings.frame_rate, say=study.folder.log),
         seed=run.settings.run.seed,
         device=device,
         autocast_dtype=autocast_dtype,

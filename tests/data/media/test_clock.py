@@ -18,8 +18,6 @@ from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.scan import scan
-from cacl.models.encoder import ClipSpec, Encoder
-from cacl.models.segments import segment_windows
 
 MS = Fraction(1, 1000)
 
@@ -196,6 +194,10 @@ def test_edit_lists(tmp_path_factory: pytest.TempPathFactory, gaps: list[int], h
 
 def test_parts_and_vectors_have_the_seconds_of_the_file(tmp_path: Path) -> None:
     """64 frames of 40 ms, then one a second: start and end of parts, rates, and windows of an embedding."""
+    pytest.importorskip("torch")
+    from cacl.models.encoder import ClipSpec, Encoder
+    from cacl.models.segments import segment_windows
+
     starts = [i * 0.04 for i in range(64)] + [2.56 + i for i in range(61)]
     write_video(tmp_path / "s.mkv", blocks(125, 32, 48), timestamps=starts, options={"bf": "0", "preset": "ultrafast"})
     (tmp_path / "videos.csv").write_text("path,start,end\ns.mkv,0,2.56\ns.mkv,2.56,10.5\ns.mkv,,\n")

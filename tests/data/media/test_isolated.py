@@ -13,13 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from cacl.data.clips.batch import ClipBatch
-from cacl.data.clips.loader import ClipLoader
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.media import isolated
 from cacl.data.media.isolated import LostVideo, end_idle, time_limit
@@ -29,6 +27,10 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError, VideoError
+
+if TYPE_CHECKING:
+    from cacl.data.clips.batch import ClipBatch
+    from cacl.data.clips.loader import ClipLoader
 
 WORK = """
 import os, signal, time
@@ -246,6 +248,9 @@ def plan(n_frames: int, rng: np.random.Generator) -> ClipPlan:
 
 
 def batches(found: Catalog, *, workers: int, epochs: int) -> tuple[ClipLoader, list[ClipBatch]]:
+    pytest.importorskip("torch")
+    from cacl.data.clips.loader import ClipLoader
+
     source = DecodedVideos(found, height=6, width=8)
     loader = ClipLoader(source, [v.frames for v in found.videos], plan, seed=3, batch_size=5, workers=workers)
     return loader, [batch for epoch in range(epochs) for batch in loader.epoch(epoch)]

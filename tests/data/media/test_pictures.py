@@ -16,6 +16,7 @@ from PIL import Image
 
 from cacl.data.media.any_video import open_video
 from cacl.data.media.encode import write_video
+from cacl.data.media.open_files import frame_seconds
 from cacl.data.media.picture_video import PictureVideo
 from cacl.data.media.pictures import Sequence, decode_picture, sequences
 from cacl.errors import VideoError
@@ -117,6 +118,39 @@ def test_animated_webp_and_stacks_of_tiff_are_videos(tmp_path: Path) -> None:
             assert (video.frames, video.info.fps) == (9, fps), name
             np.testing.assert_array_equal(video.read([8, 2, 2], height=H, width=W), frames[[8, 2, 2]])
             assert not video.verify().broken
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_each_frame_of_an_animated_webp_has_its_own_time(tmp_path: Path, lossless: bool) -> None:
+    pages = [Image.fromarray(frame) for frame in pictures(9)]
+    durations = [40, 40, 1000, 17, 40, 500, 120, 40, 250]
+    pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:], duration=durations, lossless=lossless)
+    with Image.open(tmp_path / "a.webp") as image:
+        said = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            image.load()
+            said.append(image.info["duration"])
+    assert said == durations
+    ends = np.cumsum([0, *durations]) / 1000
+    with open_video(tmp_path / "a.webp", rate=5.0) as video:  # a rate is for those that say none
+        assert video.seconds == pytest.approx(ends)
+        assert video.info.fps == video.rate(0, 9) == pytest.approx(9 / 2.047)
+        assert video.rate(3, 4) == pytest.approx(4 / 0.677)
+        assert video.span(0.08, 1.2) == (2, 4)
+        assert video.span(1.09, None) == (4, 5)
+    assert frame_seconds(str(tmp_path / "a.webp")) == pytest.approx(ends)
+
+
+def test_an_animation_that_does_not_say_how_long_has_the_rate_that_is_given(tmp_path: Path) -> None:
+    pages = [Image.fromarray(frame) for frame in pictures(4)]
+    pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:], duration=[40, 0, 40, 40])
+    with open_video(tmp_path / "a.webp", rate=5.0) as video:
+        assert video.info.fps == 5.0
+        assert video.seconds == pytest.approx(np.arange(5) / 5)
+    with open_video(tmp_path / "a.webp") as video:
+        assert video.info.fps == 0.0
+        assert video.span(0.04, 0.12) == (1, 2)  # counted at 25 a second
 
 
 def test_grey_stacks_and_depths_that_nobody_can_read(tmp_path: Path) -> None:

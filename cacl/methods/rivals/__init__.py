@@ -1,0 +1,1 @@
+"""Methods that the paper is compared with, one file each on the contract (``docs/rivals.md``)."""

@@ -1,0 +1,38 @@
+"""Settings that rivals with a momentum copy and a queue share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from cacl.methods.curves import Curve
+from cacl.methods.moco import MOCO_CURVES
+from cacl.methods.queue_size import queue_size
+from cacl.settings import Auto, MethodSettings, Positive, Rate, Unit
+
+LARGEST_QUEUE = 6400  # of ``auto``, as CACL's
+
+
+class MoCoSettings(MethodSettings):
+    """MoCo's values; ``small`` moves the copy and sizes the queue as CACL's does."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {"momentum": 0.99, "momentum_schedule": "cosine", "queue_size": "auto", "mask_own_keys": True}
+    }
+
+    temperature: Rate = 0.07
+    momentum: Unit = 0.999
+    momentum_schedule: Literal["constant", "cosine"] = "constant"
+    queue_size: Auto | Positive = 16384
+    mask_own_keys: bool = False  # keys of the query's own video are no negatives
+
+    def auto_values(self, *, videos: int) -> dict[str, tuple[Any, str]]:
+        """``queue_size``: half an epoch of keys, within bounds."""
+        if self.queue_size != "auto":
+            return {}
+        size, bound = queue_size(videos // 2, most=LARGEST_QUEUE)
+        return {"method.queue_size": (size, f"{bound}half an epoch of keys of {videos} videos")}
+
+    def curves(self, frames: int) -> Sequence[Curve]:
+        """Similarity of positives and negatives."""
+        return MOCO_CURVES
