@@ -15,9 +15,16 @@ from cacl.models.cnn3d import build_cnn3d
 PLAN = Plan(Path("v"), Path("out"), ("cacl",), ("r3d10",), 1, Budget("passes", 100))
 
 
-@pytest.mark.parametrize(("method", "passes"), [("vcop", 3), ("v-moco", 2), ("sdp", 2), ("cacl", 4), ("assisted", 2)])
+@pytest.mark.parametrize(
+    ("method", "passes"),
+    [("vcop", 3), ("v-moco", 2), ("sdp", 2), ("cacl", 4), ("assisted", 2), ("prp", 1), ("pace+context", 2), ("dsm", 3),
+     ("rspnet", 3), ("videomoco", 3), ("iic", 3), ("st-puzzle", 4)],
+)  # fmt: skip
 def test_of_methods(method: str, passes: int) -> None:
-    """VCOP encodes three clips; MoCo a query and a key; CACL these twice, with the shuffled twin."""
+    """VCOP encodes three clips; MoCo a query and a key; CACL these twice, with the shuffled twin; and so on.
+
+    DSM and IIC have an extra negative, RSPNet two keys, VideoMoCo a clip for its generator, the puzzle four pieces.
+    """
     state = torch.random.get_rng_state()
     assert passes_a_sample(PLAN.resolved(Cell(method, "r3d10", 0))) == passes
     assert torch.equal(state, torch.random.get_rng_state())
