@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cacl.experiments.recognition.finetune import finetune, resume_finetune
     from cacl.experiments.report import report
     from cacl.experiments.reproduce.reproduce import reproduce
+    from cacl.indexing.build import index
+    from cacl.indexing.hits import Hit
+    from cacl.indexing.reader import Index
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.run import Run
     from cacl.training.pretrain import pretrain, resume
@@ -30,6 +33,8 @@ __all__ = [
     "ClipSpec",
     "Embedding",
     "Encoder",
+    "Hit",
+    "Index",
     "Run",
     "UserError",
     "analyse",
@@ -39,6 +44,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "fuse",
+    "index",
     "load",
     "pretrain",
     "report",
@@ -51,6 +57,8 @@ _WHERE = {
     "ClipSpec": "cacl.models.encoder",
     "Embedding": "cacl.evaluation.embedding",
     "Encoder": "cacl.models.encoder",
+    "Hit": "cacl.indexing.hits",
+    "Index": "cacl.indexing.reader",
     "Run": "cacl.run",
     "analyse": "cacl.experiments.analyse",
     "classify": "cacl.experiments.recognition.classify",
@@ -59,6 +67,7 @@ _WHERE = {
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition.finetune",
     "fuse": "cacl.experiments.fuse",
+    "index": "cacl.indexing.build",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",

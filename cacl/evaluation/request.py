@@ -25,9 +25,7 @@ def weights_digest(encoder: ClipEncoder) -> str:
     return digest.hexdigest()
 
 
-def embedding_precision(
-    precision: PrecisionName, encoder: ClipEncoder, device: str
-) -> tuple[torch.dtype | None, str]:
+def embedding_precision(precision: PrecisionName, encoder: ClipEncoder, device: str) -> tuple[torch.dtype | None, str]:
     """What to compute in, ``None`` for float32, and why. Raises UserError: frozen image encoders know float32 alone."""
     if isinstance(encoder, Encoder):
         clip = encoder.clip

@@ -154,4 +154,3 @@ def _needed(path: Path) -> dict[str, Any]:
     if (part := read_part(path)) is None:
         raise UserError(f"{path} was damaged meanwhile: give the command again, it is computed anew.")
     return part
-

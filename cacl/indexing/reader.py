@@ -1,0 +1,374 @@
+"""An index that is open: its videos and vectors, searches by files, parts and examples, duplicates.
+
+Shapes: n vectors, d numbers each, v videos, m examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cacl.data.videos.catalog import Catalog
+from cacl.errors import UserError, did_you_mean
+from cacl.files import check_there
+from cacl.indexing.generation import Generation, Spans, open_generation
+from cacl.indexing.hits import Curve, Hit, match_about
+from cacl.indexing.layout import COPY, DECISIONS, POINTER, SCALE, SPACE, stamp_of
+from cacl.indexing.parts_of import Part, part_of
+from cacl.indexing.previews import read_preview
+from cacl.indexing.request import read_pointer
+from cacl.models.segments import Segments
+from cacl.search.decisions import Decisions
+from cacl.search.exact import exact_nearest
+from cacl.search.score import Scale
+from cacl.search.space import Space
+
+Query = str | Path | Part
+_FEW = 200_000  # vectors that are read in less time than PyTorch takes to be imported
+Vectors = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IndexedVideo:
+    """A video of an index, or part of a video file.
+
+    Attributes:
+        path: of its file, relative to the folder of videos, with ``/``.
+        label: its class, ``None``: none; several with commas between.
+        split: ``"train"``, ``"test"`` … or ``None``.
+        seconds: it lasts; NaN where unknown.
+        fps: frames a second, 0: unknown.
+        width: pixels, as shown.
+        height: pixels, as shown.
+        absent: its file was not there when the index was brought up to date.
+        first_row: number of its first vector; they follow each other in time.
+        rows: how many there are.
+        key: of its content: what is made of it, such as previews, is known by this.
+    """
+
+    path: str
+    label: str | None
+    split: str | None
+    seconds: float
+    fps: float
+    width: int
+    height: int
+    absent: bool
+    first_row: int
+    rows: int
+    key: str
+
+
+class Index:
+    """An index made by ``cacl index``, opened for reading; it stays as it was opened while a new state is made.
+
+    Attributes:
+        path: the folder.
+        about: what it is made of: ``videos``, ``root``, ``step``, ``precision``, ``whiten``, ``segments``,
+            ``features``, ``encoder`` …
+        root: where the videos are.
+
+    Raises:
+        UserError: no index there, one that is not finished, or damaged.
+    """
+
+    def __init__(self, path: str | Path, *, videos: str | Path | None = None, few: bool = False) -> None:
+        """Open it.
+
+        Args:
+            path: the folder.
+            videos: the folder that its videos were moved to.
+            few: for a search or two: vectors are read as they are, and PyTorch is not needed.
+        """
+        self.path = Path(path)
+        check_there(self.path)
+        if not read_pointer(self.path):
+            raise UserError(f"{self.path} is no index: it has no {POINTER}; make one with cacl index VIDEOS --out.")
+        generation = open_generation(self.path)
+        if generation is None:
+            raise UserError(f"{self.path} is not finished: give the command that began it again.")
+        self._generation: Generation = generation
+        self._few = few
+        self.about: dict[str, Any] = generation.about
+        self.root = Path(self.about["root"] if videos is None else videos)
+        if videos is not None:
+            check_there(self.root)
+
+    def close(self) -> None:
+        """Let go of the state that it was opened with; a later ``cacl index`` may remove it."""
+        self._generation.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """All vectors, float32 ``[n, d]``, mapped: read from the disk as they are used."""
+        return self._generation.vectors
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every file: the videos in their order, and the others with the reason why they are not used."""
+        return self._generation.catalog
+
+    @property
+    def catalog_file(self) -> Path:
+        """The table of these, ``videos.csv``."""
+        return self._generation.path / "videos.csv"
+
+    @property
+    def spans(self) -> Spans:
+        """Of each vector the number of its video, its frames and its seconds."""
+        return self._generation.spans
+
+    @cached_property
+    def segments(self) -> Segments:
+        """A table of all stretches with their vectors."""
+        videos, spans = self.catalog.videos, self.spans
+        paths = [videos[number].path for number in spans.video.tolist()]
+        frames = spans.frames
+        first, count = frames[:, 0], frames[:, 1] - frames[:, 0]
+        return Segments(paths, spans.seconds[:, 0], spans.seconds[:, 1], first, count, self.vectors)
+
+    @cached_property
+    def videos(self) -> tuple[IndexedVideo, ...]:
+        """The videos, those that are absent among them."""
+        keys, spans = self._generation.known.keys, self.spans
+        bounds = np.searchsorted(spans.video, np.arange(len(keys) + 1)).tolist()
+        ends = spans.seconds[:, 1]
+        return tuple(
+            IndexedVideo(
+                video.path,
+                ", ".join(video.labels) or None,
+                video.split,
+                float(ends[stop - 1] - spans.seconds[first, 0]),
+                video.fps,
+                video.width,
+                video.height,
+                video.absent,
+                first,
+                stop - first,
+                key,
+            )
+            for video, key, first, stop in zip(self.catalog.videos, keys, bounds[:-1], bounds[1:], strict=True)
+        )
+
+    @cached_property
+    def space(self) -> Space:
+        """Where vectors are compared."""
+        return Space.load(self._generation.path / SPACE)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """What scores mean."""
+        return Scale.load(self._generation.path / SCALE)
+
+    @cached_property
+    def neighbours(self) -> Any:
+        """The vectors as ``cacl.search.neighbours.Neighbours``, to be searched again and again."""
+        from cacl.search.neighbours import Neighbours
+
+        folder = self._generation.path
+        return Neighbours(
+            folder / "vectors.npy", space=self.space, copy=folder / COPY, version=self.about["fingerprint"]
+        )
+
+    @property
+    def decisions(self) -> Decisions:
+        """Pairs that were said not to be the same."""
+        return Decisions(self.path / DECISIONS / "not_the_same.json")
+
+    def search(
+        self,
+        like: Query | Sequence[Query],
+        *,
+        unlike: Sequence[Query] = (),
+        k: int = 10,
+        within: str | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> list[Hit]:
+        """Videos with stretches like the examples, best first; a stretch that was asked with is not found itself.
+
+        Args:
+            like: a video file, a part of one (``"query.mp4@12.5-15"``, seconds), a part of a video of the index
+                (``"index:b12.mp4@3-5"``, as the index names it; nothing is decoded), or several of these.
+            unlike: examples against.
+            k: how many videos.
+            within: only videos in this folder (relative to the folder of videos), or with this label.
+            say: told what is unusual about the examples.
+
+        Raises:
+            UserError: an example that cannot be read, a part beyond the end, no such folder or label.
+        """
+        wanted = [like] if isinstance(like, (str, Path, Part)) else list(like)
+        examples = [self.examples(query, say=say) for query in (*wanted, *unlike)]
+        own = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in examples)])
+        vectors = [vectors for vectors, _ in examples]
+        against = vectors[len(wanted) :]
+        direction = self.space.direction(
+            np.concatenate(vectors[: len(wanted)]), np.concatenate(against) if against else None
+        )
+        return self.along(direction, k, within=within, without=own)
+
+    def examples(
+        self, query: Query, *, say: Callable[[str], None] = lambda text: None
+    ) -> tuple[Vectors, NDArray[np.int64]]:
+        """The vectors of an example, ``[m, d]``, and their rows where they are of the index (else none).
+
+        Args:
+            query: as of ``search``.
+            say: told what is unusual about it.
+
+        Raises:
+            UserError: it cannot be read, or the part is beyond the end.
+        """
+        part = query if isinstance(query, Part) else part_of(str(query), index=self.path)
+        path = self._path_of(part)
+        if path is not None:
+            rows = self.rows(path, part.start, part.end)
+            return self.vectors[rows].astype(np.float64), rows
+        from cacl.indexing.query import embedded
+
+        return embedded(self.path, self.about, part, say=say).astype(np.float64), np.zeros(0, np.int64)
+
+    def rows(self, path: str, start: float = 0.0, end: float | None = None) -> NDArray[np.int64]:
+        """Rows of the stretches in a part of a video: by their middles; where none is inside, the nearest one.
+
+        Args:
+            path: of the video, as the index names it.
+            start: seconds.
+            end: seconds, ``None``: to its end.
+
+        Raises:
+            UserError: no such video, or the part is beyond its end.
+        """
+        numbers = self._numbers.get(path)
+        if numbers is None:
+            raise UserError(f"{self.path} has no video {path}.{did_you_mean(path, self._numbers)}")
+        own = np.concatenate([np.arange(*self.spans.rows(n).indices(len(self.vectors))) for n in numbers])
+        seconds = self.spans.seconds[own]
+        if (not start and end is None) or np.isnan(seconds).any():
+            return own
+        last = float(seconds[:, 1].max())
+        if start >= last:
+            raise UserError(f"{path} ends at {last:.1f} s, the part begins at {start:g} s: name one within it.")
+        end = last if end is None else min(end, last)
+        middle = seconds.mean(axis=1)
+        inside = (middle >= start) & (middle < end)
+        if not inside.any():
+            inside[np.abs(middle - (start + end) / 2).argmin()] = True
+        return own[inside]
+
+    def along(
+        self, direction: Vectors, k: int = 10, *, within: str | None = None, without: ArrayLike = ()
+    ) -> list[Hit]:
+        """Videos with stretches in a direction of the space, best first.
+
+        Args:
+            direction: of ``space.direction(like, unlike)``, float64 ``[d]``.
+            k: how many.
+            within: as of ``search``.
+            without: rows that are not to be found.
+        """
+        if k < 1:
+            raise UserError(f"k is {k}: ask for at least 1 hit.")
+        mask = np.ones(len(self.vectors), np.bool_) if within is None else self.within(within)
+        mask[np.asarray(without, np.int64)] = False
+        best: dict[int, int] = {}
+        while len(best) < k and mask.any():
+            rows = self._nearest(direction, 4 * k, mask)
+            for row in rows.tolist():
+                best.setdefault(int(self.spans.video[row]), row)
+            mask[np.isin(self.spans.video, list(best))] = False
+        return [self._hit(direction, video, row) for video, row in list(best.items())[:k]]
+
+    def curve(self, direction: Vectors, video: int) -> Curve:
+        """How much every stretch of a video is like what is asked for, along the whole video."""
+        rows = self.spans.rows(video)
+        z = self.space.prepared(self.vectors[rows].astype(np.float64))[0]
+        start_s, end_s = self.spans.seconds[rows].T
+        return Curve(start_s, end_s, z @ direction)
+
+    def preview(self, row: int) -> bytes | None:
+        """A moving picture of the stretch of this vector, animated WebP; ``None``: none was made."""
+        video = int(self.spans.video[row])
+        return read_preview(self.path, self._generation.known.keys[video], row - self.spans.rows(video).start)
+
+    def within(self, name: str) -> NDArray[np.bool_]:
+        """Which vectors are of videos in a folder or with a label, bool ``[n]``. Raises UserError: neither is there."""
+        folder = name.rstrip("/") + "/"
+        videos = self.catalog.videos
+        chosen = [video.path.startswith(folder) or video.path == name or name in video.labels for video in videos]
+        if not any(chosen):
+            folders = {video.path.rpartition("/")[0] for video in videos} - {""}
+            choices = sorted(folders | {label for video in videos for label in video.labels})
+            raise UserError(f"--within is {name}: no folder and no label of {self.path}.{did_you_mean(name, choices)}")
+        mask: NDArray[np.bool_] = np.array(chosen)[self.spans.video]
+        return mask
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        """The parts of every file."""
+        numbers: dict[str, list[int]] = {}
+        for number, video in enumerate(self.catalog.videos):
+            numbers.setdefault(video.path, []).append(number)
+        return numbers
+
+    def _path_of(self, part: Part) -> str | None:
+        """What the index calls a query's file where it has it, unchanged."""
+        if part.indexed:
+            return part.path
+        try:
+            path = Path(part.path).resolve().relative_to(self.root.resolve()).as_posix()
+        except (OSError, ValueError):
+            return None
+        looked = self._generation.known.looked.get(path)
+        return path if path in self._numbers and looked and stamp_of(Path(part.path)) == looked.stamp else None
+
+    def _nearest(self, direction: Vectors, k: int, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        if self._few and len(self.vectors) <= _FEW:
+            return exact_nearest(self.vectors, self.space, direction, k, within=mask)
+        rows: NDArray[np.int64] = self.neighbours.along(direction[None], k, within=mask)[0].rows
+        return rows
+
+    def _hit(self, direction: Vectors, video: int, row: int) -> Hit:
+        curve, first = self.curve(direction, video), self.spans.rows(video).start
+        best = row - first
+        start, stop = match_about(best, curve.score, self.scale)
+        facts = self.catalog.videos[video]
+        score = float(curve.score[best])
+        share = float(self.scale.below(score))
+        return Hit(
+            path=facts.path,
+            start_s=float(curve.start_s[start]),
+            end_s=float(curve.end_s[stop - 1]),
+            best_s=float((curve.start_s[best] + curve.end_s[best]) / 2),
+            score=score,
+            nearer_than=None if np.isnan(share) else share,
+            words=self.scale.words(score),
+            label=", ".join(facts.labels) or None,
+            absent=facts.absent,
+            video=video,
+            row=row,
+        )
+
+    def __len__(self) -> int:
+        return int(self.about["segments"])
+
+    def __repr__(self) -> str:
+        about = self.about
+        return (
+            f"Index({self.path}: {about['segments']} segments of {about['used']} videos, {about['features']} features)"
+        )
