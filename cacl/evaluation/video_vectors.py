@@ -17,13 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.dataset import Dataset
-from cacl.data.videos.sources import FrameSource
-from cacl.errors import VideoError
+from cacl.data.videos.resampled import ResampledFrames, as_files
+from cacl.data.videos.sources import FrameSource, FrameStore
+from cacl.errors import UserError, VideoError
 from cacl.evaluation.embed import evaluating, mixed_precision
 from cacl.evaluation.reading import read_ahead, read_clips
+from cacl.machine.precision import PrecisionName, choose_precision
 from cacl.models.clip_encoder import ClipEncoder
-from cacl.models.segments import Segments, segment_windows
+from cacl.models.encoder import Encoder
+from cacl.models.segments import Segments, even_seconds, segment_windows
 
 WINDOWS = 16  # read and computed at once: neighbours share frames and what was decoded before them
 _LEAST = 2  # computed at once: one alone takes thrice the time of one of several on a processor
@@ -162,3 +167,55 @@ def _joined(done: list[_Computed], data: Dataset, problems: dict[int, str]) -> V
     segments = Segments(paths, unknown_S, unknown_S, video.first_frame + start_S, length_S, vectors_SD)
     looks = tuple(look for one in done for look in one.looks)
     return VideoVectors(number, segments, problems.get(number, ""), looks)
+
+
+def embedding_precision(precision: PrecisionName, encoder: ClipEncoder, device: str) -> tuple[torch.dtype | None, str]:
+    """What to compute in, ``None`` for float32, and why. Raises UserError: frozen image encoders know float32 alone."""
+    if isinstance(encoder, Encoder):
+        clip = encoder.clip
+        shape = (WINDOWS, 3, clip.frames, clip.size, clip.size)
+        return choose_precision(precision, [(encoder.network, shape)], device=device)
+    if precision not in ("auto", "float32"):
+        raise UserError(f"--precision is {precision}; frozen image encoders are computed in float32.")
+    return None, "a frozen image encoder is in it"
+
+
+def video_spans(
+    data: Dataset, number: int, segments: Segments, *, timed: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """First frame and one after the last of each segment in the video's file, and when these are shown.
+
+    Args:
+        data: the videos as they were embedded, perhaps at one rate.
+        number: of the video.
+        segments: as ``video_vectors`` gives them.
+        timed: ask the file when its frames appear.
+
+    Returns:
+        int64 ``[S, 2]`` and float64 ``[S, 2]``, seconds from the file's first frame, NaN where nothing tells the time.
+    """
+    files = as_files(data)
+    seconds = _seconds(files, number, timed=timed)
+    frames_S2 = np.stack([segments.first_frame, segments.first_frame + segments.frames], axis=1)
+    if isinstance(data.source, ResampledFrames):  # what the segments count is at the rate, from the part's first
+        begin = files.catalog.videos[number].first_frame
+        frames_S2 = begin + data.source.file_spans(number, frames_S2 - begin)
+    return frames_S2, seconds[frames_S2]
+
+
+def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]:
+    """When each frame of the video's file appears."""
+    video = files.catalog.videos[number]
+    last, file = video.first_frame + video.frames, str(files.catalog.file(video))
+    if timed:
+        try:
+            seconds = isolated(file, time_limit(file), frame_seconds, file)
+        except VideoError:
+            pass  # it was read a moment ago; the mean rate is the best that is left
+        else:
+            if len(seconds) > last and not np.isnan(seconds).any():
+                return seconds
+    seconds = even_seconds(last, video.fps)
+    if isinstance(files.source, FrameStore):
+        seconds[video.first_frame :] = seconds[video.first_frame] + files.source.seconds(number)
+    return seconds

@@ -22,8 +22,7 @@ from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
-from cacl.evaluation.request import embedding_precision, weights_digest
-from cacl.evaluation.video_vectors import video_vectors
+from cacl.evaluation.video_vectors import embedding_precision, video_vectors
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
@@ -169,7 +168,7 @@ def _about(encoder: ClipEncoder, videos: Path, step: int | None, dtype: torch.dt
         "videos": str(videos.absolute()),
         "step": step,
         "precision": "float32" if dtype is None else str(dtype).removeprefix("torch."),
-        "weights": weights_digest(encoder),
+        "weights": encoder.digest(),
         "encoder": json.loads(json.dumps(encoder.config)),
     }
 

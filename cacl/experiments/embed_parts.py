@@ -21,8 +21,7 @@ from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, SEGMENTS, VECTORS
-from cacl.evaluation.video_spans import video_spans
-from cacl.evaluation.video_vectors import VideoVectors
+from cacl.evaluation.video_vectors import VideoVectors, video_spans
 from cacl.files import whole, write_whole, writing
 from cacl.models.encoder import ClipSpec
 from cacl.models.segments import Segment, segment_windows

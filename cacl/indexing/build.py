@@ -19,10 +19,10 @@ from cacl.data.videos.catalog import Catalog, root_of
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError, counted
-from cacl.evaluation.request import embedding_precision, weights_digest
+from cacl.evaluation.video_vectors import embedding_precision
 from cacl.indexing.changes import Entry, Found, compare, is_there, joined
 from cacl.indexing.embedding_run import Progress, Work, embed_entries
-from cacl.indexing.generation import Generation, next_name, open_generation, remove_others, write_generation
+from cacl.indexing.generation import Generation, next_name, open_generation, remove_others
 from cacl.indexing.journal import Journal, read_parts
 from cacl.indexing.known import Known, Memory
 from cacl.indexing.layout import ENCODER, GENERATIONS, PARTS, POINTER, SHARDS
@@ -30,6 +30,7 @@ from cacl.indexing.previews import keep_previews
 from cacl.indexing.reader import Index
 from cacl.indexing.request import Request, begin, check_same, read_pointer, write_pointer
 from cacl.indexing.shards import Shard, locked_shard, locked_shards, shard_of
+from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
@@ -151,7 +152,7 @@ def _begun(
         dtype, _ = embedding_precision(precision, encoder.to(device), device)
         precision = "float32" if dtype is None else cast(PrecisionName, str(dtype).removeprefix("torch."))
     config = {key: value for key, value in json.loads(json.dumps(encoder.config)).items() if key != "cacl"}
-    request = Request(step, precision, weights_digest(encoder), config)
+    request = Request(step, precision, encoder.digest(), config)
     whiten = bool(pointer.get("whiten")) if whiten is None else whiten
     if whiten and encoder.num_features > _WIDEST:
         raise UserError(

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cacl.data.media.passing import may_pass
 from cacl.data.media.pictures import on_disk
 from cacl.data.videos.catalog import Catalog, Skipped, Video
+from cacl.data.videos.passing import may_pass
 from cacl.indexing.journal import Journal, Piece
 from cacl.indexing.known import Known, Memory
 from cacl.indexing.layout import key_of

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.data.media.passing import CHANGED
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.passing import CHANGED
 from cacl.data.videos.resampled import resampled
-from cacl.evaluation.video_spans import video_spans
-from cacl.evaluation.video_vectors import VideoVectors, video_vectors
+from cacl.evaluation.video_vectors import VideoVectors, video_spans, video_vectors
 from cacl.indexing.changes import Entry
 from cacl.indexing.journal import Piece, write_part
 from cacl.indexing.known import Looked

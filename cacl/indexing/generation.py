@@ -8,13 +8,9 @@ Shapes: S segments, D features.
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import hashlib
-import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,18 +20,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.videos.catalog import Catalog, Video
+from cacl.data.videos.catalog import Catalog
 from cacl.errors import UserError
-from cacl.evaluation.embedding import ABOUT, FORMAT, SEGMENTS, VECTORS
-from cacl.files import read_object, whole, write_whole, writing
+from cacl.evaluation.embedding import ABOUT, FORMAT, VECTORS
+from cacl.files import read_object
 from cacl.indexing.journal import Piece
 from cacl.indexing.known import Known
-from cacl.indexing.layout import COPY, GENERATIONS, KNOWN, POINTER, ROWS, SCALE, SPACE
-from cacl.models.segments import Segment
-from cacl.search.copy_file import write_copy
-from cacl.search.rows import CHUNK, Rows, open_rows
-from cacl.search.score import measure_scale
-from cacl.search.space import Space
+from cacl.indexing.layout import GENERATIONS, KNOWN, POINTER, ROWS
+from cacl.search.rows import Rows, open_rows
 
 _TRIES = 20  # to read a pointer that is moved meanwhile
 
@@ -58,6 +50,37 @@ class Spans:
         """Which vectors are of a video."""
         first, stop = np.searchsorted(self.video, [video, video + 1]).tolist()
         return slice(first, stop)
+
+
+@dataclass(frozen=True)
+class IndexedVideo:
+    """A video of an index, or part of a video file.
+
+    Attributes:
+        path: of its file, relative to the folder of videos, with ``/``.
+        label: its class, ``None``: none; several with commas between.
+        split: ``"train"``, ``"test"`` … or ``None``.
+        seconds: it lasts; NaN where unknown.
+        fps: frames a second, 0: unknown.
+        width: pixels, as shown.
+        height: pixels, as shown.
+        absent: its file was not there when the index was brought up to date.
+        first_row: number of its first vector; they follow each other in time.
+        rows: how many there are.
+        key: of its content: what is made of it, such as previews, is known by this.
+    """
+
+    path: str
+    label: str | None
+    split: str | None
+    seconds: float
+    fps: float
+    width: int
+    height: int
+    absent: bool
+    first_row: int
+    rows: int
+    key: str
 
 
 class Generation:
@@ -104,6 +127,29 @@ class Generation:
             raise UserError(f"{file} does not fit {VECTORS} beside it: {_MEND}.")
         return spans
 
+    @cached_property
+    def videos(self) -> tuple[IndexedVideo, ...]:
+        """The videos, with what their vectors say of them."""
+        keys, spans = self.known.keys, self.spans
+        bounds = np.searchsorted(spans.video, np.arange(len(keys) + 1)).tolist()
+        ends = spans.seconds[:, 1]
+        return tuple(
+            IndexedVideo(
+                video.path,
+                ", ".join(video.labels) or None,
+                video.split,
+                float(ends[stop - 1] - spans.seconds[first, 0]),
+                video.fps,
+                video.width,
+                video.height,
+                video.absent,
+                first,
+                stop - first,
+                key,
+            )
+            for video, key, first, stop in zip(self.catalog.videos, keys, bounds[:-1], bounds[1:], strict=True)
+        )
+
     def pieces(self) -> dict[str, Piece]:
         """The stretches of every video, by its key."""
         spans, broken = self.spans, self.known.broken
@@ -146,51 +192,6 @@ def open_generation(index: Path) -> Generation | None:
     raise UserError(f"{index} is being changed again and again: try once more.")
 
 
-def write_generation(
-    folder: Path,
-    *,
-    about: Mapping[str, Any],
-    catalog: Catalog,
-    pieces: Sequence[Piece],
-    known: Known,
-    whiten: bool,
-) -> None:
-    """Write a generation; it counts once the index points to it.
-
-    Args:
-        folder: new.
-        about: goes into ``embedding.json``.
-        catalog: the videos, and every other file.
-        pieces: of its videos, in their order.
-        known: what is known of files.
-        whiten: of the space in which vectors are compared.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True)
-    width = pieces[0].vectors.shape[1]
-    spans = Spans(
-        np.repeat(np.arange(len(pieces)), [len(piece.frames) for piece in pieces]),
-        np.concatenate([piece.frames for piece in pieces]),
-        np.concatenate([piece.seconds for piece in pieces]),
-    )
-    mark = _write_vectors(folder / VECTORS, pieces, (len(spans.video), width))
-    with whole(folder / ROWS) as partial, partial.open("wb") as file:
-        np.savez(file, video=spans.video, frames=spans.frames, seconds=spans.seconds)
-    _write_segments(folder / SEGMENTS, catalog.videos, spans)
-    catalog.write_csv(folder / "videos.csv")
-    vectors = open_rows(folder / VECTORS)
-    space = Space.fit(vectors, whiten=whiten)
-    space.save(folder / SPACE)
-    measure_scale(vectors, space, spans.video).save(folder / SCALE)
-    write_copy(folder / COPY, vectors, space, made_of=f"{mark} {space.fingerprint()}")
-    known.save(folder / KNOWN)
-    counts = {"used": len(catalog.videos), "segments": len(spans.video), "features": width, "fingerprint": mark}
-    write_whole(folder / ABOUT, json.dumps({**about, **counts, "finished": True}, indent=2) + "\n")
-
-
 def remove_others(index: Path, name: str | None) -> set[str]:
     """Remove the generations that nobody holds, but for the one with this name; the keys of videos that stay."""
     kept: set[str] = set()
@@ -220,33 +221,3 @@ def _free(folder: Path) -> bool:
     except OSError:
         pass
     return True
-
-
-def _write_vectors(path: Path, pieces: Sequence[Piece], shape: tuple[int, int]) -> str:
-    """Write all vectors; their fingerprint, as ``cacl.search.rows.fingerprint`` would find it."""
-    digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
-    with whole(path) as partial, partial.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in _chunks(pieces):
-            digest.update(part)
-            file.write(part)
-    return digest.hexdigest()
-
-
-def _chunks(pieces: Sequence[Piece]) -> Iterator[bytes]:
-    for piece in pieces:
-        for start in range(0, len(piece.vectors), CHUNK):
-            yield piece.vectors[start : start + CHUNK].astype("<f4").tobytes()
-
-
-def _write_segments(path: Path, videos: Sequence[Video], spans: Spans) -> None:
-    with (
-        whole(path) as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(Segment._fields)
-        columns = (spans.video.tolist(), spans.seconds.tolist(), spans.frames.tolist())
-        for number, (start, end), (first, stop) in zip(*columns, strict=True):
-            writer.writerow([videos[number].path, round(start, 6), round(end, 6), first, stop - first])

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.search.score import Scale
-
 Floats = NDArray[np.float64]
 
 
@@ -26,7 +24,8 @@ class Hit:
         start_s: where the match begins, seconds; NaN where nothing is known of time, as in all times.
         end_s: where it ends.
         best_s: middle of the stretch that matches best.
-        score: of that stretch: a cosine as this index takes it, -1 to 1.
+        score: a cosine as this index takes it, -1 to 1: for each stretch that was asked with the most like one of the
+            video, in the mean.
         nearer_than: the share of pairs of unrelated stretches of this index that score less, 0 to 1; ``None`` where
             there are none to compare with.
         words: the same, said.
@@ -69,20 +68,3 @@ class Curve:
     start_s: Floats
     end_s: Floats
     score: Floats
-
-
-def match_about(best: int, score: Floats, scale: Scale) -> tuple[int, int]:
-    """First and one past the last stretch of the match about the best one.
-
-    It goes on as long as scores are nearer to the best than to what unrelated stretches have in the middle.
-
-    Args:
-        best: number of the stretch that matches best.
-        score: of all stretches of the video, in order, ``[p]``.
-        scale: of the index.
-    """
-    middle = scale.reached_by(0.5)
-    floor = (float(score[best]) + (0.0 if math.isnan(middle) else middle)) / 2
-    good = score >= min(floor, float(score[best]))
-    before, behind = np.flatnonzero(~good[:best]), np.flatnonzero(~good[best:])
-    return (int(before[-1]) + 1 if len(before) else 0), (best + int(behind[0]) if len(behind) else len(score))

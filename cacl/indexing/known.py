@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cacl.data.media.passing import may_pass
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.look import look
+from cacl.data.videos.passing import may_pass
 from cacl.errors import UserError
 from cacl.files import read_object, write_whole
 from cacl.indexing.layout import Stamp, stamp_of

@@ -21,7 +21,6 @@ from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.look import look
 from cacl.data.videos.resampled import resampled
 from cacl.errors import UserError, VideoError
-from cacl.evaluation.request import weights_digest
 from cacl.evaluation.video_vectors import video_vectors
 from cacl.files import check_there
 from cacl.indexing.layout import ENCODER
@@ -97,7 +96,7 @@ def _encoder(index: Path, about: Mapping[str, Any]) -> ClipEncoder:
     if place not in _encoders:
         device, _ = choose_device("auto")
         encoder = load_encoder(index / ENCODER).to(device)
-        if weights_digest(encoder) != about["weights"]:
+        if encoder.digest() != about["weights"]:
             raise UserError(
                 f"{index / ENCODER} holds another encoder than the one that made {index}: put that one back, or make "
                 "the index anew."

@@ -6,7 +6,6 @@ Shapes: n vectors, d numbers each, v videos, m examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from cacl.data.videos.catalog import Catalog
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
-from cacl.indexing.generation import Generation, Spans, open_generation
-from cacl.indexing.hits import Curve, Hit, match_about
+from cacl.indexing.generation import Generation, IndexedVideo, Spans, open_generation
+from cacl.indexing.hits import Curve, Hit
 from cacl.indexing.layout import COPY, DECISIONS, POINTER, SCALE, SPACE, stamp_of
 from cacl.indexing.parts_of import Part, part_of
 from cacl.indexing.previews import read_preview
 from cacl.indexing.request import read_pointer
+from cacl.indexing.searcher import Searcher
 from cacl.models.segments import Segments
 from cacl.search.decisions import Decisions
 from cacl.search.exact import exact_nearest
@@ -31,39 +31,9 @@ from cacl.search.score import Scale
 from cacl.search.space import Space
 
 Query = str | Path | Part
+MOST_PROBES = 16
 _FEW = 200_000  # vectors that are read in less time than PyTorch takes to be imported
 Vectors = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class IndexedVideo:
-    """A video of an index, or part of a video file.
-
-    Attributes:
-        path: of its file, relative to the folder of videos, with ``/``.
-        label: its class, ``None``: none; several with commas between.
-        split: ``"train"``, ``"test"`` … or ``None``.
-        seconds: it lasts; NaN where unknown.
-        fps: frames a second, 0: unknown.
-        width: pixels, as shown.
-        height: pixels, as shown.
-        absent: its file was not there when the index was brought up to date.
-        first_row: number of its first vector; they follow each other in time.
-        rows: how many there are.
-        key: of its content: what is made of it, such as previews, is known by this.
-    """
-
-    path: str
-    label: str | None
-    split: str | None
-    seconds: float
-    fps: float
-    width: int
-    height: int
-    absent: bool
-    first_row: int
-    rows: int
-    key: str
 
 
 class Index:
@@ -142,28 +112,10 @@ class Index:
         first, count = frames[:, 0], frames[:, 1] - frames[:, 0]
         return Segments(paths, spans.seconds[:, 0], spans.seconds[:, 1], first, count, self.vectors)
 
-    @cached_property
+    @property
     def videos(self) -> tuple[IndexedVideo, ...]:
         """The videos, those that are absent among them."""
-        keys, spans = self._generation.known.keys, self.spans
-        bounds = np.searchsorted(spans.video, np.arange(len(keys) + 1)).tolist()
-        ends = spans.seconds[:, 1]
-        return tuple(
-            IndexedVideo(
-                video.path,
-                ", ".join(video.labels) or None,
-                video.split,
-                float(ends[stop - 1] - spans.seconds[first, 0]),
-                video.fps,
-                video.width,
-                video.height,
-                video.absent,
-                first,
-                stop - first,
-                key,
-            )
-            for video, key, first, stop in zip(self.catalog.videos, keys, bounds[:-1], bounds[1:], strict=True)
-        )
+        return self._generation.videos
 
     @cached_property
     def space(self) -> Space:
@@ -217,10 +169,26 @@ class Index:
         own = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in examples)])
         vectors = [vectors for vectors, _ in examples]
         against = vectors[len(wanted) :]
-        direction = self.space.direction(
-            np.concatenate(vectors[: len(wanted)]), np.concatenate(against) if against else None
-        )
-        return self.along(direction, k, within=within, without=own)
+        probes = self.probes(np.concatenate(vectors[: len(wanted)]), np.concatenate(against) if against else None)
+        return self.along(probes, k, within=within, without=own)
+
+    def probes(self, like: ArrayLike, unlike: ArrayLike | None = None) -> Vectors:
+        """What is searched along: a direction of the space for each example, less the mean of those against.
+
+        Args:
+            like: vectors of the archive's kind, ``[d]`` or ``[m, d]``; of more than ``MOST_PROBES`` neighbours are
+                taken together.
+            unlike: the same, or ``None``.
+
+        Returns:
+            float64 ``[≤ m, d]``.
+
+        Raises:
+            UserError: no example for, another width, NaN or infinite numbers.
+        """
+        table = np.atleast_2d(np.asarray(like, np.float64))
+        groups = np.array_split(table, min(MOST_PROBES, max(len(table), 1)))
+        return np.stack([self.space.direction(group, unlike) for group in groups])
 
     def examples(
         self, query: Query, *, say: Callable[[str], None] = lambda text: None
@@ -271,13 +239,11 @@ class Index:
             inside[np.abs(middle - (start + end) / 2).argmin()] = True
         return own[inside]
 
-    def along(
-        self, direction: Vectors, k: int = 10, *, within: str | None = None, without: ArrayLike = ()
-    ) -> list[Hit]:
-        """Videos with stretches in a direction of the space, best first.
+    def along(self, probes: ArrayLike, k: int = 10, *, within: str | None = None, without: ArrayLike = ()) -> list[Hit]:
+        """The videos that have most of what is asked for: the mean, over the probes, of the best stretch for each.
 
         Args:
-            direction: of ``space.direction(like, unlike)``, float64 ``[d]``.
+            probes: directions of the space, as of ``probes`` or ``space.direction``, float64 ``[m, d]`` or ``[d]``.
             k: how many.
             within: as of ``search``.
             without: rows that are not to be found.
@@ -286,20 +252,16 @@ class Index:
             raise UserError(f"k is {k}: ask for at least 1 hit.")
         mask = np.ones(len(self.vectors), np.bool_) if within is None else self.within(within)
         mask[np.asarray(without, np.int64)] = False
-        best: dict[int, int] = {}
-        while len(best) < k and mask.any():
-            rows = self._nearest(direction, 4 * k, mask)
-            for row in rows.tolist():
-                best.setdefault(int(self.spans.video[row]), row)
-            mask[np.isin(self.spans.video, list(best))] = False
-        return [self._hit(direction, video, row) for video, row in list(best.items())[:k]]
+        return self._searcher.along(np.atleast_2d(np.asarray(probes, np.float64)), k, mask)
 
-    def curve(self, direction: Vectors, video: int) -> Curve:
-        """How much every stretch of a video is like what is asked for, along the whole video."""
-        rows = self.spans.rows(video)
-        z = self.space.prepared(self.vectors[rows].astype(np.float64))[0]
-        start_s, end_s = self.spans.seconds[rows].T
-        return Curve(start_s, end_s, z @ direction)
+    def curve(self, probes: ArrayLike, video: int) -> Curve:
+        """How much every stretch of a video is like what is asked for, along the whole video: the best of the probes.
+
+        Args:
+            probes: as of ``along``.
+            video: its number.
+        """
+        return self._searcher.curve(np.atleast_2d(np.asarray(probes, np.float64)), video)
 
     def preview(self, row: int) -> bytes | None:
         """A moving picture of the stretch of this vector, animated WebP; ``None``: none was made."""
@@ -337,32 +299,16 @@ class Index:
         looked = self._generation.known.looked.get(path)
         return path if path in self._numbers and looked and stamp_of(Path(part.path)) == looked.stamp else None
 
-    def _nearest(self, direction: Vectors, k: int, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        if self._few and len(self.vectors) <= _FEW:
-            return exact_nearest(self.vectors, self.space, direction, k, within=mask)
-        rows: NDArray[np.int64] = self.neighbours.along(direction[None], k, within=mask)[0].rows
-        return rows
+    @cached_property
+    def _searcher(self) -> Searcher:
+        few = self._few and len(self.vectors) <= _FEW
 
-    def _hit(self, direction: Vectors, video: int, row: int) -> Hit:
-        curve, first = self.curve(direction, video), self.spans.rows(video).start
-        best = row - first
-        start, stop = match_about(best, curve.score, self.scale)
-        facts = self.catalog.videos[video]
-        score = float(curve.score[best])
-        share = float(self.scale.below(score))
-        return Hit(
-            path=facts.path,
-            start_s=float(curve.start_s[start]),
-            end_s=float(curve.end_s[stop - 1]),
-            best_s=float((curve.start_s[best] + curve.end_s[best]) / 2),
-            score=score,
-            nearer_than=None if np.isnan(share) else share,
-            words=self.scale.words(score),
-            label=", ".join(facts.labels) or None,
-            absent=facts.absent,
-            video=video,
-            row=row,
-        )
+        def nearest(probes: Vectors, k: int, mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], Vectors]]:
+            if few:
+                return exact_nearest(self.vectors, self.space, probes, k, within=mask)
+            return [(found.rows, found.scores) for found in self.neighbours.along(probes, k, within=mask)]
+
+        return Searcher(self.vectors, self.spans, self.catalog.videos, self.space, self.scale, nearest)
 
     def __len__(self) -> int:
         return int(self.about["segments"])

@@ -15,30 +15,32 @@ from cacl.search.space import Space
 
 
 def exact_nearest(
-    rows: Rows, space: Space, direction: NDArray[np.float64], k: int, *, within: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Numbers of the ``k`` vectors that score most, best first, equal ones lowest number first; int64 ``[≤ k]``.
+    rows: Rows, space: Space, directions: NDArray[np.float64], k: int, *, within: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Of every query the ``k`` vectors that score most, best first, equal ones lowest number first.
 
     Args:
         rows: float32 ``[n, d]``.
         space: where they are compared.
-        direction: a query in the space, float64 ``[d]``.
+        directions: queries in the space, float64 ``[m, d]``.
         k: at least 1.
         within: which may be found, bool ``[n]``.
+
+    Returns:
+        Numbers, int64 ``[≤ k]``, and scores, float64 ``[≤ k]``, of each.
 
     Raises:
         UserError: a vector is not finite.
     """
     asked = np.flatnonzero(within)
-    scores = np.empty(len(asked))
-    y = space.towards(direction)
+    scores = np.empty((len(directions), len(asked)))
+    along = [space.towards(direction) for direction in directions]
     for start in range(0, len(asked), CHUNK):
-        numbers = asked[start : start + CHUNK]
-        part = rows[numbers].astype(np.float64)
+        part = rows[asked[start : start + CHUNK]].astype(np.float64)
         check_numbers(part)
         gain = space.prepared(part)[1]
         part -= space.mean
-        part *= y
-        scores[start : start + CHUNK] = part.sum(axis=1) * gain
-    found: NDArray[np.int64] = asked[np.lexsort((asked, -scores))[:k]]
-    return found
+        for query, y in enumerate(along):  # summed as Neighbours does, so that equal rows are equal
+            scores[query, start : start + CHUNK] = (part * y).sum(axis=1) * gain
+    best = [np.lexsort((asked, -row))[:k] for row in scores]
+    return [(asked[places], row[places]) for places, row in zip(best, scores, strict=True)]

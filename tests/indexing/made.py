@@ -42,8 +42,8 @@ def make_index(videos: Path, out: Path, **more: Any) -> cacl.Index:
 
 
 def facts(index: cacl.Index) -> dict[str, bytes]:
-    """Every file of the current generation but for what names its place, and all previews, byte for byte."""
+    """Every file of the current generation and the previews of its videos, byte for byte."""
     generation = index.catalog_file.parent
     files = {file.name: file.read_bytes() for file in generation.iterdir() if file.name != ".lock"}
-    previews = {file.name: file.read_bytes() for file in (index.path / "previews").rglob("*.zip")}
-    return files | previews
+    previews = {file.stem: file.read_bytes() for file in (index.path / "previews").rglob("*.zip")}
+    return files | {video.key: previews[video.key] for video in index.videos}
