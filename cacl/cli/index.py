@@ -1,7 +1,8 @@
-"""The verbs for an archive of videos: index, search."""
+"""The verbs for an archive of videos: index, search, duplicates."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -111,3 +112,51 @@ def search(
             return
         for line in hits_as_lines(hits):
             print(printable(line))
+
+
+@app.command()
+def duplicates(
+    index: IndexFolder,
+    not_same: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--not-same", help="Remember that two videos (paths) are not the same.", metavar="A B"),
+    ] = None,
+    pixels: Annotated[bool, typer.Option("--pixels/--no-pixels", help="Look at the pixels of candidates.")] = True,
+    videos: NewRoot = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Find the same recording twice: copies, parts and changed copies, aligned in time. Nothing is deleted.
+
+    Example: cacl duplicates mine.index
+    """
+    from cacl.indexing.reader import Index
+    from cacl.indexing.words import COLUMNS, duplicates_as_json, duplicates_as_lines, duplicates_as_rows
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv are two ways to print the same: give one of them.")
+    with Index(index, videos=videos) as opened:
+        if not_same is not None:
+            for path in not_same:
+                opened.rows(path)
+            opened.decisions.reject(*not_same)
+            print(printable(f"Remembered: {not_same[0]} and {not_same[1]} are not the same."))
+            return
+        from cacl.training.progress import VideoProgress
+
+        with VideoProgress() as progress:
+            found = opened.duplicates(
+                pixels=pixels, say=lambda text: print(printable(text), file=sys.stderr), progress=progress
+            )
+        if as_json:
+            print(json.dumps(duplicates_as_json(opened, found), indent=2))
+        elif as_csv:
+            rows = duplicates_as_rows(found)
+            writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            for line in duplicates_as_lines(found):
+                print(printable(line))
+            sure = sum(one.sure == "sure" for one in found)
+            print(f"{counted(len(found), 'pair')} of stretches, {sure} of them sure.", file=sys.stderr)

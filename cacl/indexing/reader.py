@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,9 @@ from cacl.search.decisions import Decisions
 from cacl.search.exact import exact_nearest
 from cacl.search.score import Scale
 from cacl.search.space import Space
+
+if TYPE_CHECKING:
+    from cacl.search.duplicates import Duplicate
 
 Query = str | Path | Part
 MOST_PROBES = 16
@@ -234,10 +237,10 @@ class Index:
             raise UserError(f"{path} ends at {last:.1f} s, the part begins at {start:g} s: name one within it.")
         end = last if end is None else min(end, last)
         middle = seconds.mean(axis=1)
-        inside = (middle >= start) & (middle < end)
-        if not inside.any():
-            inside[np.abs(middle - (start + end) / 2).argmin()] = True
-        return own[inside]
+        inside = np.flatnonzero((middle >= start) & (middle < end))
+        chosen = inside if len(inside) else [int(np.abs(middle - (start + end) / 2).argmin())]
+        rows: NDArray[np.int64] = own[chosen]
+        return rows
 
     def along(self, probes: ArrayLike, k: int = 10, *, within: str | None = None, without: ArrayLike = ()) -> list[Hit]:
         """The videos that have most of what is asked for: the mean, over the probes, of the best stretch for each.
@@ -279,6 +282,24 @@ class Index:
             raise UserError(f"--within is {name}: no folder and no label of {self.path}.{did_you_mean(name, choices)}")
         mask: NDArray[np.bool_] = np.array(chosen)[self.spans.video]
         return mask
+
+    def duplicates(
+        self,
+        *,
+        pixels: bool = True,
+        say: Callable[[str], None] = lambda text: None,
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    ) -> list[Duplicate]:
+        """Every stretch that is in two videos, best first; see ``cacl.search.duplicates``. Nothing is changed.
+
+        Args:
+            pixels: look at the pixels of candidates, which need their files; without it all is only likely.
+            say: told what could not be looked at.
+            progress: called with what is done, how much of it and of how much; may raise to end it.
+        """
+        from cacl.indexing.twice import duplicates_of
+
+        return duplicates_of(self, pixels=pixels, say=say, progress=progress)
 
     @cached_property
     def _numbers(self) -> dict[str, list[int]]:

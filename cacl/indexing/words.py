@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cacl.indexing.hits import Hit
-from cacl.indexing.reader import Index
 
+if TYPE_CHECKING:
+    from cacl.indexing.reader import Index
+    from cacl.search.duplicates import Duplicate
+
+COLUMNS = (
+    "path", "start_s", "end_s", "other_path", "other_start_s", "other_end_s", "kind", "score", "sure",
+)  # fmt: skip
 FORMAT = 1  # of the JSON; docs/search.md has its schema
 
 
@@ -33,6 +39,43 @@ def hits_as_json(index: Index, hits: Sequence[Hit], like: Sequence[str], unlike:
         "unlike": list(unlike),
         "hits": [{"rank": rank, **hit.to_json()} for rank, hit in enumerate(hits, 1)],
     }
+
+
+def duplicates_as_lines(found: Sequence[Duplicate]) -> Iterator[str]:
+    """A line for each: one stretch, the other, what they are, how alike."""
+    first_width, second_width = (max(map(len, names), default=0) for names in _names(found))
+    for one in found:
+        first = f"{one.first:<{first_width}}  {_time(one.a[0]):>8} - {_time(one.a[1]):<8}"
+        second = f"{one.second:<{second_width}}  {_time(one.b[0]):>8} - {_time(one.b[1]):<8}"
+        yield f"{first}  {second}  {one.kind}, {one.sure}  {one.score:.2f}"
+
+
+def _names(found: Sequence[Duplicate]) -> tuple[list[str], list[str]]:
+    return [one.first for one in found], [one.second for one in found]
+
+
+def duplicates_as_rows(found: Sequence[Duplicate]) -> list[dict[str, Any]]:
+    """The table, for CSV and JSON."""
+    return [
+        {
+            "path": one.first,
+            "start_s": round(one.a[0], 3),
+            "end_s": round(one.a[1], 3),
+            "other_path": one.second,
+            "other_start_s": round(one.b[0], 3),
+            "other_end_s": round(one.b[1], 3),
+            "kind": one.kind,
+            "score": round(one.score, 4),
+            "sure": one.sure == "sure",
+        }
+        for one in found
+    ]
+
+
+def duplicates_as_json(index: Index, found: Sequence[Duplicate]) -> dict[str, Any]:
+    """The answer of a look for duplicates."""
+    rows = duplicates_as_rows(found)
+    return {"format": FORMAT, "index": str(index.path), "root": str(index.root), "duplicates": rows}
 
 
 def _time(seconds: float) -> str:
