@@ -21,7 +21,7 @@ from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
-from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
+from cacl.evaluation.embedding import ABOUT, FORMAT, POINTER, Embedding
 from cacl.evaluation.video_vectors import embedding_precision, video_vectors
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import read_object, write_whole, writing
@@ -176,6 +176,8 @@ def _about(encoder: ClipEncoder, videos: Path, step: int | None, dtype: torch.dt
 def _check_free(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose another --out.")
+    if (out / POINTER).is_file():
+        raise UserError(f"{out} is an index: bring it up to date with cacl index, or choose another --out.")
     if out.is_dir() and not (out / ABOUT).exists() and {file.name for file in out.iterdir()} - {LOCK, PARTS}:
         raise UserError(f"{out} is not empty, and no embedding; choose another --out.")
 

@@ -191,6 +191,7 @@ def _bring_up_to_date(
     progress: Progress,
 ) -> None:
     pointer = read_pointer(run.out)
+    remove_others(run.out, pointer["generation"])  # what a kill left
     old = open_generation(run.out)
     try:
         root = _checked_place(run.out, pointer, old, videos)
@@ -229,6 +230,8 @@ def _bring_up_to_date(
     keep_previews(run.out, kept)
     for folder in (run.out / PARTS, run.out / SHARDS):
         shutil.rmtree(folder, ignore_errors=True)
+    for file in run.out.glob(f".{POINTER}.*.partial"):
+        file.unlink(missing_ok=True)
 
 
 def _look(

@@ -14,6 +14,7 @@ from indexing.made import EXACT, add, facts, make_encoder, make_folder, make_ind
 
 import cacl
 from cacl.errors import UserError
+from cacl.experiments.info import info
 from cacl.indexing import embedding_run, known
 from cacl.lock import FolderLock
 
@@ -240,9 +241,18 @@ def test_other_settings_are_refused_and_nothing_is_given_up(
         make_index(videos, out, precision="bfloat16")
     with pytest.raises(UserError, match="most of its videos are not in"):
         make_index(make_folder(tmp_path / "others", 1).rename(tmp_path / "x") / "a", out)
+    with pytest.raises(UserError, match="is an index: bring it up to date with cacl index"):
+        cacl.embed(videos, model=encoder, out=out, **EXACT)
     with FolderLock(out), pytest.raises(UserError, match=r"index is in use by process \d+"):
         make_index(videos, out)
     assert cacl.Index(out).vectors.tobytes() == whole.vectors.tobytes()
+
+
+def test_info_knows_an_index(whole: cacl.Index, five: Path, encoder: Path, tmp_path: Path):
+    found = info(whole.path)
+    assert (found["kind"], found["state"], found["segments"]) == ("index", "finished", 15)
+    cacl.index(five, model=encoder, out=tmp_path / "index", shard="1/2", **EXACT)
+    assert info(tmp_path / "index")["go on"] == "give the same cacl index again"
 
 
 def test_what_is_refused(encoder: Path, five: Path, tmp_path: Path):
