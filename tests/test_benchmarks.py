@@ -18,7 +18,17 @@ SAME = {
     "embed": 2,
     "search": 4,
 }  # at least so many comparisons of results before anything is timed
-TABLES = {"data": 4, "step": 3, "memory": 1, "processes": 1, "scaling": 4, "embed": 2, "search": 2, "duplicates": 2}
+TABLES = {
+    "data": 4,
+    "step": 3,
+    "memory": 1,
+    "processes": 1,
+    "scaling": 4,
+    "embed": 2,
+    "search": 2,
+    "duplicates": 2,
+    "index": 3,
+}
 
 
 def run(name: str) -> str:

@@ -70,13 +70,13 @@ def index(
         print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
         raise typer.Exit(130) from None
     if made is None:
-        print(f"Join the shares when all are done: cacl index {videos} --model {model} --out {out} --merge")
+        encoder = "" if model is None else f" --model {model}"
+        print(f"Join the shares when all are done: cacl index {videos}{encoder} --out {out} --merge")
         return
     with made:
         say_used(made.catalog_file)
-        print(
-            f"{out}: {counted(len(made), 'stretch').replace('stretchs', 'stretches')} to search: cacl search {out} FILE"
-        )
+        stretches = f"{len(made):,} stretches".replace(",", " ")
+        print(f"{out}: {stretches} of {counted(len(made.videos), 'video')}. Search them: cacl search {out} FILE")
 
 
 @app.command()

@@ -136,6 +136,8 @@ def _begun(
 ) -> _Run:
     """Check what is asked against what is there, and write the pointer of a new index."""
     _check_free(out)
+    if root_of(videos).resolve() in out.resolve().parents:
+        raise UserError(f"{out} lies in {root_of(videos)}, among the videos: choose an --out beside that folder.")
     if is_store(videos):
         raise UserError(f"{videos} is a store of frames: index the videos that it was made of.")
     pointer = read_pointer(out)

@@ -262,6 +262,7 @@ def test_what_is_refused(encoder: Path, five: Path, tmp_path: Path):
     for more, match in (
         ({"out": tmp_path / "full"}, "is not empty, and no index"),
         ({"out": tmp_path / "full" / "x"}, "is a file; choose another --out"),
+        ({"out": five / "index"}, "among the videos: choose an --out beside that folder"),
         ({"step": 0}, "--step is 0; it must be 1 or more"),
         ({"model": None}, "is no index yet: name the encoder that makes it"),
         ({"shard": "4/3"}, "--shard is 4/3; it must be a share"),
