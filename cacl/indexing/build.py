@@ -22,7 +22,7 @@ from cacl.errors import UserError, counted
 from cacl.evaluation.video_vectors import embedding_precision
 from cacl.indexing.changes import Entry, Found, compare, is_there, joined
 from cacl.indexing.embedding_run import Progress, Work, embed_entries
-from cacl.indexing.generation import Generation, next_name, open_generation, remove_others
+from cacl.indexing.generation import Generation, keys_in_use, next_name, open_generation, remove_others
 from cacl.indexing.journal import Journal, read_parts
 from cacl.indexing.known import Known, Memory
 from cacl.indexing.layout import ENCODER, GENERATIONS, PARTS, POINTER, SHARDS
@@ -193,7 +193,7 @@ def _bring_up_to_date(
     progress: Progress,
 ) -> None:
     pointer = read_pointer(run.out)
-    remove_others(run.out, pointer["generation"])  # what a kill left
+    removed = remove_others(run.out, pointer["generation"])  # what a kill left, and who is read no more
     old = open_generation(run.out)
     try:
         root = _checked_place(run.out, pointer, old, videos)
@@ -228,8 +228,8 @@ def _bring_up_to_date(
     finally:
         if old is not None:
             old.close()
-    kept = remove_others(run.out, name)
-    keep_previews(run.out, kept)
+    if remove_others(run.out, name) or removed or name != pointer["generation"]:
+        keep_previews(run.out, keys_in_use(run.out))
     for folder in (run.out / PARTS, run.out / SHARDS):
         shutil.rmtree(folder, ignore_errors=True)
     for file in run.out.glob(f".{POINTER}.*.partial"):

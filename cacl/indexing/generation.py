@@ -192,15 +192,20 @@ def open_generation(index: Path) -> Generation | None:
     raise UserError(f"{index} is being changed again and again: try once more.")
 
 
-def remove_others(index: Path, name: str | None) -> set[str]:
-    """Remove the generations that nobody holds, but for the one with this name; the keys of videos that stay."""
+def remove_others(index: Path, name: str | None) -> bool:
+    """Remove the generations that nobody holds, but for the one with this name. Whether there were any."""
+    others = [folder for folder in sorted((index / GENERATIONS).glob("*")) if folder.name != name and _free(folder)]
+    for folder in others:
+        shutil.rmtree(folder, ignore_errors=True)
+    return bool(others)
+
+
+def keys_in_use(index: Path) -> set[str]:
+    """The keys of the videos of all generations that are there."""
     kept: set[str] = set()
-    for folder in sorted((index / GENERATIONS).glob("*")):
-        if folder.name != name and _free(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            with suppress(UserError):
-                kept |= set(Known.load(folder / KNOWN).keys)
+    for folder in (index / GENERATIONS).glob("*"):
+        with suppress(UserError):
+            kept |= set(Known.load(folder / KNOWN).keys)
     return kept
 
 
