@@ -45,7 +45,7 @@ def beside_embed(folder: Path, quick: bool, seed: int) -> list[list[object]]:
     spec = ClipSpec(resize=(32, 40), size=32) if quick else ClipSpec(resize=(64, 86), size=56)
     Encoder("r3d10", width=4 if quick else 16, clip=spec).save(folder / "encoder")
     kind = kinds(quick=quick)[0]
-    for copy in range(1 if quick else 4):
+    for copy in range(1 if quick else 8):
         make(kind, folder / "videos" / str(copy), seed=seed + copy)
     hours = sum(video.frames / video.fps for video in scan(folder / "videos").videos) / 3600
     numbers = iter(range(1000))
