@@ -21,9 +21,10 @@ from made_videos import kinds, make
 import cacl
 from cacl.data.media.encode import write_video
 from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.scan import scan
 from cacl.indexing.generation import open_generation
-from cacl.indexing.known import Known
+from cacl.indexing.known import Known, Looked, asked_of
 from cacl.indexing.layout import GENERATIONS, key_of
 from cacl.indexing.request import read_pointer, write_pointer
 from cacl.indexing.write_generation import write_generation
@@ -103,9 +104,14 @@ def _pretend(out: Path, videos: Path) -> None:
     assert old is not None
     (looked,) = old.known.looked.values()
     (one,) = old.catalog.videos
-    (piece,) = old.pieces().values()
+    (piece,) = old.pieces.values()
     paths = sorted(path.relative_to(videos).as_posix() for path in videos.rglob("*.mp4"))
-    found = {path: replace(looked, found=tuple(_named(item, path) for item in looked.found)) for path in paths}
+    found = {
+        path: Looked(
+            looked.stamp, asked_of([Entry(path)], 0.0, False), tuple(_named(one, path) for one in looked.found)
+        )
+        for path in paths
+    }
     rows = tuple(replace(one, path=path, id=path.removesuffix(".mp4"), label=path.split("/")[0]) for path in paths)
     keys = tuple(key_of(video, looked.stamp) for video in rows)
     folder = out / GENERATIONS / "000002"

@@ -269,7 +269,7 @@ def _look(
 
 
 def _pieces(old: Generation | None, journal: Journal) -> dict[str, Any]:
-    return {**({} if old is None else old.pieces()), **journal.made}
+    return {**({} if old is None else old.pieces), **journal.made}
 
 
 def _work(run: _Run, parts: Path, previews: bool) -> Work:

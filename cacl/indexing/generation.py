@@ -150,6 +150,7 @@ class Generation:
             for video, key, first, stop in zip(self.catalog.videos, keys, bounds[:-1], bounds[1:], strict=True)
         )
 
+    @cached_property
     def pieces(self) -> dict[str, Piece]:
         """The stretches of every video, by its key."""
         spans, broken = self.spans, self.known.broken

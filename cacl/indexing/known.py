@@ -104,7 +104,7 @@ class Memory:
         """See ``look``."""
         if not self._mine(path):
             return []
-        stamp, asked = stamp_of(root / path), _digest(entries, rate, named)
+        stamp, asked = stamp_of(root / path), asked_of(entries, rate, named)
         before = self._before.get(path)
         if before is None or before.stamp != stamp or before.asked != asked or not before.lasts:
             found = look(root, path, entries, deep=deep, rate=rate, named=named)
@@ -116,7 +116,8 @@ class Memory:
         return list(before.found)
 
 
-def _digest(entries: Sequence[Entry], rate: float, named: bool) -> str:
+def asked_of(entries: Sequence[Entry], rate: float, named: bool) -> str:
+    """What is asked of a file, as a short digest."""
     return hashlib.blake2b(repr((list(entries), rate, named)).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 
 from cacl.data.media.pictures import on_disk
@@ -30,11 +31,16 @@ def stamp_of(place: Path) -> Stamp | None:
 
     Nothing that a copy of the folder changes (``cp -a``, another disk) is in it.
     """
-    place = on_disk(place)
     try:
         found = os.stat(place)
-        if not place.is_dir():
-            return found.st_size, found.st_mtime_ns
+    except OSError:
+        try:
+            found = os.stat(place := on_disk(place))
+        except OSError:
+            return None
+    if not stat.S_ISDIR(found.st_mode):
+        return found.st_size, found.st_mtime_ns
+    try:
         with os.scandir(place) as entries:
             files = [entry.stat() for entry in entries if entry.is_file()]
     except OSError:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cacl.errors import UserError
-from cacl.search import score
+from cacl.search import score as module
 from cacl.search.score import Scale, measure_scale
 from cacl.search.space import Space
 
@@ -75,5 +75,5 @@ def test_small_archives_are_scored_as_large_ones(whiten: bool, monkeypatch: pyte
     rows = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32) + 3
     space, videos = Space.fit(rows, whiten=whiten), np.repeat(np.arange(60), 5)
     small = measure_scale(rows, space, videos).unrelated
-    monkeypatch.setattr(score, "CHUNK", 100)
+    monkeypatch.setattr(module, "CHUNK", 100)
     assert np.array_equal(measure_scale(rows, space, videos).unrelated, small)
