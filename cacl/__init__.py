@@ -1,7 +1,9 @@
 """Self-supervised video representation learning after CACL (Guo et al., CVPR 2022).
 
 ``cacl.pretrain("videos/", out="runs/gulls")`` learns an encoder from a folder of videos; ``cacl.load("runs/gulls")``
-gives it back; ``cacl.evaluate("runs/gulls")`` measures it. Everything else is in the modules.
+gives it back; ``cacl.evaluate("runs/gulls")`` measures it.
+``cacl.index("videos/", model="runs/gulls", out="gulls.index")`` makes a folder searchable, and
+``cacl.Index("gulls.index").search("query.mp4@12.5-15")`` asks it. Everything else is in the modules.
 """
 
 from __future__ import annotations

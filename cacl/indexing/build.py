@@ -199,6 +199,8 @@ def _bring_up_to_date(
         root = _checked_place(run.out, pointer, old, videos)
         journal = read_parts(parts, request=run.request.digest)
         found, memory, known = _look(run, old, journal, videos, rate, share=None, prune=prune, progress=progress)
+        if not (run.out / ENCODER).exists():
+            run.encoder.cpu().save(run.out / ENCODER)
         if merge:
             _check_whole(run.out, found, journal)
         elif found.to_do:
@@ -214,8 +216,6 @@ def _bring_up_to_date(
             )
         place = {"videos": str(videos.absolute()), "root": str(root.absolute())}
         if old is None or _differs(old, catalog, known, run.whiten, pointer, place):
-            if not (run.out / ENCODER).exists():
-                run.encoder.save(run.out / ENCODER)
             name = next_name(run.out)
             about = {"format": 1, **place, **run.request.facts(), "whiten": run.whiten}
             folder = run.out / GENERATIONS / name

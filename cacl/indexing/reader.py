@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cacl.data.videos.catalog import Catalog
 from cacl.errors import UserError, did_you_mean
+from cacl.evaluation.embedding import VECTORS
 from cacl.files import check_there
 from cacl.indexing.generation import Generation, IndexedVideo, Spans, open_generation
 from cacl.indexing.hits import Curve, Hit
@@ -137,7 +138,7 @@ class Index:
 
         folder = self._generation.path
         return Neighbours(
-            folder / "vectors.npy", space=self.space, copy=folder / COPY, version=self.about["fingerprint"]
+            folder / VECTORS, space=self.space, copy=folder / COPY, version=self.about["fingerprint"], few=self._few
         )
 
     @property
