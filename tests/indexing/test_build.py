@@ -314,3 +314,41 @@ def test_another_time_of_a_file_is_another_content(copied: tuple[Path, Path], co
     make_index(videos, out)
     assert counts.opened == ["a/v0.mp4"]
     assert counts.embedded == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "cacl.indexing.write_generation.measure_scale",
+        "cacl.indexing.write_generation.write_copy",
+        "cacl.indexing.write_generation.write_whole",
+        "cacl.indexing.build.write_pointer",
+        "cacl.indexing.build.keep_previews",
+    ],
+)
+def test_an_end_while_a_state_is_written_leaves_the_old_one(
+    place: str, copied: tuple[Path, Path], whole: cacl.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    counts: Counts, encoder: Path,
+):  # fmt: skip
+    videos, out = copied
+    add(videos, 5)
+
+    class End(BaseException):
+        pass
+
+    def end(*more: Any, **named: Any) -> None:
+        raise End
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, end)
+        with pytest.raises(End):
+            make_index(videos, out)
+    assert len(cacl.Index(out)) == (15 if "keep_previews" not in place else 18)
+    assert counts.embedded == 1
+    index = make_index(videos, out)
+    assert counts.embedded == 1
+    assert facts(index) == facts(make_index(videos, tmp_path / "at once", model=encoder))
+    assert {path.name for path in out.iterdir()} == {".lock", "encoder", "generations", "index.json", "previews"}
+    index.close()
+    make_index(videos, out)
+    assert len(list((out / "generations").iterdir())) == 1
