@@ -1,7 +1,9 @@
 """Self-supervised video representation learning after CACL (Guo et al., CVPR 2022).
 
 ``cacl.pretrain("videos/", out="runs/gulls")`` learns an encoder from a folder of videos; ``cacl.load("runs/gulls")``
-gives it back; ``cacl.evaluate("runs/gulls")`` measures it. Everything else is in the modules.
+gives it back; ``cacl.evaluate("runs/gulls")`` measures it.
+``cacl.index("videos/", model="runs/gulls", out="gulls.index")`` makes a folder searchable, and
+``cacl.Index("gulls.index").search("query.mp4@12.5-15")`` asks it. Everything else is in the modules.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from cacl.experiments.recognition.finetune import finetune, resume_finetune
     from cacl.experiments.report import report
     from cacl.experiments.reproduce.reproduce import reproduce
+    from cacl.indexing.build import index
+    from cacl.indexing.hits import Hit
+    from cacl.indexing.reader import Index
     from cacl.models.encoder import ClipSpec, Encoder
     from cacl.run import Run
     from cacl.training.pretrain import pretrain, resume
@@ -31,6 +36,8 @@ __all__ = [
     "ClipSpec",
     "Embedding",
     "Encoder",
+    "Hit",
+    "Index",
     "Run",
     "UserError",
     "analyse",
@@ -41,6 +48,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "fuse",
+    "index",
     "load",
     "pretrain",
     "report",
@@ -53,6 +61,8 @@ _WHERE = {
     "ClipSpec": "cacl.models.encoder",
     "Embedding": "cacl.evaluation.embedding",
     "Encoder": "cacl.models.encoder",
+    "Hit": "cacl.indexing.hits",
+    "Index": "cacl.indexing.reader",
     "Run": "cacl.run",
     "analyse": "cacl.experiments.analyse",
     "classify": "cacl.experiments.recognition.classify",
@@ -62,6 +72,7 @@ _WHERE = {
     "evaluate": "cacl.experiments.evaluate",
     "finetune": "cacl.experiments.recognition.finetune",
     "fuse": "cacl.experiments.fuse",
+    "index": "cacl.indexing.build",
     "load": "cacl.experiments.evaluate",
     "pretrain": "cacl.training.pretrain",
     "report": "cacl.experiments.report",

@@ -28,6 +28,7 @@ TABLES = {
     "search": 2,
     "duplicates": 2,
     "versions": 1,
+    "index": 3,
 }
 
 

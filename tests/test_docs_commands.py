@@ -133,7 +133,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to.md", "docs/search.md"])
 def test_every_command_runs(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = commands(ROOT / page)
     # the official data sets are nobody's to make; tests/experiments/reproduce/ has that scale with small ones
@@ -141,6 +141,8 @@ def test_every_command_runs(page: str, place: Path, monkeypatch: pytest.MonkeyPa
     assert len(every) > 5
     if page == "docs/how-to.md":  # runs that its later sections name
         every = [["pretrain", "videos/", "--method", "v-moco", "--out", "runs/v-moco"], *every]
+    if page == "docs/search.md":
+        every = [["pretrain", "videos/", "--out", "runs/mine"], *every]
     for words in map(in_small, every):
         out = Path(words[words.index("--out") + 1]) if "--out" in words else None
         if out is not None and words[0] in ("pretrain", "finetune") and out.is_dir():

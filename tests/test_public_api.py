@@ -63,7 +63,7 @@ def _public(module: ModuleType) -> list[tuple[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "demo", "load", "reproduce"])
+@pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "demo", "load", "reproduce", "index"])
 def test_docstrings_name_every_argument(name: str) -> None:
     function = getattr(cacl, name)
     text = inspect.getdoc(function) or ""
@@ -74,7 +74,7 @@ def test_docstrings_name_every_argument(name: str) -> None:
 
 
 def test_beyond_the_first_arguments_all_are_named() -> None:
-    for name in ("pretrain", "resume", "evaluate", "compare", "demo", "reproduce"):
+    for name in ("pretrain", "resume", "evaluate", "compare", "demo", "reproduce", "index"):
         kinds = [p.kind for p in inspect.signature(getattr(cacl, name)).parameters.values()]
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 2, name
 

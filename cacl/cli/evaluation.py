@@ -116,10 +116,20 @@ def demo(
 
     Example: cacl demo --out runs/demo
     """
+    from cacl.experiments.demo import INDEX
     from cacl.experiments.demo import demo as run_demo
 
     show_results(run_demo(out, first_seed=seed, seeds=seeds))
     print(f"Report: {out / 'report.html'}")
+    index = (out if seeds == 1 else out / f"seed-{seed}") / INDEX
+    print(f"What is like the first second of a video: cacl search {index} index:{_some_video(index)}@0-1")
+
+
+def _some_video(index: Path) -> str:
+    from cacl.indexing.reader import Index
+
+    with Index(index) as opened:
+        return opened.videos[0].path
 
 
 def show_results(results: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 ``vectors.npy`` (float32 ``[S, D]``), ``segments.csv`` (row i belongs to vector i), ``videos.csv`` (every file, used or
 skipped with the reason) and ``embedding.json`` (the encoder and the request).
 
+An index (``cacl index``) holds such a folder, the one that its ``index.json`` names, and opens as one.
+
 Shapes: S segments of all videos, D features.
 """
 
@@ -22,13 +24,14 @@ from cacl.models.segments import Segments
 
 FORMAT = 1
 ABOUT, VECTORS, SEGMENTS = "embedding.json", "vectors.npy", "segments.csv"
+POINTER, GENERATIONS = "index.json", "generations"  # of an index
 
 
 class Embedding:
     """A finished embedding folder.
 
     Attributes:
-        path: the folder.
+        path: the folder; of an index the one within it that is current.
         about: what ``embedding.json`` says: ``videos`` (where they are), ``used`` (how many), ``segments``,
             ``features``, the encoder and its clips.
 
@@ -37,7 +40,7 @@ class Embedding:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = current_folder(Path(path))
         self.about: dict[str, Any] = read_object(self.path / ABOUT)
         if not self.about:
             raise UserError(f"{self.path} is no embedding folder: it has no {ABOUT} that can be read.")
@@ -77,3 +80,13 @@ class Embedding:
             f"Embedding({self.path}: {about['segments']} segments of {about['used']} videos, "
             f"{about['features']} features)"
         )
+
+
+def current_folder(path: Path) -> Path:
+    """The embedding folder itself: of an index the one that it points to. Raises UserError: an index of none yet."""
+    if not (path / POINTER).is_file():
+        return path
+    name = read_object(path / POINTER).get("generation")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise UserError(f"{path} is not finished: give the command that began it again.")
+    return path / GENERATIONS / name

@@ -1,4 +1,4 @@
-"""``cacl demo``: generated videos, the default method with V-MoCo beside it, retrieval, and a page that shows it.
+"""``cacl demo``: generated videos, the default method with V-MoCo beside it, retrieval, a page, and an index.
 
 The seed makes the videos, too, so that another seed is another data set.
 """
@@ -13,6 +13,7 @@ from cacl.data.synthetic.generate import make_videos
 from cacl.errors import UserError
 from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
+from cacl.indexing.build import index
 from cacl.models.image.sources import import_image_encoder
 from cacl.presets import DEMO, DEMO_BESIDE
 from cacl.reports.page import RunPage
@@ -21,9 +22,11 @@ from cacl.run import Run
 from cacl.training.pretrain import pretrain
 from cacl.training.resolve import resolve_settings
 
+INDEX = "videos.index"
+
 
 def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, Any]:
-    """Run the demo; ``report.html`` and ``results.json`` go into ``out``.
+    """Run the demo; ``report.html``, ``results.json`` and ``videos.index`` go into ``out``.
 
     Args:
         out: a folder, new or empty.
@@ -72,6 +75,8 @@ def _one(folder: Path, seed: int) -> dict[str, Any]:
     v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings={**settings, **DEMO_BESIDE})
     results = evaluate(own.path, beside=[v_moco.path, *_frozen(folder / "image")])
     _publish(own, folder)
+    print("Demo: making an index of the videos …", file=sys.stderr, flush=True)
+    index(videos, model=own.path, out=folder / INDEX)
     return results
 
 

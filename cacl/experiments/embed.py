@@ -6,7 +6,6 @@ one. The folder is finished when ``embedding.json`` says so, and never changed a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -22,19 +21,17 @@ from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError
-from cacl.evaluation.embedding import ABOUT, FORMAT, Embedding
-from cacl.evaluation.video_vectors import video_vectors
+from cacl.evaluation.embedding import ABOUT, FORMAT, POINTER, Embedding
+from cacl.evaluation.video_vectors import embedding_precision, video_vectors
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
-from cacl.machine.precision import PrecisionName, choose_precision
+from cacl.machine.precision import PrecisionName
 from cacl.models.clip_encoder import ClipEncoder
-from cacl.models.encoder import Encoder
 from cacl.models.load import load_encoder
 
-BATCH = 40  # windows in one forward pass
 Watch = Callable[[str, int, int], None]
 
 
@@ -79,7 +76,7 @@ def embed(
     before = read_object(out / ABOUT)
     if precision == "auto":  # what was begun goes on as it was begun
         precision = before.get("precision", precision)
-    dtype, why = _precision(precision, encoder, device)
+    dtype, why = embedding_precision(precision, encoder, device)
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +150,6 @@ def _compute_parts(
                 data.subset(numbers),
                 skipped=skipped,
                 step=step,
-                batch_size=BATCH,
                 autocast_dtype=dtype,
                 progress=watch,
             )
@@ -165,32 +161,14 @@ def _compute_parts(
     return computed
 
 
-def _precision(precision: PrecisionName, encoder: ClipEncoder, device: str) -> tuple[torch.dtype | None, str]:
-    """What to compute in, and why."""
-    if isinstance(encoder, Encoder):
-        clip = encoder.clip
-        shape = (BATCH, 3, clip.frames, clip.size, clip.size)
-        return choose_precision(precision, [(encoder.network, shape)], device=device)
-    if precision not in ("auto", "float32"):
-        raise UserError(f"--precision is {precision}; frozen image encoders are computed in float32.")
-    return None, "a frozen image encoder is in it"
-
-
 def _about(encoder: ClipEncoder, videos: Path, step: int | None, dtype: torch.dtype | None) -> dict[str, Any]:
     """What the vectors depend on, beside the content of the videos."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.tensors().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().numpy().tobytes())
-    for name, content in sorted(encoder.files().items()):
-        digest.update(name.encode())
-        digest.update(content)
     return {
         "format": FORMAT,
         "videos": str(videos.absolute()),
         "step": step,
         "precision": "float32" if dtype is None else str(dtype).removeprefix("torch."),
-        "weights": digest.hexdigest(),
+        "weights": encoder.digest(),
         "encoder": json.loads(json.dumps(encoder.config)),
     }
 
@@ -198,6 +176,8 @@ def _about(encoder: ClipEncoder, videos: Path, step: int | None, dtype: torch.dt
 def _check_free(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose another --out.")
+    if (out / POINTER).is_file():
+        raise UserError(f"{out} is an index: bring it up to date with cacl index, or choose another --out.")
     if out.is_dir() and not (out / ABOUT).exists() and {file.name for file in out.iterdir()} - {LOCK, PARTS}:
         raise UserError(f"{out} is not empty, and no embedding; choose another --out.")
 

@@ -17,17 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.data.media.isolated import isolated, time_limit
-from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.dataset import Dataset
-from cacl.data.videos.resampled import ResampledFrames, as_files
-from cacl.data.videos.sources import FrameStore
-from cacl.errors import UserError, VideoError
+from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, SEGMENTS, VECTORS
+from cacl.evaluation.video_vectors import VideoVectors, video_spans
 from cacl.files import whole, write_whole, writing
 from cacl.models.encoder import ClipSpec
-from cacl.models.segments import Segment, Segments, even_seconds, segment_windows
+from cacl.models.segments import Segment, segment_windows
 
 PART = 4096  # vectors, or those of one long video: what a kill can cost
 PARTS = "parts"
@@ -62,7 +59,7 @@ def keep_catalog(out: Path, catalog: Catalog) -> None:
 
 def write_part(
     path: Path,
-    found: Sequence[tuple[int, Segments, str]],
+    found: Sequence[VideoVectors],
     skipped: dict[int, str],
     data: Dataset,
     first: int,
@@ -79,19 +76,14 @@ def write_part(
         UserError: it cannot be written.
     """
     columns: dict[str, list[NDArray[Any]]] = {}
-    files = as_files(data)
-    for number, one, _ in found:
-        seconds = _seconds(files, first + number, timed=timed)
-        frames_S2 = np.stack([one.first_frame, one.first_frame + one.frames], axis=1)
-        if isinstance(data.source, ResampledFrames):  # what the segments count is at the rate, from the part's first
-            begin = files.catalog.videos[first + number].first_frame
-            frames_S2 = begin + data.source.file_spans(first + number, frames_S2 - begin)
-        rows = {"video": np.full(len(frames_S2), first + number), "frames": frames_S2}
-        for name, values in {**rows, "seconds": seconds[frames_S2], "vectors": one.vector}.items():
+    for one in found:
+        frames_S2, seconds_S2 = video_spans(data, first + one.number, one.segments, timed=timed)
+        rows = {"video": np.full(len(frames_S2), first + one.number), "frames": frames_S2}
+        for name, values in {**rows, "seconds": seconds_S2, "vectors": one.segments.vector}.items():
             columns.setdefault(name, []).append(values)
     notes = {
         "skipped": {first + number: reason for number, reason in skipped.items()},
-        "broken": {first + number: problem for number, _, problem in found if problem},
+        "broken": {first + one.number: one.problem for one in found if one.problem},
     }
     arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in columns.items()}
     with whole(path) as partial, partial.open("wb") as file:
@@ -161,21 +153,3 @@ def _needed(path: Path) -> dict[str, Any]:
     if (part := read_part(path)) is None:
         raise UserError(f"{path} was damaged meanwhile: give the command again, it is computed anew.")
     return part
-
-
-def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]:
-    """When each frame of the video's file appears: by its timestamps, as a store knows, or else evenly."""
-    video = files.catalog.videos[number]
-    last, file = video.first_frame + video.frames, str(files.catalog.file(video))
-    if timed:
-        try:
-            seconds = isolated(file, time_limit(file), frame_seconds, file)
-        except VideoError:
-            pass  # it was read a moment ago; the mean rate is the best that is left
-        else:
-            if len(seconds) > last and not np.isnan(seconds).any():
-                return seconds
-    seconds = even_seconds(last, video.fps)
-    if isinstance(files.source, FrameStore):
-        seconds[video.first_frame :] = seconds[video.first_frame] + files.source.seconds(number)
-    return seconds

@@ -17,7 +17,7 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
-from cacl.evaluation.embedding import ABOUT, Embedding
+from cacl.evaluation.embedding import ABOUT, POINTER, Embedding
 from cacl.evaluation.results import tasks_of
 from cacl.experiments.run_state import run_facts
 from cacl.files import check_there, read_object
@@ -94,7 +94,7 @@ def _folder(path: Path) -> dict[str, Any] | None:
         return _store(path)
     if (path / "request.json").is_file() and path.suffix == ".partial":
         return {"kind": "frame store", "state": "not complete", "go on": "give the same cacl prepare again"}
-    if (path / ABOUT).is_file():
+    if (path / ABOUT).is_file() or (path / POINTER).is_file():
         return _embedding(path)
     if (path / "manifest.json").is_file() and (path / "state.pt").is_file():
         return _checkpoint(path)
@@ -146,10 +146,13 @@ def _store(path: Path) -> dict[str, Any]:
 
 
 def _embedding(path: Path) -> dict[str, Any]:
-    about = read_object(path / ABOUT)
-    facts = {"kind": "embedding", "state": "finished" if about.get("finished") else "not complete"}
-    if facts["state"] != "finished":
-        return {**facts, "go on": "give the same cacl embed again", "videos": about.get("videos")}
+    verb = "index" if (path / POINTER).is_file() else "embed"
+    about = read_object(path / (POINTER if verb == "index" else ABOUT))
+    finished = about.get("generation") is not None if verb == "index" else about.get("finished")
+    kind = "index" if verb == "index" else "embedding"
+    facts = {"kind": kind, "state": "finished" if finished else "not complete"}
+    if not finished:
+        return {**facts, "go on": f"give the same cacl {verb} again", "videos": about.get("videos")}
     made = Embedding(path)
     return {
         **facts,

@@ -8,6 +8,7 @@ Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a clip, S segm
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -186,6 +187,17 @@ class ClipEncoder(nn.Module, ABC):
     def files(self) -> dict[str, bytes]:
         """What else lies in the folder, by its name there."""
         return {}
+
+    def digest(self) -> str:
+        """SHA-256 of all that is in its folder beside the description, 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.tensors().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().numpy().tobytes())
+        for name, content in sorted(self.files().items()):
+            digest.update(name.encode())
+            digest.update(content)
+        return digest.hexdigest()
 
     @property
     def device(self) -> torch.device:

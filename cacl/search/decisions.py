@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cacl.errors import UserError
-from cacl.files import write_whole
+from cacl.files import write_whole, writing
+from cacl.lock import FolderLock
 
 FORMAT = 1
+_WAIT = 10.0  # seconds for another process that decides at the same time: it takes milliseconds
+Pairs = frozenset[frozenset[str]]
 
 
 class Decisions:
-    """A file of pairs of videos that are not the same; a file that is missing holds none."""
+    """A file of pairs of videos that are not the same; a file that is missing holds none.
+
+    Several processes may decide at once: each change is made to what is there then. The file's folder, made where it is
+    missing, is locked meanwhile, so it should hold nothing else.
+    """
 
     def __init__(self, file: Path) -> None:
         """Raises UserError: the file is damaged; it is work by hand, so it is never made anew by itself."""
@@ -25,27 +35,48 @@ class Decisions:
 
     def reject(self, first: str, second: str) -> None:
         """Remember that two videos are not the same. Raises UserError: the file cannot be written."""
-        self._write(_read(self._file) | {frozenset((first, second))})
+        self._change(lambda pairs: pairs | {frozenset((first, second))})
 
     def forget(self, first: str, second: str) -> None:
         """Take that back. Raises UserError: the file cannot be written."""
-        self._write(_read(self._file) - {frozenset((first, second))})
+        self._change(lambda pairs: pairs - {frozenset((first, second))})
 
-    def _write(self, pairs: set[frozenset[str]]) -> None:
-        listed = sorted(sorted(pair) for pair in pairs)
-        content = json.dumps({"format": FORMAT, "not the same": listed}, ensure_ascii=True, indent=1)
-        write_whole(self._file, content + "\n")
+    def _change(self, change: Callable[[Pairs], Pairs]) -> None:
+        folder = self._file.parent
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            pairs = change(_read(self._file))
+            listed = sorted(sorted(pair) for pair in pairs)
+            content = json.dumps({"format": FORMAT, "not the same": listed}, ensure_ascii=True, indent=1)
+            write_whole(self._file, content + "\n")
         self._pairs = pairs
 
 
-def _read(file: Path) -> set[frozenset[str]]:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone in the folder, once whoever is in it is done."""
+    until = time.monotonic() + _WAIT
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(FolderLock(folder))
+                break
+            except UserError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+        yield
+
+
+def _read(file: Path) -> Pairs:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
-        return {frozenset((str(first), str(second))) for first, second in content["not the same"]}
+        return frozenset(frozenset((str(first), str(second))) for first, second in content["not the same"])
     except FileNotFoundError:
-        return set()
+        return frozenset()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} is damaged ({error}): mend it, or move it away and decide on the pairs again."

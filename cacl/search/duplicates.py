@@ -94,6 +94,7 @@ def find_duplicates(
     frames: Frames | None = None,
     decisions: Decisions | None = None,
     skipped: list[VideoError] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[Duplicate]:
     """Every stretch that is in two videos, best first.
 
@@ -104,12 +105,13 @@ def find_duplicates(
         frames: reads the few candidates; without it all is ``"likely"``.
         decisions: pairs that are known not to be the same.
         skipped: gets what could not be read; such a pair is kept as ``"likely"``.
+        progress: called with the number of videos that were compared with all later ones; may raise to end it.
     """
     floor = _worth_a_look(scale)
     found: list[Duplicate] = []
     if not np.isfinite(floor):
         return found
-    for a, b in _candidates(archive, stretches, floor):
+    for a, b in _candidates(archive, stretches, floor, progress):
         names = stretches.names[a], stretches.names[b]
         if decisions is not None and decisions.not_same(*names):
             continue
@@ -144,9 +146,12 @@ def _told(names: tuple[str, str], match: PixelMatch) -> Duplicate:
     return Duplicate(names[0], match.a, names[1], match.b, kind, match.score, sure)
 
 
-def _candidates(archive: Neighbours, stretches: Stretches, floor: float) -> Iterator[tuple[int, int]]:
+def _candidates(
+    archive: Neighbours, stretches: Stretches, floor: float, progress: Callable[[int], None]
+) -> Iterator[tuple[int, int]]:
     """Pairs of videos that have some stretches in common, each once."""
     for video in range(len(stretches.names)):
+        progress(video)
         rows = stretches.rows(video)
         later = stretches.video > video
         if rows.start == rows.stop or not later.any():

@@ -22,6 +22,7 @@ from cacl.search.rows import CHUNK, Rows, check_numbers
 from cacl.search.space import Space
 
 PAIRS = 20_000
+_CACHED = 512  # pairs at a time whose products stay near the processor
 _TRIES = 20  # draws for a pair of different videos; where one video is nearly everything, fewer pairs are found
 
 
@@ -98,15 +99,22 @@ def measure_scale(rows: Rows, space: Space, videos: ArrayLike, *, pairs: int = P
     rng = np.random.default_rng([seed, len(rows)])
     drawn = rng.integers(0, len(rows), (2, pairs * _TRIES))
     drawn = drawn[:, number[drawn[0]] != number[drawn[1]]][:, :pairs]
-    scores = np.concatenate([_scores(rows, space, drawn[:, i : i + CHUNK]) for i in range(0, drawn.shape[1], CHUNK)])
+    whole = _prepared(rows, space) if len(rows) <= CHUNK else None  # of a small archive each vector is drawn often
+    step = CHUNK if whole is None else _CACHED
+    parts = (drawn[:, i : i + step] for i in range(0, drawn.shape[1], step))
+    scores = np.concatenate([_scores(rows, space, part, whole) for part in parts])
     return Scale(np.sort(scores).astype(np.float32))
 
 
-def _scores(rows: Rows, space: Space, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-    sides = []
-    for numbers in drawn:
-        part = rows[numbers].astype(np.float64)
-        check_numbers(part)
-        sides.append(space.prepared(part)[0])
+def _scores(
+    rows: Rows, space: Space, drawn: NDArray[np.int64], whole: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    sides = [_prepared(rows[numbers], space) if whole is None else whole[numbers] for numbers in drawn]
     scores: NDArray[np.float64] = (sides[0] * sides[1]).sum(axis=1)
     return scores
+
+
+def _prepared(rows: Rows, space: Space) -> NDArray[np.float64]:
+    part = np.asarray(rows, dtype=np.float64)
+    check_numbers(part)
+    return space.prepared(part)[0]

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the instants (0)")
     parser.add_argument("--most", type=int, default=MOST_KILLS, help=f"of one life ({MOST_KILLS})")
     parser.add_argument(
-        "--only", nargs="+", default=[], help="of pretrain, finetune, evaluate, prepare, embed, reproduce"
+        "--only", nargs="+", default=[], help="of pretrain, finetune, evaluate, prepare, embed, index, reproduce"
     )
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cacl-chaos-"))

@@ -222,7 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, default=12, help="real disks for each command (12)")
     parser.add_argument("--sites", type=int, help="steps on the disk for each command instead; 0: every one")
-    parser.add_argument("--only", help="one command: pretrain, finetune, evaluate, prepare")
+    parser.add_argument("--only", help="one command: pretrain, finetune, evaluate, prepare, embed, index")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:

@@ -71,7 +71,7 @@ def campaign(
     """Kill at least so many times, life after life. Raises LossError at the first loss; its files are kept."""
     victims = [*make_world(folder), reproduction(folder)]
     chosen, whole = [victim for victim in victims if not only or victim.name in only], dict[str, Whole]()
-    if {"finetune", "evaluate", "embed"} & {victim.name for victim in chosen}:  # they need a finished run
+    if {"finetune", "evaluate", "embed", "index"} & {victim.name for victim in chosen}:  # they need a finished run
         pretraining = victims[0]
         whole[pretraining.name] = undisturbed(pretraining, folder / "log")
         shutil.copytree(pretraining.place, folder / "model")

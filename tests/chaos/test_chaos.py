@@ -50,7 +50,9 @@ def test_a_full_disk_is_said_and_with_room_the_store_is_the_same() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("verb", "sites"), [("pretrain", 30), ("finetune", 40), ("evaluate", 0), ("prepare", 0)])
+@pytest.mark.parametrize(
+    ("verb", "sites"), [("pretrain", 30), ("finetune", 40), ("evaluate", 0), ("prepare", 0), ("index", 0)]
+)
 def test_full_at_any_step_on_the_disk(verb: str, sites: int) -> None:
     assert number(script("full_disk.py", "--sites", str(sites), "--only", verb), "full disks") > 10
 

@@ -114,6 +114,17 @@ def stage_of_embedding(folder: Path) -> str:
     return "writing the end" if (folder / ".vectors.npy.partial").exists() or parts == 12 else "embedding"
 
 
+def stage_of_indexing(folder: Path) -> str:
+    """Where the making of an index was."""
+    if not (folder / "index.json").exists():
+        return "looking through and loading"
+    if json.loads((folder / "index.json").read_text())["generation"] is not None:
+        return "after the change"
+    if (folder / "generations").exists():
+        return "writing the generation"
+    return "embedding" if (folder / "parts").exists() else "looking through and loading"
+
+
 def temporary(folders: list[Path]) -> list[str]:
     """Files of folders that are being written, by their names."""
     return [
@@ -159,6 +170,7 @@ def make_world(folder: Path) -> list[Victim]:
     folder.mkdir(parents=True, exist_ok=True)
     videos = make_squares(folder / "videos")
     run, tuned, store, vectors = folder / "run", folder / "tuned", folder / "frames.store", folder / "vectors"
+    indexed = folder / "archive"
     # by name: "auto" asks for the room on the disk, and gives another run where there is little
     pretraining = write_settings(folder / "pretraining.yaml", {**PRETRAIN, "data.store": str(run / "store")})
     finetuning = write_settings(folder / "finetuning.yaml", {**FINETUNE, "data.store": str(tuned / "store")})
@@ -207,13 +219,22 @@ def make_world(folder: Path) -> list[Victim]:
             trains=False,
             begin=_one_video_a_part,
         ),
+        Victim(
+            name="index",
+            first=["index", str(videos), "--model", str(model), "--out", str(indexed), "--precision", "float32"],
+            place=indexed,
+            stage=stage_of_indexing,
+            trains=False,
+            begin=_one_video_a_part,
+        ),
     ]
 
 
 def _one_video_a_part() -> None:
     from cacl.experiments import embed_parts
+    from cacl.indexing import embedding_run
 
-    embed_parts.PART = 1
+    embed_parts.PART = embedding_run.PART = 1
 
 
 def reproduction(folder: Path) -> Victim:

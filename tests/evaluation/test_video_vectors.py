@@ -69,20 +69,18 @@ def one_by_one(encoder: Encoder, source: Counted, video: int, frames: int, step:
 
 @given(
     st.lists(st.tuples(st.integers(SPAN, 40), st.integers(0, 60)), min_size=1, max_size=4),
-    st.sampled_from([1, 3, 40]),
     st.sampled_from([None, 5]),
 )
-def test_the_vectors_are_those_of_one_window_at_a_time(encoder, drawn, batch_size, step):
+def test_the_vectors_are_those_of_one_window_at_a_time(encoder, drawn, step):
     lengths, breaks = [n for n, _ in drawn], [at for _, at in drawn]
     source, skipped, seen = Counted(breaks), dict[int, str](), list[int]()
     found = {
-        number: (one, problem)
-        for number, one, problem in video_vectors(
+        made.number: (made.segments, made.problem)
+        for made in video_vectors(
             encoder,
             data_of(source, catalog(lengths)),
             skipped=skipped,
             step=step,
-            batch_size=batch_size,
             progress=seen.append,
         )
     }
@@ -120,11 +118,28 @@ def test_a_long_video_is_read_in_pieces(encoder):
             return super().read(video, indices)
 
     frames = 5 * WINDOWS * SPAN
-    ((_, one, problem),) = video_vectors(encoder, data_of(Once([frames]), catalog([frames])), skipped={}, threads=1)
-    assert len(one.vector) == 5 * WINDOWS
-    assert problem == ""
+    (made,) = video_vectors(encoder, data_of(Once([frames]), catalog([frames])), skipped={}, threads=1)
+    assert len(made.segments.vector) == 5 * WINDOWS
+    assert made.problem == ""
     assert max(asked) == 4 * WINDOWS
     assert asked.count(4) == WINDOWS
+
+
+@given(st.permutations(range(4)))
+def test_neighbours_change_no_bit_and_looks_belong_to_their_windows(encoder, order):
+    lengths = [7, 5 * SPAN, 3 * SPAN + 1, (WINDOWS + 1) * SPAN]
+
+    def look(video: int, clips_NTHWC: NDArray[np.uint8]) -> list[bytes]:
+        return [clip.tobytes() for clip in clips_NTHWC]
+
+    def vectors(numbers: list[int]) -> dict[int, tuple[bytes, tuple[bytes, ...]]]:
+        data = data_of(Counted([10_000] * 4), catalog(lengths)).subset(numbers)
+        found = list(video_vectors(encoder, data, skipped={}, look=look))
+        assert all(len(made.looks) == len(made.segments) for made in found)
+        return {numbers[made.number]: (made.segments.vector.tobytes(), made.looks) for made in found}
+
+    together = vectors(list(order))
+    assert together == {number: vectors([number])[number] for number in range(4)}
 
 
 def test_the_encoder_stays_in_its_mode(encoder):

@@ -10,9 +10,11 @@ from typing import Any
 import image_nets as nets
 import pytest
 
+import cacl
+from cacl.data.videos.scan import scan
 from cacl.errors import UserError
 from cacl.experiments import demo as module
-from cacl.experiments.demo import demo
+from cacl.experiments.demo import INDEX, demo
 from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.run import Run
 
@@ -52,6 +54,8 @@ def test_one_seed(tmp_path: Path, small: list[int], capsys: pytest.CaptureFixtur
         assert run.method == method
         assert run.settings.run.seed == 3
     assert capsys.readouterr().out == ""
+    index = cacl.Index(tmp_path / "demo" / INDEX)
+    assert {video.path for video in index.videos} == {video.path for video in scan(tmp_path / "demo" / "videos").videos}
 
 
 def test_with_a_frozen_image_encoder_both_rows_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cacl.errors import UserError
+from cacl.search import score as module
 from cacl.search.score import Scale, measure_scale
 from cacl.search.space import Space
 
@@ -67,3 +68,12 @@ def test_a_scale_is_kept_and_a_damaged_one_named(tmp_path: Path) -> None:
         np.save(file, wrong)
         with pytest.raises(UserError, match=r"scale\.npy"):
             Scale.load(file)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_small_archives_are_scored_as_large_ones(whiten: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32) + 3
+    space, videos = Space.fit(rows, whiten=whiten), np.repeat(np.arange(60), 5)
+    small = measure_scale(rows, space, videos).unrelated
+    monkeypatch.setattr(module, "CHUNK", 100)
+    assert np.array_equal(measure_scale(rows, space, videos).unrelated, small)

@@ -39,6 +39,7 @@ class Video:
         note: what is unusual about it, or an empty string.
         several: its classes where it has two or more of them, else empty; see ``labels``.
         region: the part of each frame that is seen, ``(x, y, width, height)`` in pixels as shown; ``None``: all of it.
+        absent: an index knows it, but its file was not there when the index was made the last time.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Video:
     note: str = ""
     several: tuple[str, ...] = ()
     region: Box | None = None
+    absent: bool = False
 
     def noted(self, note: str) -> Video:
         """The same with one note more; an empty one changes nothing."""
@@ -108,15 +110,14 @@ class Catalog:
 
     def summary(self) -> str:
         """One line: ``1 204 used, 3 skipped (of 1 207 files)``."""
-        files = len({v.path for v in self.videos})
+        present = [v for v in self.videos if not v.absent]
+        absent = len({v.path for v in self.videos if v.absent})
+        files = len({v.path for v in present})
         missing = self.missing
         skipped = len(self.skipped) - missing
-        used = (
-            f"{_count(len(self.videos))} parts of {counted(files, 'file')}"
-            if files < len(self.videos)
-            else _count(files)
-        )
+        used = f"{_count(len(present))} parts of {counted(files, 'file')}" if files < len(present) else _count(files)
         line = f"{used} used, {_count(skipped)} skipped (of {counted(files + skipped, 'file')})"
+        line += f"; {_count(absent)} absent, kept" if absent else ""
         line += f"; {_count(missing)} named in a list but not there" if missing else ""
         unused = [s.path for s in self.skipped if s.reason == UNUSED]
         return line + (f"; {unused[0]} {UNUSED}" if unused else "")
@@ -126,7 +127,9 @@ class Catalog:
         return dict(Counter(s.reason for s in self.skipped).most_common())
 
     def write_csv(self, path: str | Path) -> None:
-        """Write one row a video or skipped file; columns ``path, status (used | skipped), reason, id, label, ...``.
+        """Write one row a video or skipped file; columns ``path, status, reason, id, label, ...``.
+
+        A status is ``used``, ``absent`` (see ``Video.absent``) or ``skipped``.
 
         Raises:
             UserError: the file cannot be written; what was there is as it was.
@@ -144,7 +147,7 @@ class Catalog:
             plain.writeheader()
             for video in self.videos:
                 row = {name: getattr(video, name) for name in _COLUMNS if name not in ("status", "reason")}
-                row |= {"fps": repr(video.fps), "status": "used", "reason": video.note}
+                row |= {"fps": repr(video.fps), "status": "absent" if video.absent else "used", "reason": video.note}
                 if video.several:
                     row[_LABELS] = join_labels(video.several)
                 row |= dict(zip(_REGION, video.region or (), strict=False))
@@ -239,6 +242,7 @@ def _video_of(row: dict[str, str]) -> Video:
         note=row["reason"],
         several=several_labels(row.get(_LABELS) or ""),
         region=_region_of(row),
+        absent=row["status"] == "absent",
     )
 
 

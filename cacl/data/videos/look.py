@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from cacl.data.media.any_video import AnyVideo, open_video
 from cacl.data.media.cut import fits
@@ -18,6 +19,15 @@ from cacl.errors import VideoError, counted
 
 _TAKEN, _WHEN = 0x8769, 36867  # Exif: where the camera's facts are, and the moment of the exposure
 _SLOW = 1.5  # seconds from one exposure to the next
+
+
+class Look(Protocol):
+    """What opens one file: ``look``, or something that remembers what it found."""
+
+    def __call__(
+        self, root: Path, path: str, entries: Sequence[Entry], *, deep: bool, rate: float, named: bool
+    ) -> list[Video | Skipped]:
+        """See ``look``."""
 
 
 def look(

@@ -19,7 +19,7 @@ from cacl.data.videos.frame_folders import by_themselves, frame_folders
 from cacl.data.videos.lists.entry import Entry, split_of_name
 from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
 from cacl.data.videos.lists.match import OtherVideosError
-from cacl.data.videos.look import look
+from cacl.data.videos.look import Look, look
 from cacl.data.videos.named import Named
 from cacl.data.videos.walk import TEXT, walk, why_no_video
 from cacl.errors import UserError, counted
@@ -35,6 +35,8 @@ def scan(
     deep: bool = False,
     rate: float = 0.0,
     blank: tuple[Box, ...] = (),
+    look: Look = look,
+    empty: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Catalog:
     """Look at every file below a folder, or at one video file.
@@ -48,6 +50,8 @@ def scan(
             millisecond a file, and a break shows later.
         rate: frames a second of pictures in folders, where no list says it; 0: unknown.
         blank: boxes that are black in the frames of all videos.
+        look: what opens a file; for who remembers what was found before.
+        empty: a folder without a video is none the worse.
         progress: called with files done and files in all.
 
     Returns:
@@ -102,7 +106,7 @@ def scan(
             out += [item for item in found if isinstance(item, Skipped)]
         if progress is not None:
             progress(done, len(items))
-    if not videos:
+    if not videos and not empty:
         raise UserError(
             f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )

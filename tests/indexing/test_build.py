@@ -1,0 +1,354 @@
+"""``cacl index``: what is kept, what is embedded again, what is absent, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from indexing.made import EXACT, add, facts, make_encoder, make_folder, make_index
+
+import cacl
+from cacl.errors import UserError
+from cacl.experiments.info import info
+from cacl.indexing import embedding_run, known
+from cacl.lock import FolderLock
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_folder(tmp_path_factory.mktemp("five"), 5)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(encoder: Path, five: Path, tmp_path_factory: pytest.TempPathFactory) -> cacl.Index:
+    return make_index(five, tmp_path_factory.mktemp("whole") / "index", model=encoder)
+
+
+@pytest.fixture
+def copied(five: Path, whole: cacl.Index, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the videos and of their index."""
+    shutil.copytree(five, tmp_path / "videos")
+    shutil.copytree(whole.path, tmp_path / "index")
+    return tmp_path / "videos", tmp_path / "index"
+
+
+class Counts:
+    """How many videos were opened and embedded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.opened: list[str] = []
+        self.embedded = 0
+        look, vectors = known.look, embedding_run.video_vectors
+
+        def counted_look(root: Path, path: str, *more: Any, **named: Any) -> Any:
+            self.opened.append(path)
+            return look(root, path, *more, **named)
+
+        def counted_vectors(*more: Any, **named: Any) -> Any:
+            for one in vectors(*more, **named):
+                self.embedded += 1
+                yield one
+
+        patch.setattr(known, "look", counted_look)
+        patch.setattr(embedding_run, "video_vectors", counted_vectors)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    return Counts(monkeypatch)
+
+
+def statuses(index: cacl.Index) -> dict[str, str]:
+    with index.catalog_file.open(newline="") as file:
+        return {row["path"]: row["status"] for row in csv.DictReader(file)}
+
+
+def test_an_index_holds_the_vectors_of_embed(encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path):
+    embedded = cacl.embed(five, model=encoder, out=tmp_path / "out", **EXACT)
+    assert whole.vectors.tobytes() == embedded.vectors.tobytes()
+    for one, other in zip(whole.segments, embedded.segments, strict=True):
+        assert (one.path, one.first_frame, one.frames) == (other.path, other.first_frame, other.frames)
+        assert (one.start_s, one.end_s) == pytest.approx((other.start_s, other.end_s))
+    assert cacl.Embedding(whole.path).vectors.tobytes() == embedded.vectors.tobytes()
+    assert statuses(whole) == {**{f"{'ab'[n % 2]}/v{n}.mp4": "used" for n in range(5)}, "notes.txt": "skipped"}
+
+
+def test_a_second_run_opens_no_file_and_writes_nothing(copied: tuple[Path, Path], counts: Counts):
+    videos, out = copied
+    make_index(videos, out)  # takes the new place
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.name != ".lock"}
+    make_index(videos, out)
+    assert (counts.opened, counts.embedded) == ([], 0)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.name != ".lock"} == before
+
+
+def test_what_grew_step_by_step_is_what_is_made_at_once(encoder: Path, five: Path, tmp_path: Path, counts: Counts):
+    """New, changed and removed videos: in the end all bytes are those of an index made from scratch."""
+    videos = make_folder(tmp_path / "videos", 3)
+    index = make_index(videos, tmp_path / "index", model=encoder)
+    first = {video.path: index.vectors[video.first_row : video.first_row + video.rows] for video in index.videos}
+    assert counts.embedded == 3
+    add(videos, 3)
+    (videos / "a" / "v0.mp4").unlink()
+    shutil.copy(five / "a" / "v4.mp4", videos / "a" / "v2.mp4")  # another content under the old name
+    (videos / "b" / "song.mp4").write_bytes(b"\0\1 no video")
+    counts.opened.clear()
+    counts.embedded = 0
+    grown = make_index(videos, tmp_path / "index", prune=True)
+    assert counts.embedded == 2
+    assert sorted(counts.opened) == ["a/v2.mp4", "b/song.mp4", "b/v3.mp4"]
+    at_once = make_index(videos, tmp_path / "at once", model=encoder)
+    assert facts(grown) == facts(at_once)
+    same = next(video for video in grown.videos if video.path == "b/v1.mp4")
+    assert grown.vectors[same.first_row : same.first_row + same.rows].tobytes() == first["b/v1.mp4"].tobytes()
+    assert len(list((grown.path / "generations").iterdir())) == 2  # the first one is still being read
+
+
+def test_what_is_not_there_is_absent_until_it_is_pruned(copied: tuple[Path, Path], whole: cacl.Index, counts: Counts):
+    videos, out = copied
+    make_index(videos, out).close()
+    (videos / "a").rename(videos.parent / "unplugged")
+    said: list[str] = []
+    index = make_index(videos, out, say=said.append)
+    assert index.vectors.tobytes() == whole.vectors.tobytes()
+    assert {path for path, status in statuses(index).items() if status == "absent"} == {
+        f"a/v{n}.mp4" for n in (0, 2, 4)
+    }
+    assert "3 absent, kept" in said[-1]
+    (videos.parent / "unplugged").rename(videos / "a")
+    assert make_index(videos, out).vectors.tobytes() == whole.vectors.tobytes()
+    assert counts.embedded == 0
+    shutil.rmtree(videos / "a")
+    index.close()
+    pruned = make_index(videos, out, prune=True, say=said.append)
+    assert [video.path for video in pruned.videos] == ["b/v1.mp4", "b/v3.mp4"]
+    assert "3 forgotten" in said[-1]
+    assert {file.stem for file in (out / "previews").rglob("*.zip")} == {video.key for video in pruned.videos}
+
+
+def test_an_empty_mount_and_a_missing_one_lose_nothing(copied: tuple[Path, Path], whole: cacl.Index):
+    videos, out = copied
+    make_index(videos, out)
+    shutil.rmtree(videos)
+    with pytest.raises(UserError, match="no such folder"):
+        make_index(videos, out)
+    videos.mkdir()
+    with pytest.raises(UserError, match="holds no video at all: nothing was pruned"):
+        make_index(videos, out, prune=True)
+    said: list[str] = []
+    assert make_index(videos, out, say=said.append).vectors.tobytes() == whole.vectors.tobytes()
+    assert "is a disk not there?" in said[0]
+
+
+def test_what_failed_for_a_passing_reason_is_tried_again(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    videos = make_folder(tmp_path / "videos", 2)
+    look = known.look
+
+    def failing(root: Path, path: str, *more: Any, **named: Any) -> Any:
+        if path == "b/v1.mp4":
+            from cacl.data.videos.catalog import Skipped
+
+            return [Skipped(path, "needs more than 4 GiB of memory to decode")]
+        return look(root, path, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known, "look", failing)
+        index = make_index(videos, tmp_path / "index", model=encoder)
+        assert statuses(index)["b/v1.mp4"] == "skipped"
+    assert statuses(make_index(videos, tmp_path / "index"))["b/v1.mp4"] == "used"
+
+
+def test_a_stopped_one_goes_on_and_ends_in_the_same_bytes(
+    encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: Counts
+):
+    monkeypatch.setattr(embedding_run, "PART", 1)
+
+    class Stop(Exception):
+        pass
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "videos embedded" and done >= 2:
+            raise Stop
+
+    out = tmp_path / "index"
+    with pytest.raises(Stop):
+        make_index(five, out, model=encoder, progress=stop)
+    with pytest.raises(UserError, match="is not finished: give the command that began it again"):
+        cacl.Index(out)
+    counts.embedded = 0
+    assert facts(make_index(five, out, model=encoder)) == facts(whole)
+    assert counts.embedded == 3
+    assert not (out / "parts").exists()
+
+
+def test_shares_joined_are_one_run(encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path, counts: Counts):
+    out = tmp_path / "index"
+    for share in ("1/3", "3/3"):
+        assert cacl.index(five, model=encoder, out=out, shard=share, **EXACT) is None
+    with pytest.raises(UserError, match="in no share yet"):
+        make_index(five, out, model=encoder, merge=True)
+    cacl.index(five, model=encoder, out=out, shard="2/3", **EXACT)
+    assert counts.embedded == 5
+    with FolderLock(out / "shards" / "0002-of-0003"), pytest.raises(UserError, match="0002-of-0003 is in use by"):
+        make_index(five, out, model=encoder, merge=True)
+    assert facts(make_index(five, out, model=encoder, merge=True)) == facts(whole)
+    assert counts.embedded == 5
+    assert not (out / "shards").exists()
+
+
+def test_a_reader_keeps_the_state_that_it_opened(copied: tuple[Path, Path], whole: cacl.Index):
+    videos, out = copied
+    first, second = cacl.Index(out), cacl.Index(out)
+    add(videos, 5)
+    new = make_index(videos, out)
+    assert len(new.videos) == 6
+    assert len(first.videos) == len(first.segments.path and set(first.segments.path)) == 5  # read after the swap
+    assert second.vectors.tobytes() == whole.vectors.tobytes()
+    assert second.search("index:a/v0.mp4", k=1)
+    for reader in (first, second):
+        reader.close()
+    add(videos, 6)
+    make_index(videos, out).close()
+    new.close()
+    make_index(videos, out)
+    assert len(list((out / "generations").iterdir())) == 1
+
+
+def test_other_settings_are_refused_and_nothing_is_given_up(
+    copied: tuple[Path, Path], encoder: Path, tmp_path: Path, whole: cacl.Index
+):
+    videos, out = copied
+    other = make_encoder(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match=r"made with another encoder \(weights .{8}, these are .{8}\)"):
+        make_index(videos, out, model=other)
+    with pytest.raises(UserError, match="made with --step not given, now it is 4: leave it out"):
+        make_index(videos, out, step=4)
+    with pytest.raises(UserError, match="made with --precision float32, now it is bfloat16"):
+        make_index(videos, out, precision="bfloat16")
+    with pytest.raises(UserError, match="most of its videos are not in"):
+        make_index(make_folder(tmp_path / "others", 1).rename(tmp_path / "x") / "a", out)
+    with pytest.raises(UserError, match="is an index: bring it up to date with cacl index"):
+        cacl.embed(videos, model=encoder, out=out, **EXACT)
+    with FolderLock(out), pytest.raises(UserError, match=r"index is in use by process \d+"):
+        make_index(videos, out)
+    assert cacl.Index(out).vectors.tobytes() == whole.vectors.tobytes()
+
+
+def test_info_knows_an_index(whole: cacl.Index, five: Path, encoder: Path, tmp_path: Path):
+    found = info(whole.path)
+    assert (found["kind"], found["state"], found["segments"]) == ("index", "finished", 15)
+    cacl.index(five, model=encoder, out=tmp_path / "index", shard="1/2", **EXACT)
+    assert info(tmp_path / "index")["go on"] == "give the same cacl index again"
+
+
+def test_what_is_refused(encoder: Path, five: Path, tmp_path: Path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    (tmp_path / "empty").mkdir()
+    for more, match in (
+        ({"out": tmp_path / "full"}, "is not empty, and no index"),
+        ({"out": tmp_path / "full" / "x"}, "is a file; choose another --out"),
+        ({"out": five / "index"}, "among the videos: choose an --out beside that folder"),
+        ({"step": 0}, "--step is 0; it must be 1 or more"),
+        ({"model": None}, "is no index yet: name the encoder that makes it"),
+        ({"shard": "4/3"}, "--shard is 4/3; it must be a share"),
+        ({"shard": "1/2", "merge": True}, "give one of them"),
+        ({"videos": tmp_path / "empty"}, "no video found"),
+    ):
+        with pytest.raises(UserError, match=match):
+            cacl.index(**{"videos": five, "model": encoder, "out": tmp_path / "out", **EXACT, **more})
+        assert not (tmp_path / "out").exists()
+
+
+def test_whitening_is_kept_and_can_be_changed_without_decoding(copied: tuple[Path, Path], counts: Counts):
+    videos, out = copied
+    white = make_index(videos, out, whiten=True)
+    assert white.space.matrix is not None
+    assert make_index(videos, out).space.matrix is not None
+    assert make_index(videos, out, whiten=False).space.matrix is None
+    assert counts.embedded == 0
+
+
+def test_previews_move_and_can_be_left_out(whole: cacl.Index, five: Path, encoder: Path, tmp_path: Path):
+    import io
+
+    from PIL import Image
+
+    for row in range(len(whole)):
+        picture = whole.preview(row)
+        assert picture is not None
+        with Image.open(io.BytesIO(picture)) as image:
+            assert (image.format, image.n_frames) == ("WEBP", 3)
+            assert image.width / image.height == pytest.approx(64 / 48, abs=0.05)
+            first = np.asarray(image.convert("RGB"), np.float64)
+            image.seek(2)
+            assert np.abs(np.asarray(image.convert("RGB"), np.float64) - first).max() > 50
+    bare = make_index(five, tmp_path / "bare", model=encoder, previews=False)
+    assert bare.preview(0) is None
+    assert bare.vectors.tobytes() == whole.vectors.tobytes()
+
+
+def test_a_folder_that_was_moved_is_known_again(copied: tuple[Path, Path], counts: Counts):
+    videos, out = copied
+    index = make_index(videos, out)
+    assert (counts.embedded, index.root) == (0, videos.absolute())
+
+
+def test_another_time_of_a_file_is_another_content(copied: tuple[Path, Path], counts: Counts):
+    videos, out = copied
+    os.utime(videos / "a" / "v0.mp4", ns=(1, 1))
+    make_index(videos, out)
+    assert counts.opened == ["a/v0.mp4"]
+    assert counts.embedded == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "cacl.indexing.write_generation.measure_scale",
+        "cacl.indexing.write_generation.write_copy",
+        "cacl.indexing.write_generation.write_whole",
+        "cacl.indexing.build.write_pointer",
+        "cacl.indexing.build.keep_previews",
+    ],
+)
+def test_an_end_while_a_state_is_written_leaves_the_old_one(
+    place: str, copied: tuple[Path, Path], whole: cacl.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    counts: Counts, encoder: Path,
+):  # fmt: skip
+    videos, out = copied
+    add(videos, 5)
+
+    class End(BaseException):
+        pass
+
+    def end(*more: Any, **named: Any) -> None:
+        raise End
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, end)
+        with pytest.raises(End):
+            make_index(videos, out)
+    assert len(cacl.Index(out)) == (15 if "keep_previews" not in place else 18)
+    assert counts.embedded == 1
+    index = make_index(videos, out)
+    assert counts.embedded == 1
+    assert facts(index) == facts(make_index(videos, tmp_path / "at once", model=encoder))
+    assert {path.name for path in out.iterdir()} == {".lock", "encoder", "generations", "index.json", "previews"}
+    index.close()
+    make_index(videos, out)
+    assert len(list((out / "generations").iterdir())) == 1

@@ -1,0 +1,105 @@
+"""Duplicates of an index: found by vectors, looked at in the files, remembered as not the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from indexing.made import make_encoder, make_index
+from search.scenes import FPS, render
+
+import cacl
+from cacl import cli
+from cacl.data.media.encode import write_video
+from cacl.errors import UserError
+from cacl.search.decisions import Decisions
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten places; a part of one again in another video and codec, and another take of one."""
+    folder = tmp_path_factory.mktemp("twice")
+    (folder / "videos").mkdir()
+    scenes = {f"place{i}.mp4": render(i, 0) for i in range(10)}
+    scenes["again.avi"] = np.concatenate([render(70, 0, 3.2), scenes["place3.mp4"][8:]])
+    scenes["take.mp4"] = render(5, 1)
+    for name, frames in scenes.items():
+        codec = {"codec": "mpeg4"} if name.endswith(".avi") else {}
+        write_video(folder / "videos" / name, frames, fps=FPS, **codec)
+    make_index(folder / "videos", folder / "index", model=make_encoder(folder / "encoder"), step=8, whiten=True).close()
+    return folder
+
+
+def test_a_copy_is_found_and_aligned_and_a_take_is_none(made: Path):
+    found = cacl.Index(made / "index").duplicates()
+    sure = [one for one in found if one.sure == "sure"]
+    assert [{one.first, one.second} for one in sure] == [{"again.avi", "place3.mp4"}]
+    (one,) = sure
+    times = {one.first: one.a, one.second: one.b}
+    assert times["place3.mp4"] == pytest.approx((0.64, 8), abs=0.5)
+    assert times["again.avi"] == pytest.approx((3.2, 10.56), abs=0.5)
+
+
+def test_files_that_are_gone_leave_what_vectors_say(made: Path, tmp_path: Path):
+    said: list[str] = []
+    index = cacl.Index(made / "index", videos=tmp_path)
+    found = index.duplicates(say=said.append)
+    assert {one.sure for one in found} == {"likely"}
+    assert {"again.avi", "place3.mp4"} in [{one.first, one.second} for one in found]
+    assert any("could not be looked at" in text for text in said)
+    assert index.duplicates(pixels=False) == found
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["cacl", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_command_prints_a_table_and_remembers(
+    made: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    index = made / "index"
+    words = ("duplicates", index, "--no-pixels")
+    status, out, err = run(capsys, monkeypatch, *words)
+    assert status == 0
+    line = next(line for line in out.splitlines() if "again.avi" in line and "place3.mp4" in line)
+    assert "copy, likely" in line
+    assert f"{len(out.splitlines())} pairs of stretches, 0 of them sure." in err
+    rows = list(csv.DictReader(io.StringIO(run(capsys, monkeypatch, *words, "--csv")[1])))
+    found = json.loads(run(capsys, monkeypatch, *words, "--json")[1])["duplicates"]
+    assert [{key: str(value) for key, value in row.items()} for row in found] == rows
+    assert set(rows[0]) == {
+        "path", "start_s", "end_s", "other_path", "other_start_s", "other_end_s", "kind", "score", "sure",
+    }  # fmt: skip
+    status, _, err = run(capsys, monkeypatch, "duplicates", index, "--not-same", "again.avi", "place33.mp4")
+    assert status == 2
+    assert "has no video place33.mp4. Did you mean 'place3.mp4'?" in err
+    status, out, _ = run(capsys, monkeypatch, "duplicates", index, "--not-same", "place3.mp4", "again.avi")
+    assert (status, out) == (0, "Remembered: place3.mp4 and again.avi are not the same.\n")
+    after = json.loads(run(capsys, monkeypatch, *words, "--json")[1])["duplicates"]
+    assert after == [row for row in found if {row["path"], row["other_path"]} != {"again.avi", "place3.mp4"}]
+    make_index(made / "videos", index, whiten=False).close()  # another state of the index remembers it
+    assert cacl.Index(index).decisions.not_same("again.avi", "place3.mp4")
+
+
+def test_many_who_decide_at_once_lose_nothing(tmp_path: Path):
+    file = tmp_path / "decisions" / "not_the_same.json"
+    threads = [threading.Thread(target=Decisions(file).reject, args=(f"a{n}", "b")) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(Decisions(file).not_same("b", f"a{n}") for n in range(12))
+    assert not Decisions(file).not_same("b", "c")
+    file.with_name(".not_the_same.json.partial").mkdir()
+    with pytest.raises(UserError, match="could not be written"):
+        Decisions(file).reject("a", "c")
+    assert not Decisions(file).not_same("a", "c")
