@@ -16,8 +16,8 @@ from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import CLOSED, FULL
 
-__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "recognition", "report",
-           "reproduce", "training", "videos", "weights"]  # fmt: skip
+__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "recognition",
+           "report", "reproduce", "training", "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

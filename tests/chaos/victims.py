@@ -167,7 +167,6 @@ def _content(path: Path, *, clock: bool) -> Any:
 
 def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
-    folder.mkdir(parents=True, exist_ok=True)
     videos = make_squares(folder / "videos")
     run, tuned, store, vectors = folder / "run", folder / "tuned", folder / "frames.store", folder / "vectors"
     indexed = folder / "archive"
