@@ -27,7 +27,6 @@ PRETRAIN = {
     "model": {"network": "r3d10", "width": 4, "frame_width": 4, "token_width": 12, "depth": 1, "degree_hidden": 16},
     "optim": {"batch_size": 4},
     "frames": {"queue_size": 16, "optim": {"batch_size": 8, "epochs": 1}},
-    "method": {"queue_size": 16},
     "run": {"precision": "float32", "threads": 1, "device": "cpu"},
 }
 FINETUNE = {
