@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from fractions import Fraction
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -18,6 +21,9 @@ from cacl.data.media.decode import VideoDecoder
 from cacl.data.media.encode import write_video
 from cacl.data.media.open_files import frame_seconds
 from cacl.data.videos.scan import scan
+
+if TYPE_CHECKING:
+    from cacl.models.encoder import Encoder
 
 MS = Fraction(1, 1000)
 
@@ -145,6 +151,29 @@ def check_against_plain_decode(path: Path, part: tuple[float, float]) -> None:
             shown = decoder.read(chosen, height=4, width=4).mean(axis=(1, 2, 3))
             assert shown == pytest.approx([seen[i] for i in chosen], abs=2)
     assert frame_seconds(str(path))[:-1] == pytest.approx(times, abs=1e-9)
+    check_vectors(path, times)
+
+
+def check_vectors(path: Path, times: list[float]) -> None:
+    """``embed``'s seconds are those of a plain decode, and so is what ``videos.csv`` says of the rate."""
+    if importlib.util.find_spec("torch") is None:  # what reads media needs none
+        return
+    from cacl.models.segments import segment_windows
+
+    found = small_encoder().embed_video(path)
+    _, first, stop = segment_windows(len(times), frames=4, stride=1)
+    assert found.start_s == pytest.approx([times[i] for i in first], abs=1e-6)
+    inner = stop < len(times)
+    assert found.end_s[inner] == pytest.approx([times[i] for i in stop[inner]], abs=1e-6)
+    (video,) = [video for video in scan(path.parent).videos if video.path == path.name]
+    assert (video.frames, video.fps) == (len(times), pytest.approx(len(times) / found.end_s[-1], rel=0.01))
+
+
+@cache
+def small_encoder() -> Encoder:
+    from cacl.models.encoder import ClipSpec, Encoder
+
+    return Encoder("r3d10", width=4, clip=ClipSpec(frames=4, stride=1, resize=(16, 16), size=16)).eval()
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
