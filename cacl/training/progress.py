@@ -138,8 +138,8 @@ class VideoProgress:
         self._end()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` files or videos are ready. Raises Stopped."""
-        if what != self._what:
+        """``done`` of ``total`` files or videos are ready; fewer than before begin the task anew. Raises Stopped."""
+        if what != self._what or done < self._done:
             self._end()
             self._what, self._done = what, 0
             self._bar = Progress(what, total=total, unit=what.split()[0], last_line=False).__enter__()

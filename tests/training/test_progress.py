@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cacl.training import progress as module
-from cacl.training.progress import Progress
+from cacl.training.progress import Progress, VideoProgress
 
 
 class Clock:
@@ -100,3 +100,15 @@ def terminal(**rest):
     from rich.console import Console
 
     return Console(force_terminal=True, width=120, **rest)
+
+
+def test_a_task_that_begins_anew_has_a_rate_of_its_own(clock, capsys):
+    """Training videos, then test videos, under the same words."""
+    with VideoProgress() as progress:
+        for total in (100, 40):
+            for done in range(1, total + 1):
+                clock.now += 2
+                progress("videos looked at", done, total)
+    lines = capsys.readouterr().err.splitlines()
+    assert all("0.50/s" in line and "-" not in line for line in lines), lines
+    assert any("/40 videos" in line for line in lines)
