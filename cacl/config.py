@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from cacl.errors import UserError, did_you_mean
-from cacl.presets import PRESETS
+from cacl.presets import PRESETS, PUBLISHED, published
 from cacl.settings import (
     METHODS,
     Augment,
@@ -118,6 +118,8 @@ def with_method(preset: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A preset's tree with another method's settings. Raises UserError where there is no such method."""
     if name not in METHODS:
         raise UserError(f"method.name is {name}; there are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    if preset["preset"] == PUBLISHED:
+        return {**preset, "method": published(name)["method"]}
     own = PRESETS[preset["preset"]]["method"]
     if name == own["name"]:
         return {**preset, "method": own}

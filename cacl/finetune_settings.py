@@ -96,6 +96,7 @@ PAPER: dict[str, Any] = {
         "schedule": "cosine",
         "schedule_per": "epoch",  # released code
         "milestones": [],
+        "milestone_factor": 0.1,
         "first_epoch": 0,
         "warmup_epochs": 0.0,
         "clip_gradient": None,

@@ -1,4 +1,4 @@
-"""The presets ``paper``, ``released`` and ``small``, and the rows of Tables 1 and 2 as settings.
+"""The presets ``paper``, ``released``, ``small`` and ``published``, and the rows of Tables 1 and 2 as settings.
 
 ``paper`` follows the paper; what the paper does not give is the released code's or MoCo's value. ``released`` follows
 the authors' code wherever it differs (``docs/fidelity.md``). ``small`` is for laptops and folders of some hundred
@@ -10,6 +10,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from typing import Any
+
+from cacl.errors import UserError
+from cacl.settings import METHODS, method_settings
 
 ALL_PAIRS = ["gq_gk", "gq_tq", "gq_tk", "tq_tk"]
 
@@ -89,6 +92,7 @@ PAPER: dict[str, Any] = {
         "schedule": "cosine",
         "schedule_per": "epoch",
         "milestones": [],
+        "milestone_factor": 0.1,
         "first_epoch": 0,
         "warmup_epochs": 0.0,
         "clip_gradient": None,
@@ -110,6 +114,7 @@ PAPER: dict[str, Any] = {
             "schedule": "step",
             "schedule_per": "epoch",
             "milestones": [120, 160],
+            "milestone_factor": 0.1,
             "first_epoch": 0,
             "warmup_epochs": 0.0,
             "clip_gradient": None,
@@ -252,6 +257,28 @@ def ablation(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
     A row that learns the degree keeps the preset's lambda, or has 1 where that is 0 (``released``).
     """
     return {"method.degree_weight": preset["method"]["degree_weight"] or 1.0, **ABLATIONS[name]}
+
+
+PUBLISHED = "published"
+"""The preset that is another one for each method of others."""
+
+
+def published(name: str) -> dict[str, Any]:
+    """The tree of the preset ``published``: a method as its authors ran it, and ``paper`` where they say nothing.
+
+    Raises:
+        UserError: no such method, or it has no such preset.
+    """
+    values = method_settings(name).published if name in METHODS else None
+    if values is None:
+        there = [other for other in METHODS if method_settings(other).published is not None]
+        raise UserError(
+            f"{name} has no preset published: take --preset paper or released. Methods of others that have one are "
+            f"{', '.join(there)}."
+        )
+    own = method_settings(name).model_validate({"name": name}).model_dump(mode="json")
+    tree = {**PAPER, "preset": PUBLISHED, "method": own}
+    return _with(tree, **{key.replace(".", "__"): value for key, value in values.items()})
 
 
 # Both learn for the same time: a step of V-MoCo costs three quarters of one of CVRL, whose two clips both teach.

@@ -169,10 +169,13 @@ METHODS: dict[str, str] = {
 class MethodSettings(Section):
     """What decides the loss: each method has a subclass of its own, with how to build it.
 
-    Defaults are those of every preset; ``presets`` has what a preset changes.
+    Defaults are those of every preset; ``presets`` has what a preset changes. ``published`` has what its authors ran:
+    dotted keys of the whole tree, over the preset ``paper``; None where the paper and the code of this project's own
+    method stand for that, or where nobody has told it.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    published: ClassVar[Mapping[str, Any] | None] = None
 
     name: str
 
@@ -238,6 +241,7 @@ class Optim(Section):
     schedule: Literal["cosine", "step"]
     schedule_per: Literal["step", "epoch"]
     milestones: Annotated[tuple[Positive, ...], FromList]  # epochs, for schedule "step"
+    milestone_factor: Annotated[float, Field(gt=0, le=1)] = 0.1  # of the rate at each; older runs had no choice
     first_epoch: Literal[0, 1] = 0  # the schedule's number for it; older runs counted from 0
     warmup_epochs: NotNegative
     clip_gradient: Rate | None
@@ -298,7 +302,7 @@ class Run(Section):
 class Settings(Section):
     """Everything that decides a run."""
 
-    preset: Literal["paper", "released", "small"]
+    preset: Literal["paper", "released", "small", "published"]
     data: Data
     augment: Augment
     model: Model

@@ -26,7 +26,7 @@ def pretrain(
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run; everything comes from its folder.", callback=there)
     ] = None,
-    preset: Annotated[str, typer.Option(help="small, paper or released.")] = "small",
+    preset: Annotated[str, typer.Option(help="small, paper, released, or published: as its authors ran it.")] = "small",
     method: Annotated[
         str | None, typer.Option(help="cvrl (of small, by default), cacl, v-moco … (docs/methods.md).")
     ] = None,

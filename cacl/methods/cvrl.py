@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,21 @@ from cacl.settings import MethodSettings, Rate, Settings
 
 class CVRLSettings(MethodSettings):
     """The paper's value."""
+
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.resize": [256, 342],
+        "augment.size": 224,
+        "augment.crop": "area",
+        "augment.area": [0.3, 1.0],
+        "model.projection": "mlp",
+        "optim.lr": 0.32,
+        "optim.weight_decay": 1e-6,
+        "optim.schedule": "cosine",
+        "optim.schedule_per": "step",
+        "optim.warmup_epochs": 5.0,
+        "optim.batch_size": 1024,
+        "optim.epochs": 800,
+    }
 
     name: Literal["cvrl"] = "cvrl"
     temperature: Rate = 0.1

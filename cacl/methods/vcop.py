@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,20 @@ from cacl.settings import MethodSettings, Positive, Settings
 
 class VCOPSettings(MethodSettings):
     """The values of the authors' code."""
+
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "data.hold_out": "auto",
+        "augment.flip": 0.0,
+        "augment.jitter_p": 0.0,
+        "augment.blur_p": 0.0,
+        "optim.lr": 1e-3,
+        "optim.weight_decay": 5e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [],
+        "optim.batch_size": 8,
+        "optim.epochs": 300,
+    }
 
     name: Literal["vcop"] = "vcop"
     clips: Annotated[int, Field(ge=2, le=4)] = 3

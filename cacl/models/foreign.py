@@ -1,7 +1,7 @@
-"""3D CNNs that others trained: the authors' CACL checkpoints, and the backbones of VCOP and its descendants.
+"""3D CNNs that others trained: the authors' CACL checkpoints, the backbones of VCOP and its descendants, ``r3d_18``.
 
-Their parameters have the names that ours have, below a prefix or none, so a file says itself which network it holds:
-name, depth and width are read off its tensors. What it cannot say is which clips it was trained on.
+Their parameters have the names that ours have, or torchvision's, below a prefix or none, so a file says itself which
+network it holds: name, depth and width are read off its tensors. What it cannot say is which clips it was trained on.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from cacl.files import read_object
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
 from cacl.models.state_file import read_state, stored_config
+from cacl.models.torchvision_names import FACTORISED_STEM, STEM, renamed
 from cacl.run_folder import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
-# encoder's; VCOP and the authors' temporal task alone: base_network; MoCo over clips: encoder_q; a plain backbone:
-# none.
-_PLACES = ("encoder_q.base_network.", "base_network.", "encoder_q.", "backbone.", "")
+# encoder's; VCOP, PRP and the authors' temporal task alone: base_network; RSPNet: encoder_q.encoder; VideoMoCo and MoCo
+# over clips: encoder_q; Pace, IIC and a plain backbone: none.
+_PLACES = ("encoder_q.base_network.", "base_network.", "encoder_q.encoder.", "encoder_q.", "backbone.", "")
+_TCLR = ("module.0.", "0.")  # a sequence of backbone and head
 _STEMS = {
     "conv1.weight": "c3d",
     "conv1.temporal_spatial_conv.weight": "r3d",
     "conv1.spatial_conv.weight": "r2plus1d",
 }
+_TORCHVISION = ("stem", "layer")
 _OWN = ("conv", "bn")  # how the names of a backbone begin; others beside it are heads
 _NAMED = 3  # tensors that a sentence names
 
@@ -61,16 +64,35 @@ def read_foreign(path: str | Path) -> ForeignNetwork:
         UserError: no such file, not readable as tensors alone, or no 3D CNN in it.
     """
     entries = read_state(path, folder="a folder with weights")
+    _refuse_others(path, entries)
     for place in (prefix + p for p in _PLACES for prefix in ("module.", "")):
         if any(getattr(entries.get(place + stem), "ndim", 0) == 5 for stem in _STEMS):
             names = [name for name in entries if name.startswith(place) and name[len(place) :].startswith(_OWN)]
             others = tuple(name for name in entries if name not in set(names))
             return ForeignNetwork(place, {name[len(place) :]: entries[name] for name in names}, others)
+        if getattr(entries.get(place + STEM), "ndim", 0) == 5:
+            names = [name for name in entries if name.startswith(tuple(place + part for part in _TORCHVISION))]
+            others = tuple(name for name in entries if name not in set(names))
+            return ForeignNetwork(place, renamed({name[len(place) :]: entries[name] for name in names}), others)
     found = ", ".join(f"'{name}'" for name in list(entries)[:_NAMED])
     raise UserError(
         f"{path} holds no C3D, R3D or R(2+1)D (no 'conv1' over time and space; {len(entries)} tensors in it: "
         f"{found or 'none'}): give a checkpoint of CACL, or a backbone as VCOP saves it."
     )
+
+
+def _refuse_others(path: str | Path, entries: Mapping[str, Tensor]) -> None:
+    """Raise UserError for networks that are laid out as one of ours but compute something else."""
+    if dilated := next((place + STEM for place in _TCLR if place + STEM in entries), None):
+        raise UserError(
+            f"{path} is laid out as TCLR's R3D-18 ('{dilated}'), whose last stage keeps all of its frames and is "
+            "dilated, which no network of cacl is: give a checkpoint of C3D, R3D or R(2+1)D."
+        )
+    if factorised := next((name for name in entries if name.endswith(FACTORISED_STEM)), None):
+        raise UserError(
+            f"{path} is laid out as torchvision's r2plus1d_18 ('{factorised}'), whose inner widths and shortcuts are "
+            "not those of r2plus1d18 here: give a checkpoint of C3D, R3D or R(2+1)D as VCOP has it, or an r3d_18."
+        )
 
 
 def identify_network(state: Mapping[str, Tensor]) -> tuple[CNN3DName | None, int]:

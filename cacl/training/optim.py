@@ -55,6 +55,7 @@ def learning_rate(
     schedule: Literal["cosine", "step"],
     schedule_per: Literal["step", "epoch"],
     milestones: Sequence[int],
+    milestone_factor: float = 0.1,
     warmup_epochs: float,
     steps_per_epoch: int,
     epochs: int,
@@ -63,15 +64,16 @@ def learning_rate(
     """The learning rate of a step, counted from 0: a function of the step, so that resuming restores nothing.
 
     ``cosine`` falls from ``lr`` to 0 over the run, by the step or once an epoch (as the authors' code); ``step``
-    multiplies by .1 at each milestone (in epochs). A linear warm-up over ``warmup_epochs`` comes before. With
-    ``first_epoch`` 1, as the authors' code, what moves by the epoch is one epoch ahead: the last one's cosine is 0.
+    multiplies by ``milestone_factor`` at each milestone (in epochs). A linear warm-up over ``warmup_epochs`` comes
+    before. With ``first_epoch`` 1, as the authors' code, what moves by the epoch is one epoch ahead: the last one's
+    cosine is 0.
     """
     warmup = round(warmup_epochs * steps_per_epoch)
     if step < warmup:
         return lr * (step + 1) / warmup
     epoch = step // steps_per_epoch + first_epoch
     if schedule == "step":
-        return lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+        return lr * milestone_factor ** sum(epoch >= milestone for milestone in milestones)
     if schedule_per == "epoch":
         return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
     return lr * (1 + math.cos(math.pi * (step - warmup) / max(1, epochs * steps_per_epoch - warmup))) / 2

@@ -66,7 +66,8 @@ def pretrain(
     Args:
         videos: a folder (any tree), a list file, ``videos.csv``, or a store made by ``cacl prepare``.
         out: the run folder, new or empty.
-        preset: ``small``, ``paper`` or ``released``.
+        preset: ``small``, the equal conditions; ``paper`` or ``released``; or ``published``, the method as its authors
+            ran it.
         method: ``cacl`` or an ablation: ``sdp``, ``sdp*``, ``v-moco``, ``sdp+v-moco``, ``v-moco+t``, ``pairs2``,
             ``pairs3`` (Tables 1 and 2); or another of ``settings.METHODS``. By default ``presets.DEFAULT_METHOD``.
         lists: folder of the data set's split lists, or one list file; only the train list is trained on.

@@ -11,7 +11,7 @@ from typing import Any
 
 from cacl.config import Resolved, differences, names_method, resolve, with_method
 from cacl.errors import UserError, did_you_mean
-from cacl.presets import ABLATIONS, DEFAULT_METHOD, PRESETS, ablation
+from cacl.presets import ABLATIONS, DEFAULT_METHOD, PRESETS, PUBLISHED, ablation, published
 from cacl.run_folder import RunFolder
 from cacl.settings import METHODS
 
@@ -28,12 +28,18 @@ def resolve_settings(
 
     Where nothing names a method, it is the preset's (``presets.DEFAULT_METHOD``).
     """
-    if preset not in PRESETS:
-        raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.{did_you_mean(preset, PRESETS)}")
+    presets = [*PRESETS, PUBLISHED]
+    if preset not in presets:
+        raise UserError(f"{preset} is not a preset; there are {', '.join(presets)}.{did_you_mean(preset, presets)}")
     names = [*ABLATIONS, *(name for name in METHODS if name not in ABLATIONS)]
     if method is not None and method not in names:
         raise UserError(f"{method} is not a method; there are {', '.join(names)}.{did_you_mean(method, names)}")
     file = None if config is None else Path(config)
+    if preset == PUBLISHED:
+        name = method or names_method(file, assignments, flags)
+        if name is None:
+            raise UserError("The preset published is another one for each method: name the method, too.")
+        return resolve(published(name), file=file, assignments=tuple(assignments), flags=flags)
     if method is None and not names_method(file, assignments, flags):
         method = DEFAULT_METHOD[preset]
     rival = method is not None and method not in ABLATIONS

@@ -102,6 +102,7 @@ def build_stage(
         schedule=optim.schedule,
         schedule_per=optim.schedule_per,
         milestones=optim.milestones,
+        milestone_factor=optim.milestone_factor,
         warmup_epochs=optim.warmup_epochs if warmup_epochs is None else warmup_epochs(count),
         steps_per_epoch=loader.steps_per_epoch,
         epochs=count,

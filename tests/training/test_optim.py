@@ -135,6 +135,18 @@ def test_adamw_decays_neither_biases_nor_normalisation():
     assert others == {"conv.bias", "bn.weight", "bn.bias", "norm.weight", "norm.bias"}
 
 
+def test_another_factor_is_pytorchs():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [45, 90, 125, 160], gamma=0.2)
+    iic = {"lr": 0.01, "schedule": "step", "schedule_per": "epoch", "warmup_epochs": 0.0}
+    iic |= {"milestones": (45, 90, 125, 160), "milestone_factor": 0.2}
+    for epoch in range(240):
+        found = learning_rate(epoch * 3 + 1, **iic, steps_per_epoch=3, epochs=240)
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_one_step_is_the_formula(kind):
     """Two steps of SGD with momentum, one of AdamW, for a single number."""

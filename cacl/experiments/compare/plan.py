@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from cacl.config import Resolved
 from cacl.errors import UserError, did_you_mean
 from cacl.models.cnn3d import CNN3DName
+from cacl.presets import PRESETS, PUBLISHED
 from cacl.training.resolve import resolve_settings
 
 BudgetKind = Literal["passes", "seconds", "steps", "epochs"]
@@ -142,6 +143,11 @@ def check_plan_words(plan: Plan) -> None:
     known = get_args(CNN3DName)
     if wrong := [name for name in plan.networks if name not in known]:
         raise UserError(f"{wrong[0]} is not a network; there are {', '.join(known)}.{did_you_mean(wrong[0], known)}")
+    if plan.preset == PUBLISHED:
+        raise UserError(
+            "--preset is published, which is other conditions for each method; methods are compared under equal ones: "
+            f"give {', '.join(PRESETS)}."
+        )
     if plan.seeds < 1:
         raise UserError(f"--seeds is {plan.seeds}; it must be 1 or more.")
     for cell in plan.cells:

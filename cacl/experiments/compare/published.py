@@ -23,7 +23,7 @@ def published(method: str, network: str) -> dict[str, Any]:
 
 
 def _is(row: PaperRow, method: str, network: str) -> bool:
-    if row.ours is not None:
+    if row.ours is not None and row.ours.is_papers:
         return (row.ours.method, row.ours.network, row.ours.videos) == (method, network, "UCF101")
     name, wanted = _plain(row.name), _plain(method)
     said = (row.facts.get("net"), row.name.rpartition(", ")[2])

@@ -134,7 +134,7 @@ def _pretrainings(work: _Work) -> Iterator[Item]:
     needy = {seed for wanted, seed in missing if wanted.uses_transformer}
     without = sum(work.study.frame_encoder(seed) is None for seed in needy)
     if without:
-        settings = _settings(work.study.scale, missing[0][0])
+        settings = _settings(work.study.scale, next(wanted for wanted, _ in missing if wanted.uses_transformer))
         optim = settings.frames.optim
         assert optim.epochs != "auto"
         work.say("Measuring a step of MoCo on frames …")
@@ -154,43 +154,45 @@ def _finetunings(work: _Work) -> Iterator[Item]:
         return
     tuning = resolve_finetune(preset=work.study.scale.preset, flags=work.study.scale.finetuning).settings
     assert tuning.optim.epochs != "auto"
-    missing = Counter[tuple[Pretraining, SetName]](
-        (wanted, on)
-        for wanted, on, seed in _evaluations(work.table, work.seeds)
-        if not work.study.result_path("recognition", wanted, on, seed).exists()
-    )
+    missing, settings = Counter[tuple[str, SetName, SetName]](), dict[str, Settings]()
+    for wanted, on, seed in _evaluations(work.table, work.seeds):
+        if not work.study.result_path("recognition", wanted, on, seed).exists():
+            name, settings_of_it = _with_clips(work.study.scale, wanted)
+            settings[name] = settings_of_it
+            missing[name, wanted.videos, on] += 1
     times = dict[str, StepTime]()
-    for (wanted, on), often in missing.items():
-        if wanted.network not in times:
-            work.say(f"Measuring a step of fine-tuning {wanted.network} …")
-            times[wanted.network] = finetune_step(_settings(work.study.scale, wanted), tuning, work.device)
+    for (name, videos, on), often in missing.items():
+        if name not in times:
+            work.say(f"Measuring a step of fine-tuning {name} …")
+            times[name] = finetune_step(settings[name], tuning, work.device)
         steps = (
             len(work.study.scale.splits) * tuning.optim.epochs * max(1, work.counts[on][0] // tuning.optim.batch_size)
         )
-        what = f"fine-tuning, {wanted.network}, {wanted.videos} → {on}"
-        yield _item(what, often, steps, times[wanted.network], tuning.optim.batch_size)
+        yield _item(f"fine-tuning, {name}, {videos} → {on}", often, steps, times[name], tuning.optim.batch_size)
 
 
 def _embeddings(work: _Work) -> Iterator[Item]:
     """Clips through frozen networks: all of a data set for retrieval and recognition, else too few to count."""
     if work.table.evaluation not in ("retrieval", "recognition"):
         return
-    passes, networks, untrained = Counter[tuple[str, SetName]](), dict[str, Pretraining](), set[Path]()
+    passes, settings, untrained = Counter[tuple[str, SetName]](), dict[str, Settings](), set[Path]()
     for wanted, on, seed in _evaluations(work.table, work.seeds):
-        networks[wanted.network] = wanted
+        name, settings_of_it = _with_clips(work.study.scale, wanted)
+        settings[name] = settings_of_it
         if not work.study.result_path(work.table.evaluation, wanted, on, seed).exists():
-            passes[wanted.network, on] += 1
+            passes[name, on] += 1
         file = work.study.untrained_path(wanted, on, seed)
-        if work.table.evaluation == "retrieval" and file not in untrained and not file.exists():
+        retrieval = work.table.evaluation == "retrieval" and wanted.is_papers
+        if retrieval and file not in untrained and not file.exists():
             untrained.add(file)
-            passes[wanted.network, on] += 2  # BatchNorm as initialised, and with statistics
+            passes[name, on] += 2  # BatchNorm as initialised, and with statistics
     times = dict[str, StepTime]()
-    for (network, on), often in passes.items():
-        if network not in times:
-            work.say(f"Measuring clips through {network} …")
-            times[network] = embedding_time(_settings(work.study.scale, networks[network]), work.device)
-        what = f"evaluation, {network}, {on} ({CLIPS} clips a video)"
-        yield Item(what, often, work.counts[on][1] * CLIPS, times[network].seconds, training=False)
+    for (name, on), often in passes.items():
+        if name not in times:
+            work.say(f"Measuring clips through {name} …")
+            times[name] = embedding_time(settings[name], work.device)
+        what = f"evaluation, {name}, {on} ({CLIPS} clips a video)"
+        yield Item(what, often, work.counts[on][1] * CLIPS, times[name].seconds, training=False)
 
 
 def _evaluations(table: PaperTable, seeds: int) -> Iterator[tuple[Pretraining, SetName, int]]:
@@ -207,7 +209,14 @@ def _item(what: str, times: int, steps: int, time: StepTime, batch: int) -> Item
 
 def _settings(scale: Scale, wanted: Pretraining) -> Settings:
     flags = {**scale.pretraining, "model.network": wanted.network}
-    return resolve_settings(preset=scale.preset, method=wanted.method, flags=flags).settings
+    return resolve_settings(preset=scale.preset_of(wanted.method), method=wanted.method, flags=flags).settings
+
+
+def _with_clips(scale: Scale, wanted: Pretraining) -> tuple[str, Settings]:
+    """A network with the clips that it sees, ``c3d of 16x112x112``, on which its time depends; and the settings."""
+    settings = _settings(scale, wanted)
+    size = settings.augment.size
+    return f"{wanted.network} of {settings.data.frames}x{size}x{size}", settings
 
 
 def _rounded(value: float) -> str:

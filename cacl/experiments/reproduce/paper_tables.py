@@ -35,9 +35,14 @@ class Pretraining:
         return f"{self.method.replace('*', '-star')}-{self.network}-{folder_name(self.videos)}"
 
     @property
+    def is_papers(self) -> bool:
+        """Whether it is CACL or a part of it, and no method of others."""
+        return self.method in ABLATIONS
+
+    @property
     def uses_transformer(self) -> bool:
         """Whether it needs T, and so a frame encoder."""
-        return any("t" in pair for pair in ABLATIONS[self.method]["method.pairs"])
+        return self.is_papers and any("t" in pair for pair in ABLATIONS[self.method]["method.pairs"])
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def trained(study: Study, wanted: Pretraining, seed: int) -> Run:
         return pretrain(
             place.videos,
             out=path,
-            preset=study.scale.preset,
+            preset=study.scale.preset_of(wanted.method),
             method=wanted.method,
             lists=place.lists,
             network=wanted.network,

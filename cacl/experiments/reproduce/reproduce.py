@@ -19,6 +19,7 @@ from cacl.experiments.reproduce.parts import Study, measured, trained, untrained
 from cacl.experiments.reproduce.results import Measured, table_csv, table_results
 from cacl.experiments.reproduce.scale import ScaleName, paper_places, scale_of, tiny_places
 from cacl.files import read_object, write_whole
+from cacl.presets import PUBLISHED
 from cacl.reports.paper import write_paper_page
 from cacl.run import Run
 from cacl.run_folder import RunFolder
@@ -130,7 +131,7 @@ def _made(study: Study, table: PaperTable, seeds: int) -> dict[str, Any]:
             for seed in range(seeds):
                 one = measured(study, table.evaluation, row.ours, on, seed)
                 found.setdefault((number, on), {})[seed] = one
-                if table.evaluation == "retrieval":
+                if table.evaluation == "retrieval" and row.ours.is_papers:
                     network = (row.facts["net"], on)
                     without.setdefault(network, {})[seed] = untrained(study, row.ours, on, seed)
     notes = [*_notes(study, table, seeds), *(_warnings(runs) if study.scale.name == "paper" else [])]
@@ -147,9 +148,18 @@ def _notes(study: Study, table: PaperTable, seeds: int) -> list[str]:
         )
         if table.evaluation == "recognition":
             notes.append("Fine-tuning is on one split; the paper averages over three.")
+    of_others = list(dict.fromkeys(one.method for one in table.pretrainings if not one.is_papers))
+    own_preset = [method for method in of_others if study.scale.preset_of(method) == PUBLISHED]
+    if own_preset:
+        notes.append(
+            "The paper's own rows are trained with the same preset, videos, seeds and epochs. Those of others are "
+            f"trained as their authors ran them, with the network of their row (preset published: "
+            f"{', '.join(own_preset)}), or with the preset paper where no training of theirs is known."
+        )
+    else:
+        notes.append("All rows are trained with the same preset, videos, seeds and epochs.")
     notes.append(
-        "All rows are trained with the same preset, videos, seeds and epochs. The frame encoder is trained once for "
-        "each seed, on the frames of UCF101, and shared by all runs that need it."
+        "The frame encoder is trained once for each seed, on the frames of UCF101, and shared by all runs that need it."
     )
     if any(on != row.ours.videos for row in table.rows if row.ours for on in row.paper):
         notes.append(
@@ -157,8 +167,8 @@ def _notes(study: Study, table: PaperTable, seeds: int) -> list[str]:
         )
     if seeds == 1:
         notes.append("One seed: how far the numbers spread is not known; --seeds 3 shows it.")
-    if any(row.ours is None for row in table.rows):
-        notes.append("Rows without a number of ours are methods of others, which are not made here.")
+    if "pace+context" in of_others:
+        notes.append("Beside Pace Pred stands pace+context; its authors never released its second term.")
     return notes
 
 

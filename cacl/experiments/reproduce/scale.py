@@ -16,6 +16,8 @@ from cacl.data.synthetic.generate import make_videos
 from cacl.data.videos.lists.find import find_lists
 from cacl.errors import UserError
 from cacl.experiments.reproduce.paper_tables import SetName, folder_name
+from cacl.presets import ABLATIONS, PUBLISHED
+from cacl.settings import method_settings
 
 ScaleName = Literal["tiny", "paper"]
 
@@ -34,7 +36,7 @@ class Scale:
 
     Attributes:
         name: ``tiny`` or ``paper``.
-        preset: of pretraining and fine-tuning.
+        preset: of fine-tuning, and of pretraining where ``preset_of`` has none of the method's own.
         pretraining: settings that differ from it.
         finetuning: likewise.
         splits: that fine-tuning is averaged over; everything else is on the first.
@@ -45,6 +47,11 @@ class Scale:
     splits: tuple[int, ...]
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     finetuning: Mapping[str, Any] = field(default_factory=dict)
+
+    def preset_of(self, method: str) -> str:
+        """Of the pretraining of a method: at the paper's scale, methods of others are run as their authors ran them."""
+        others = self.name == "paper" and method not in ABLATIONS
+        return PUBLISHED if others and method_settings(method).published is not None else self.preset
 
 
 _ONE_CORE = {"run.device": "cpu", "run.precision": "float32", "run.threads": 1, "data.workers": 0}

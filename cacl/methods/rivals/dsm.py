@@ -33,10 +33,24 @@ from cacl.settings import NotNegative, Settings, refuse
 
 
 class DSMSettings(MoCoSettings):
-    """The values of the authors' code; ``small`` has the negatives of V-MoCo there."""
+    """The values of the authors' code."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small": {**MoCoSettings.presets["small"], "temperature": 0.1, "batch_negatives": True}
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.frames": 32,
+        "data.stride": 4,
+        "data.resize": [256, 342],
+        "augment.size": 224,
+        "augment.jitter": [0.5, 0.5, 0.25, 0.5],
+        "augment.jitter_p": 1.0,
+        "augment.blur_p": 0.0,
+        "augment.mean": [0.485, 0.456, 0.406],
+        "augment.std": [0.229, 0.224, 0.225],
+        "optim.lr": 3e-3,
+        "optim.weight_decay": 1e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [120, 160, 200],
+        "optim.batch_size": 3,
+        "optim.epochs": 240,
     }
 
     name: Literal["dsm"] = "dsm"
@@ -44,7 +58,6 @@ class DSMSettings(MoCoSettings):
     negative: Literal["other_clip", "tps_per_frame", "none"] = "other_clip"  # the scene without the motion
     loss: Literal["contrastive", "triplet"] = "contrastive"
     margin: NotNegative = 0.5  # of the triplet loss
-    batch_negatives: bool = False  # the keys of the batch's other videos are negatives too
 
     @model_validator(mode="after")
     def _consistent(self) -> DSMSettings:

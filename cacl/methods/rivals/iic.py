@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,22 @@ CURVES = (
 
 class IICSettings(MethodSettings):
     """The values of the authors' code, but that features have unit length before they are compared."""
+
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.flip": 0.0,
+        "augment.jitter_p": 0.0,
+        "augment.blur_p": 0.0,
+        "model.network": "r3d10",
+        "method.normalise": False,
+        "optim.lr": 0.01,
+        "optim.weight_decay": 1e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [45, 90, 125, 160],
+        "optim.milestone_factor": 0.2,
+        "optim.batch_size": 16,
+        "optim.epochs": 240,
+    }
 
     name: Literal["iic"] = "iic"
     destroy: Destroy = "repeat"

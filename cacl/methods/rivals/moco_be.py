@@ -21,18 +21,35 @@ from cacl.data.clips.sampling import ClipPlan, clip_window
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo
 from cacl.methods.permute import formatted
-from cacl.methods.rivals.queue_settings import SMALL, QueueSettings
+from cacl.methods.rivals.moco_settings import SMALL, MoCoSettings
 from cacl.models.cnn3d import CNN3D
-from cacl.settings import Auto, Positive, Settings
+from cacl.settings import Settings
 
 
-class MoCoBESettings(QueueSettings):
+class MoCoBESettings(MoCoSettings):
     """The values of the authors' code; ``small`` has no further negative, which is none of the idea."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"small": {**SMALL, "intra_negative": False}}
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 4,
+        "data.resize": [256, 342],
+        "augment.size": 224,
+        "augment.jitter": [0.5, 0.5, 0.25, 0.5],
+        "augment.jitter_p": 1.0,
+        "augment.blur_p": 0.0,
+        "augment.mean": [0.485, 0.456, 0.406],
+        "augment.std": [0.229, 0.224, 0.225],
+        "method.queue_size": 3569,
+        "optim.lr": 3e-3,
+        "optim.weight_decay": 1e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [120, 160],
+        "optim.batch_size": 4,
+        "optim.epochs": 200,
+    }
+
     name: Literal["moco+be"] = "moco+be"
-    queue_size: Auto | Positive = 16384
     most: Annotated[float, Field(ge=0, lt=1)] = 0.3  # of the static frame's share, lambda
     mixed: Literal["batch", "sample"] = "batch"  # what has one lambda
     intra_negative: bool = True

@@ -38,6 +38,18 @@ class PaceSettings(MethodSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"small": {"jitter": "clip"}}
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.jitter": [0.8, 0.8, 0.8, 0.2],
+        "augment.blur_p": 0.0,
+        "optim.lr": 1e-3,
+        "optim.weight_decay": 5e-3,
+        "optim.schedule": "step",
+        "optim.milestones": [60, 120],
+        "optim.batch_size": 30,
+        "optim.epochs": 180,
+    }
+
     name: Literal["pace", "pace+context"] = "pace"
     paces: Annotated[int, Field(ge=2, le=8)] = 4  # 1 … paces times data.stride
     jitter: Literal["frame", "clip"] = "frame"  # colours of every frame, or clip, by itself

@@ -34,6 +34,16 @@ class PRPSettings(MethodSettings):
         "small": {"crop": "train", "short": "wrap", "output": "linear", "linear_rate": 1.0}
     }
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "optim.lr": 0.01,
+        "optim.weight_decay": 5e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [],
+        "optim.batch_size": 8,
+        "optim.epochs": 300,
+    }
+
     name: Literal["prp"] = "prp"
     rates: Annotated[int, Field(ge=2, le=4)] = 4  # 1, 2, 4, 8
     short: Literal["replace", "wrap"] = "replace"  # a video too short for its rate: another one, or from its start

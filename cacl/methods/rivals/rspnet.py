@@ -33,16 +33,28 @@ from cacl.settings import NotNegative, Settings
 
 
 class RSPNetSettings(MoCoSettings):
-    """The values of the authors' code; ``small`` has the negatives of V-MoCo there."""
+    """The values of the authors' code; keys that are negatives are those of k-."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small": {**MoCoSettings.presets["small"], "temperature": 0.1, "batch_negatives": True}
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.crop": "area",
+        "augment.area": [0.4, 1.0],
+        "augment.gray_p": 0.2,
+        "augment.jitter": [0.4, 0.4, 0.4, 0.4],
+        "augment.jitter_p": 1.0,
+        "augment.blur_p": 0.0,
+        "augment.mean": [0.485, 0.456, 0.406],
+        "augment.std": [0.229, 0.224, 0.225],
+        "optim.lr": 0.2,
+        "optim.weight_decay": 1e-4,
+        "optim.schedule": "cosine",
+        "optim.batch_size": 128,
+        "optim.epochs": 200,
     }
 
     name: Literal["rspnet"] = "rspnet"
     speed: Annotated[int, Field(ge=2, le=4)] = 2  # how much faster the fast clips are
     margin: NotNegative = 2.0  # of similarities that are divided by the temperature
-    batch_negatives: bool = False  # k- of the batch's other videos are negatives too
 
     def curves(self, frames: int) -> Sequence[Curve]:
         """How often equal speed is nearer, and similarities."""

@@ -10,7 +10,7 @@ Shapes: b samples of this process, T frames, L clips (and slices) of a stretch, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,25 @@ HALVED = 8  # frames of a slice: the networks halve time three times
 
 class TCLRSettings(MethodSettings):
     """The values of the authors' code."""
+
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.crop": "area",
+        "augment.area": [0.27, 0.75],
+        "augment.gray_p": 0.175,
+        "augment.jitter": [0.25, 0.25, 0.25, 0.1],
+        "augment.jitter_p": 0.3,
+        "augment.blur_p": 0.0,
+        "model.network": "r3d18",
+        "optim.optimizer": "adamw",
+        "optim.lr": 1e-3,
+        "optim.weight_decay": 1e-9,
+        "optim.schedule": "step",
+        "optim.milestones": [],
+        "optim.warmup_epochs": 5.0,
+        "optim.batch_size": 40,
+        "optim.epochs": 1000,
+    }
 
     name: Literal["tclr"] = "tclr"
     temperature: Rate = 0.1

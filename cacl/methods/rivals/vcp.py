@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,19 @@ CHUNKS = 4
 
 class VCPSettings(MethodSettings):
     """The values of the code that is known, which is not the authors'."""
+
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.flip": 0.0,
+        "augment.jitter_p": 0.0,
+        "augment.blur_p": 0.0,
+        "optim.lr": 0.01,
+        "optim.weight_decay": 5e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [],
+        "optim.batch_size": 8,
+        "optim.epochs": 200,
+    }
 
     name: Literal["vcp"] = "vcp"
     gap: Annotated[int, Field(ge=0)] = 8  # frames between two clips

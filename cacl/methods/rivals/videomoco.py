@@ -22,16 +22,16 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.methods.contract import MAIN, Group, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo, Queue
-from cacl.methods.rivals.queue_settings import SMALL, QueueSettings
+from cacl.methods.rivals.moco_settings import SMALL, MoCoSettings
 from cacl.models.cnn3d import CNN3D
 from cacl.sections import section
-from cacl.settings import Settings
+from cacl.settings import Auto, Positive, Settings
 
 Adversary = Literal["straight-through", "fixed"]
 HIDDEN = 64  # of the LSTM, each direction
 
 
-class VideoMoCoSettings(QueueSettings):
+class VideoMoCoSettings(MoCoSettings):
     """The values of the authors' code; ``fixed`` is what its generator comes to, as it has no gradient."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -39,7 +39,25 @@ class VideoMoCoSettings(QueueSettings):
         "small": SMALL,
     }
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "data.stride": 1,
+        "augment.crop": "area",
+        "augment.area": [0.2, 1.0],
+        "augment.gray_p": 0.2,
+        "augment.jitter": [0.4, 0.4, 0.4, 0.4],
+        "augment.jitter_p": 1.0,
+        "augment.blur_p": 0.0,
+        "model.network": "r3d18",
+        "optim.lr": 0.03,
+        "optim.weight_decay": 1e-4,
+        "optim.schedule": "step",
+        "optim.milestones": [120, 160],
+        "optim.batch_size": 256,
+        "optim.epochs": 200,
+    }
+
     name: Literal["videomoco"] = "videomoco"
+    queue_size: Auto | Positive = 65536
     adversary: Adversary = "straight-through"
     generator_weight: Annotated[float, Field(gt=0)] = 100.0
     drop: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the frames

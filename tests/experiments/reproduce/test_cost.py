@@ -46,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def two_seconds(name: str) -> Callable[..., StepTime]:
         def measure(settings, *others, **keywords):
-            told.append(f"{name} {settings.model.network} {len(settings.method.pairs)}")
+            told.append(f"{name} {settings.model.network} {settings.method.name} {settings.preset}")
             return StepTime(2.0, 1 if name == "embedding_time" else settings.optim.batch_size)
 
         return measure
@@ -66,18 +66,23 @@ def test_the_videos_are_counted(places: dict[str, Place]) -> None:
     assert count_videos(places["Kinetics-400"]) == (600, 640)
 
 
-def test_table_1_is_six_trainings_and_a_frame_encoder(places, measured, tmp_path: Path) -> None:
+def test_table_1_is_eight_trainings_and_a_frame_encoder(places, measured, tmp_path: Path) -> None:
     study = Study(RunFolder(tmp_path / "out"), scale_of("paper"), {"UCF101": places["UCF101"]})
     cost = estimate(paper_table("table1"), study, 3)
     found = items(cost)
     # 300 epochs of 9537 // 64 = 149 steps; 200 epochs of 180 000 // 256 = 703 steps
     assert found.pop("frame encoder, UCF101") == (3, 200 * 703)
-    # six runs and the untrained network twice, three seeds, ten clips of 13 320 videos
-    assert found.pop("evaluation, c3d, UCF101 (10 clips a video)") == (24, 133_200)
+    # eight runs and the untrained network twice, three seeds, ten clips of 13 320 videos
+    assert found.pop("evaluation, c3d of 16x112x112, UCF101 (10 clips a video)") == (30, 133_200)
+    # as their authors ran them: batches of 8
+    assert found.pop("vcop, c3d, UCF101") == found.pop("prp, c3d, UCF101") == (3, 300 * (TRAIN // 8))
     methods = ("sdp*", "sdp", "v-moco", "sdp+v-moco", "v-moco+t", "cacl")
     assert found == {f"{method}, c3d, UCF101": (3, 300 * 149) for method in methods}
-    assert cost.hours == pytest.approx(2 / 3600 * (3 * 140_600 + 24 * 133_200 + 18 * 44_700))
-    assert len(measured) == 8
+    seconds = 2 * (3 * 140_600 + 30 * 133_200 + 18 * 44_700 + 6 * 300 * 1192)
+    assert cost.hours == pytest.approx(seconds / 3600)
+    assert len(measured) == 10
+    assert "pretrain_step c3d vcop published" in measured
+    assert "pretrain_step c3d cacl paper" in measured
     assert not (tmp_path / "out").exists()
 
 
@@ -85,10 +90,16 @@ def test_table_5_adds_fine_tunings(places, measured, tmp_path: Path) -> None:
     study = Study(RunFolder(tmp_path / "out"), scale_of("paper"), places)
     found = items(estimate(paper_table("table5"), study, 1))
     # three splits of 150 epochs, 9537 // 128 = 74 and 3570 // 128 = 27 steps
-    assert found["fine-tuning, c3d, UCF101 → HMDB51"] == (1, 3 * 150 * 27)
-    assert found["fine-tuning, c3d, Kinetics-400 → UCF101"] == (1, 3 * 150 * 74)
+    # Puzzle, VCOP, VCP, PRP and CACL; DSM and MoCo+BE see other clips
+    assert found["fine-tuning, c3d of 16x112x112, UCF101 → HMDB51"] == (5, 3 * 150 * 27)
+    assert found["fine-tuning, c3d of 32x224x224, UCF101 → HMDB51"] == (1, 3 * 150 * 27)
+    assert found["fine-tuning, c3d of 16x224x224, UCF101 → UCF101"] == (1, 3 * 150 * 74)
+    # RSPNet and CACL
+    assert found["fine-tuning, c3d of 16x112x112, Kinetics-400 → UCF101"] == (2, 3 * 150 * 74)
     assert found["cacl, c3d, Kinetics-400"] == (1, 300 * (600 // 64))
-    assert found["evaluation, c3d, UCF101 (10 clips a video)"] == (2, 133_200)
+    assert found["rspnet, c3d, Kinetics-400"] == (1, 200 * (600 // 128))
+    assert found["st-puzzle, r3d18, UCF101"] == (1, 300 * 149)
+    assert found["evaluation, c3d of 16x112x112, UCF101 (10 clips a video)"] == (7, 133_200)
 
 
 def test_what_is_there_costs_nothing(places, measured, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from training.rows import rows
 from cacl.config import Settings
 from cacl.data.clips.loader import ClipLoader
 from cacl.distributed.processes import world
-from cacl.methods.contract import Method
+from cacl.methods.contract import Method, MethodBatch
 from cacl.training.loop import train
 from cacl.training.optim import build_optimizer
 from cacl.training.resolve import resolve_settings
@@ -26,6 +27,7 @@ from cacl.training.stop import StopRequest
 from cacl.training.views import augmented_views
 from cacl.training.wiring import build_method, initial_network
 
+InProcesses = Callable[..., list[Any]]
 VIDEOS = 32
 SMALL: dict[str, Any] = {
     "data.frames": 8,
@@ -41,7 +43,7 @@ SMALL: dict[str, Any] = {
 
 
 def settings_for(method: str, **changes: Any) -> Settings:
-    """The preset ``small``, as narrow as it goes; ``changes`` with ``__`` for the dot."""
+    """The preset ``small``, as narrow as it goes; ``changes`` are dotted keys, or keys with ``__`` for the dot."""
     named = {key.replace("__", "."): value for key, value in changes.items()}
     return resolve_settings(method=method, flags={**SMALL, **named}).settings
 
@@ -49,6 +51,31 @@ def settings_for(method: str, **changes: Any) -> Settings:
 def built(settings: Settings, *, videos: int = VIDEOS) -> Method:
     """The method with its initial weights."""
     return build_method(settings, network=initial_network(settings), videos=videos)
+
+
+def tiny_method(name: str, *, videos: int = 12, **changes: Any) -> Method:
+    """The method, training, on pixels as they are."""
+    return built(settings_for(name, **{"model.standardise": "none", **changes}), videos=videos).train()
+
+
+def doubled(batch: MethodBatch) -> MethodBatch:
+    """The same batch in float64."""
+    numbers = {"uniforms": batch.uniforms.double(), "shared": batch.shared.double()}
+    return replace(batch, views=tuple(view.double() for view in batch.views), **numbers)
+
+
+def noise(method: Method, size: int, *, targets: dict[str, Tensor], frames: int = 8, side: int = 32) -> MethodBatch:
+    """Views of noise of another brightness each, and the method's own random numbers."""
+    rng = np.random.default_rng(size)
+    base = rng.random((size, 1, 1, 1, 1))
+    views = [base + 0.5 * rng.random((size, 3, frames, side, side)) for _ in method.views]
+    return MethodBatch(
+        tuple(torch.from_numpy(view).float() for view in views),
+        targets,
+        torch.arange(size),
+        torch.from_numpy(rng.random((size, method.uniforms))).float(),
+        torch.from_numpy(rng.random(method.shared)).float(),
+    )
 
 
 class Moving:
@@ -117,11 +144,9 @@ def task_accuracy(method: Method, settings: Settings, source: Moving, *, draws: 
     return float(np.mean(right))
 
 
-def same_in_two_processes(
-    name: str, tmp_path: Path, in_processes: Callable[..., list[Any]], **changes: Any
-) -> list[dict[str, Any]]:
+def same_in_two_processes(name: str, tmp_path: Path, in_processes: InProcesses, **changes: Any) -> list[dict[str, Any]]:
     """Train in one process and in two, in float64, past a queue's wrap-around; every number is the same."""
-    settings = settings_for(name, **{"model__standardise": "none", **changes})
+    settings = settings_for(name, **{"model.standardise": "none", **changes})
 
     def work() -> int:
         double_everywhere()
@@ -138,14 +163,14 @@ def same_in_two_processes(
 
 
 def same_gradients(found: Tensor, expected: Tensor, inputs: Sequence[Tensor], *, atol: float = 1e-9) -> None:
-    """Two losses are the same function of their inputs here: value and gradients."""
+    """Two losses are the same function of their inputs here: value and gradients, of which some are not 0."""
     torch.testing.assert_close(found, expected, atol=atol, rtol=1e-7)
-    pairs = zip(
-        torch.autograd.grad(found, inputs, retain_graph=True, allow_unused=True, materialize_grads=True),
-        torch.autograd.grad(expected, inputs, retain_graph=True, allow_unused=True, materialize_grads=True),
-        strict=True,
+    ours, theirs = (
+        torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for loss in (found, expected)
     )
-    for a, b in pairs:
+    assert any(gradient.abs().max() > 0 for gradient in ours)
+    for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=atol, rtol=1e-6)
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.rivals.checks import (
+from methods.rivals.harness import (
     InProcesses,
     doubled,
-    equal_gradients,
     noise,
-    runs_and_resumes,
+    same_gradients,
     same_in_two_processes,
     tiny_method,
 )
@@ -92,7 +91,7 @@ def test_the_loss_and_its_gradient_are_the_literal_sum(
     output = made(batch)
     assert ("destroyed" in output.state) == (destroy != "none")
     assert not any(value.requires_grad for value in output.state.values()), "banks get no gradient"
-    equal_gradients(output.losses["main"], literal(made, batch), list(made.parameters()), rtol=1e-7)
+    same_gradients(output.losses["main"], literal(made, batch), list(made.parameters()), atol=1e-7)
 
 
 def test_nothing_goes_back_through_the_destroyed_clip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,12 +186,7 @@ def test_its_clip_is_one() -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_the_same(in_processes: InProcesses, tmp_path: Path) -> None:
-    same_in_two_processes("iic", in_processes, tmp_path, changes={"method.rows": 20})
-
-
-@pytest.mark.slow
-def test_it_runs_and_resumes(squares: Path, tmp_path: Path) -> None:
-    runs_and_resumes("iic", squares, tmp_path)
+    same_in_two_processes("iic", tmp_path, in_processes, **{"method.rows": 20})
 
 
 @pytest.mark.parametrize("preset", PRESETS)

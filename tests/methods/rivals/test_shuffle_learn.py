@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from methods.rivals.checks import (
+from methods.rivals.harness import (
     InProcesses,
     doubled,
-    equal_gradients,
     noise,
-    runs_and_resumes,
+    same_gradients,
     same_in_two_processes,
     tiny_method,
 )
@@ -100,7 +99,7 @@ def test_the_loss_and_its_gradient_are_the_literal_sum(monkeypatch: pytest.Monke
     for b in range(4):
         logits = made.head.order.weight @ torch.cat([features[i][b] for i in range(3)]) + made.head.order.bias
         loss = loss - torch.log(logits[batch.targets["order"][b]].exp() / logits.exp().sum()) / 4
-    equal_gradients(output.losses["main"], loss, list(made.parameters()), rtol=1e-7)
+    same_gradients(output.losses["main"], loss, list(made.parameters()), atol=1e-7)
 
 
 def test_scores_of_a_test_leave_out_what_training_has_more_of() -> None:
@@ -137,13 +136,7 @@ def test_it_verifies_the_order_of_generated_videos_above_chance() -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_the_same(in_processes: InProcesses, tmp_path: Path) -> None:
-    same_in_two_processes("shuffle-learn", in_processes, tmp_path)
-
-
-@pytest.mark.slow
-def test_it_runs_and_resumes(squares: Path, tmp_path: Path) -> None:
-    run = runs_and_resumes("shuffle-learn", squares, tmp_path)
-    assert "Order verification on unseen videos" in (run.path / "log.txt").read_text()
+    same_in_two_processes("shuffle-learn", tmp_path, in_processes)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
