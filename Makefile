@@ -9,7 +9,7 @@ KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-media test-slow test-real lint bench fuzz chaos setup clean
+.PHONY: demo test test-media test-oldest test-slow test-real lint dist licences bench fuzz chaos setup clean
 
 setup: $(VENV)/installed
 
@@ -38,6 +38,19 @@ $(VENV)/media: pyproject.toml constraints.txt
 test-media: $(VENV)/media
 	$(BIN)/python -m pytest -m 'not slow and not real' tests/data/media tests/data/videos tests/fuzz
 
+# The lower bounds of pyproject.toml: data and models with the oldest packages that pip may take.
+OLDEST := build/oldest
+
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+		--editable . hypothesis pyarrow pytest
+	touch $@
+
+test-oldest: $(OLDEST)/installed
+	$(OLDEST)/bin/python -m pytest -m 'not slow and not real' tests/data tests/models tests/search \
+		--ignore tests/models/test_export.py --ignore tests/models/image --ignore tests/models/test_hub.py
+
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
@@ -50,6 +63,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_file_sizes.py
+
+# A release: dist/ with the sdist, and the wheel that is built from it.
+dist: setup
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build
+
+licences: setup
+	$(BIN)/python tests/licences.py
 
 bench: setup
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
