@@ -24,7 +24,7 @@ from cacl.methods.curves import Curve
 from cacl.methods.cvrl import CVRL, among_other_videos, nt_xent, own_rows_of
 from cacl.methods.moco import MOCO_CURVES
 from cacl.models.cnn3d import CNN3D
-from cacl.models.frozen_frames import FrozenFrames, with_gaps
+from cacl.models.image.frozen_frames import FrozenFrames, with_gaps
 from cacl.models.transformer import VideoTransformer
 from cacl.settings import MethodSettings, Positive, Rate, Settings
 

@@ -27,7 +27,7 @@ from cacl.machine.auto import frame_auto_values
 from cacl.methods.contract import Method
 from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
-from cacl.models.frozen_frames import FrozenFrames
+from cacl.models.image.frozen_frames import FrozenFrames
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch

@@ -21,7 +21,7 @@ from cacl.methods.assisted import Assisted
 from cacl.methods.contract import MethodBatch
 from cacl.methods.cvrl import among_other_videos
 from cacl.models.cnn3d import build_cnn3d
-from cacl.models.frozen_frames import FrozenFrames, with_gaps
+from cacl.models.image.frozen_frames import FrozenFrames, with_gaps
 from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.models.load import load_encoder
 from cacl.models.transformer import VideoTransformer

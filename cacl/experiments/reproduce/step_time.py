@@ -27,7 +27,7 @@ from cacl.machine.auto import channels_last
 from cacl.machine.device_errors import out_of_memory
 from cacl.methods.classify import Classify
 from cacl.methods.contract import Method
-from cacl.models.frozen_frames import FrozenFrames
+from cacl.models.image.frozen_frames import FrozenFrames
 from cacl.training.stages import build_step, prepare_method
 from cacl.training.views import augmented_views
 from cacl.training.wiring import build_frames_network, build_method, frame_augment, initial_network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cacl.models.frozen_frames import FrozenFrames, with_gaps
+from cacl.models.image.frozen_frames import FrozenFrames, with_gaps
 
 
 def test_the_table_is_centred_and_of_variance_one() -> None:
