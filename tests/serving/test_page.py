@@ -57,7 +57,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     page.on("console", lambda message: errors.append(message.text) if is_fault(message) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: errors.append(request.url) if not local(request.url, address) else None)
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()
     assert errors == []
@@ -75,7 +75,16 @@ def local(url: str, address: str) -> bool:
 def ready(page: Any, path: str = "/") -> None:
     page.goto(path)
     page.wait_for_selector("html[data-ready]")
-    page.wait_for_selector("#answer:not([aria-busy])")
+    page.wait_for_selector("#answer:not([aria-busy])", state="attached")
+
+
+def until(page: Any, said: str) -> None:
+    """Playwright's own would need ``eval``, which the page does not allow."""
+    for _ in range(300):
+        if page.evaluate(said):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never: {said}")
 
 
 def names(page: Any) -> list[str]:
@@ -111,7 +120,7 @@ def test_search_by_an_indexed_video_and_its_part(page: Any):
     assert float(page.get_by_label("End of the part").first.input_value()) < 4
     assert float(start.input_value()) == 0
     page.go_back()
-    page.wait_for_function("!location.search.includes('@')")
+    until(page, "!location.search.includes('@')")
 
 
 def test_a_click_on_the_strip_plays_from_there(page: Any):
@@ -121,8 +130,8 @@ def test_a_click_on_the_strip_plays_from_there(page: Any):
     box = strip.bounding_box()
     strip.click(position={"x": box["width"] * 0.6, "y": 5})
     video = page.locator("#hits .hit video").first
-    page.wait_for_function("document.querySelector('#hits video').readyState >= 1")
-    page.wait_for_function("document.querySelector('#hits video').currentTime > 1")
+    until(page, "document.querySelector('#hits video').readyState >= 1")
+    until(page, "document.querySelector('#hits video').currentTime > 1")
     assert video.evaluate("one => one.error") is None
 
 
@@ -134,7 +143,7 @@ def test_examples_for_and_against(page: Any):
     page.wait_for_url(re.compile("unlike="))
     assert page.locator("#examples .unlike").count() == 1
     page.locator("#examples .unlike button").click()
-    page.wait_for_function("!location.search.includes('unlike')")
+    until(page, "!location.search.includes('unlike')")
 
 
 def test_a_dropped_file_finds_its_like(page: Any, tmp_path: Path):
@@ -153,7 +162,7 @@ def test_labels_by_keys_alone(page: Any):
     page.keyboard.press("/")
     page.keyboard.type("a/v2")
     page.wait_for_selector("#found button:has-text('a/v2.mp4')")
-    page.wait_for_function("document.querySelectorAll('#found button').length === 1")
+    until(page, "document.querySelectorAll('#found button').length === 1")
     page.keyboard.press("Enter")
     page.wait_for_selector("#hits .hit .strip")
     page.keyboard.press("j")

@@ -32,6 +32,13 @@ export const range = (start, end) => (start === null || start === undefined ? ""
 export const shown = (name) =>
   name.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu, "\u{fffd}");
 
+// A path that may break behind its signs, not within words.
+export function named(path) {
+  const parts = document.createDocumentFragment();
+  for (const part of shown(path).split(/(?<=[/_\-. ])/u)) parts.append(part, make("wbr"));
+  return parts;
+}
+
 export const counted = (number, noun) => `${number.toLocaleString("en").replaceAll(",", " ")} ${noun}${number === 1 ? "" : "s"}`;
 
 let timer = 0;

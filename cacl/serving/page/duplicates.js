@@ -1,6 +1,6 @@
 // Duplicates: pairs of stretches one above the other, aligned in time. Nothing is ever deleted.
 import { get, post, preview } from "./api.js";
-import { $, button, counted, make, range, said, shown, time, toast } from "./dom.js";
+import { $, button, counted, make, named, range, said, time, toast } from "./dom.js";
 import { player } from "./player.js";
 
 const PLACES = 20, SHOWN = 100; // bars of the histogram; pairs that are drawn at once
@@ -79,7 +79,7 @@ function pair(one) {
     same.style.right = `${100 - parseFloat(place(video.to + move))}%`;
     const n = Math.min(Math.max(Math.floor(((video.from + video.to) / 2 / Math.max(video.to_s ?? 1, 1e-6)) * video.rows), 0), video.rows - 1);
     return make("div.side", {}, make("img.preview", { src: preview(video.key, n), alt: "", loading: "lazy", width: 96, height: 72 }),
-      make("div.about", {}, make("p.name", { title: video.path }, shown(video.path)), make("p.soft", {}, range(video.from, video.to)),
+      make("div.about", {}, make("p.name", { title: video.path }, named(video.path)), make("p.soft", {}, range(video.from, video.to)),
         make("div.line", { role: "img", "aria-label": `${time(video.from)} to ${time(video.to)}` }, whole, same)));
   };
   const players = make("div.players", {});

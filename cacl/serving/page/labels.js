@@ -1,6 +1,6 @@
 // Labels: what is selected gets a name, which is stored at once; the last one can be taken back.
 import { get, post, preview } from "./api.js";
-import { $, button, counted, make, range, said, shown, toast } from "./dom.js";
+import { $, button, counted, make, named, range, said, shown, toast } from "./dom.js";
 import { text } from "./state.js";
 
 const selected = new Map(); // text of a part -> the part
@@ -100,7 +100,7 @@ function group({ label, stretches }) {
   });
   const one = (stretch) => make("li", {},
     make("img.preview", { src: preview(stretch.key, stretch.n), alt: "", loading: "lazy", width: 96, height: 72 }),
-    make("span.name", { title: stretch.path }, shown(stretch.path)), make("span.soft", {}, range(stretch.start, stretch.end)),
+    make("span.name", { title: stretch.path }, named(stretch.path)), make("span.soft", {}, range(stretch.start, stretch.end)),
     make("span.row", {}, make("a", { href: `/?like=${encodeURIComponent(text(stretch)).replaceAll("%40", "@")}` }, "search"),
       button("×", () => change([{ label: null, stretches: parts([stretch]) }], "A label was taken away."), { title: "Take the label away", "aria-label": "Take the label away" })));
   return make("div.group", {}, make("h3", {}, again, make("span.soft", {}, String(stretches.length))), make("ul.gallery", {}, ...stretches.map(one)));

@@ -41,7 +41,7 @@ export function player(video, { start = null, end = null, n = 0, at = null, acti
 
   const part = { start: start ?? (timed ? first : null), end: end ?? (timed ? last : null) };
   const element = make("div.player", {}, stage);
-  if (timed) element.append(handles(video, part, (which) => seek(part[which])));
+  if (timed) element.append(handles(video, part, { onmove: (which) => seek(part[which]), onenter: () => actions[0]?.[1]({ key: video.key, ...part }) }));
   const row = make("div.row", {});
   for (const [text, act, title] of actions) row.append(button(text, () => act({ key: video.key, ...part }), { title }));
   element.append(row);
@@ -52,7 +52,7 @@ export function player(video, { start = null, end = null, n = 0, at = null, acti
   return { element, seek, part, stop: () => { screen.pause(); URL.revokeObjectURL(screen.src); screen.removeAttribute("src"); screen.load(); } };
 }
 
-function handles(video, part, onmove) {
+function handles(video, part, { onmove, onenter }) {
   const step = Math.max((video.to_s - video.from_s) / 500, 0.05);
   const words = make("output", {}, range(part.start, part.end));
   const middle = make("i.between");
@@ -76,11 +76,12 @@ function handles(video, part, onmove) {
   for (const which of ["start", "end"]) {
     inputs[which].addEventListener("input", () => move(which, Number(inputs[which].value)));
     inputs[which].addEventListener("keydown", (event) => {
+      if (event.key === "Enter") onenter();
       const sign = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-      if (!sign) return;
+      if (!sign && event.key !== "Enter") return;
       event.preventDefault();
       event.stopPropagation();
-      move(which, part[which] + sign * step * (event.shiftKey ? 10 : 1));
+      if (sign) move(which, part[which] + sign * step * (event.shiftKey ? 10 : 1));
     });
   }
   show();

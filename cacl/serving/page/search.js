@@ -1,6 +1,6 @@
 // The search: what is asked on the left, hits with their strips on the right.
 import { drop, get, post, preview } from "./api.js";
-import { $, button, counted, make, range, said, shown, time, toast } from "./dom.js";
+import { $, button, counted, make, named, range, said, shown, time, toast } from "./dom.js";
 import { player } from "./player.js";
 import { isSelected, select, showSelected } from "./labels.js";
 import * as state from "./state.js";
@@ -16,7 +16,7 @@ let about = null;
 export async function start(facts) {
   about = facts;
   $("#within-list").replaceChildren(...about.within.map((name) => make("option", { value: name })));
-  if (about.local) $("#find").placeholder = "Find a video, drop a file or paste its path";
+  if (about.local) $("#find").placeholder = "Video, dropped file, or path";
   $("#find").addEventListener("input", find);
   $("#find").addEventListener("focus", find);
   $("#find").addEventListener("keydown", findKeys);
@@ -85,10 +85,10 @@ function showAsked() {
   else if (!thing) $("#asked").replaceChildren(make("p.problem", {}, first.key.startsWith("file-") ? "The file that was asked with is not here any more: drop it again." : "The video that was asked with is not in the index any more, or has changed: choose it again."));
   else {
     left = player(thing, { start: first.start, end: first.end, actions: [
-      ["Search by this part", (part) => go({ like: [part, ...asked.like.slice(1)] }), "Only what lies between the handles (Enter)"],
+      ["Search by this part", (part) => go({ like: [part, ...asked.like.slice(1)] }), "Only what lies between the handles (Enter on one of them)"],
       ["Also like this", (part) => also("like", part), "Another example beside it"],
     ] });
-    $("#asked").replaceChildren(make("h2.name", { title: thing.path }, shown(thing.path)), left.element);
+    $("#asked").replaceChildren(make("h2.name", { title: thing.path }, named(thing.path)), left.element);
   }
   const chip = (name, part, i) => make("li." + name, {}, make("span.sign", { "aria-label": name }, name === "like" ? "+" : "−"),
     make("span.text", { title: things[part.key]?.path ?? "" }, `${shown(things[part.key]?.path ?? "gone").split("/").pop()} ${range(part.start, part.end)}`),
@@ -101,6 +101,7 @@ function empty(...instead) {
   for (const one of open.values()) one.stop();
   open.clear();
   $("#notes").replaceChildren();
+  $("#hits").className = "";
   $("#hits").replaceChildren(...instead.map((one) => make("li.wide", {}, one)));
 }
 
@@ -109,9 +110,10 @@ async function showSome(signal) {
   const found = await get("/api/videos", { k: 24 }, signal);
   $("#answer-title").textContent = found.total ? "Begin with one of these" : "The index is empty";
   empty();
+  $("#hits").className = "beginning";
   $("#hits").replaceChildren(...found.videos.map((video) => make("li.hit.some", { tabIndex: -1 },
     make("button.open", { type: "button", onclick: () => use({ key: video.key, start: null, end: null }), title: video.path },
-      picture(video, Math.floor(video.rows / 2)), make("span.name", {}, shown(video.path))))));
+      picture(video, Math.floor(video.rows / 2)), make("span.name", {}, named(video.path))))));
 }
 
 function picture(video, n) {
@@ -150,7 +152,7 @@ function hit(video) {
   element.append(
     make("button.open", { type: "button", onclick: () => toggle(), title: "Play (Enter)", "aria-label": `Play ${shown(video.path)}` }, image),
     make("div.about", {},
-      make("p.name", { title: video.path }, tick, " ", shown(video.path)),
+      make("p.name", { title: video.path }, tick, " ", named(video.path)),
       make("p.meaning", {}, make("b", {}, video.score.toFixed(2)), ` ${video.words}`),
       make("p.soft", {}, part.start === null ? "" : `${range(part.start, part.end)}, best at ${time(video.best_s)}`,
         video.label ? make("span.label", {}, shown(video.label)) : null, video.absent ? make("span.label.absent", {}, "file is absent") : null),
@@ -173,7 +175,7 @@ async function find() {
     const found = await get("/api/videos", { name, k: 30 });
     if (name !== $("#find").value.trim()) return;
     list.replaceChildren(...found.videos.map((video) => make("li", {}, make("button", { type: "button", title: video.path, onclick: () => chosen(video.key) },
-      picture(video, Math.floor(video.rows / 2)), make("span", {}, shown(video.path))))));
+      picture(video, Math.floor(video.rows / 2)), make("span", {}, named(video.path))))));
     if (!found.total) list.append(make("li.hint", {}, "No video of the index is called that."));
     if (found.total > 30) list.append(make("li.hint", {}, `and ${counted(found.total - 30, "other")}: write more of the name`));
   } catch (error) {
@@ -203,6 +205,7 @@ $("#found").addEventListener("keydown", (event) => {
 function chosen(key) {
   $("#found").hidden = true;
   $("#find").value = "";
+  document.activeElement?.blur(); // so that j goes to the hits
   use({ key, start: null, end: null });
 }
 
