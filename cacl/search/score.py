@@ -22,6 +22,7 @@ from cacl.search.rows import CHUNK, Rows, check_numbers
 from cacl.search.space import Space
 
 PAIRS = 20_000
+_CACHED = 512  # pairs at a time whose products stay near the processor
 _TRIES = 20  # draws for a pair of different videos; where one video is nearly everything, fewer pairs are found
 
 
@@ -99,7 +100,8 @@ def measure_scale(rows: Rows, space: Space, videos: ArrayLike, *, pairs: int = P
     drawn = rng.integers(0, len(rows), (2, pairs * _TRIES))
     drawn = drawn[:, number[drawn[0]] != number[drawn[1]]][:, :pairs]
     whole = _prepared(rows, space) if len(rows) <= CHUNK else None  # of a small archive each vector is drawn often
-    parts = (drawn[:, i : i + CHUNK] for i in range(0, drawn.shape[1], CHUNK))
+    step = CHUNK if whole is None else _CACHED
+    parts = (drawn[:, i : i + step] for i in range(0, drawn.shape[1], step))
     scores = np.concatenate([_scores(rows, space, part, whole) for part in parts])
     return Scale(np.sort(scores).astype(np.float32))
 

@@ -165,8 +165,8 @@ def make_world(folder: Path) -> list[Victim]:
     """Videos and settings below ``folder``, and the commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
     videos = make_squares(folder / "videos")
-    run, tuned, store, vectors = folder / "run", folder / "tuned", folder / "frames.store", folder / "vectors"
-    indexed = folder / "archive"
+    run, tuned, store = folder / "run", folder / "tuned", folder / "frames.store"
+    vectors, indexed = folder / "vectors", folder / "archive"
     # by name: "auto" asks for the room on the disk, and gives another run where there is little
     pretraining = write_settings(folder / "pretraining.yaml", {**PRETRAIN, "data.store": str(run / "store")})
     finetuning = write_settings(folder / "finetuning.yaml", {**FINETUNE, "data.store": str(tuned / "store")})
@@ -175,6 +175,7 @@ def make_world(folder: Path) -> list[Victim]:
     def copy_model() -> None:
         shutil.copytree(model, folder / "evaluated")
 
+    exactly = ["--model", str(model), "--precision", "float32"]
     return [
         Victim(
             name="pretrain",
@@ -207,23 +208,13 @@ def make_world(folder: Path) -> list[Victim]:
             stage=stage_of_preparing,
             trains=False,
         ),
-        Victim(
-            name="embed",
-            first=["embed", str(videos), "--model", str(model), "--out", str(vectors), "--precision", "float32"],
-            place=vectors,
-            stage=stage_of_embedding,
-            trains=False,
-            begin=_one_video_a_part,
-        ),
-        Victim(
-            name="index",
-            first=["index", str(videos), "--model", str(model), "--out", str(indexed), "--precision", "float32"],
-            place=indexed,
-            stage=stage_of_indexing,
-            trains=False,
-            begin=_one_video_a_part,
-        ),
+        _by_parts("embed", ["embed", str(videos), "--out", str(vectors), *exactly], vectors, stage_of_embedding),
+        _by_parts("index", ["index", str(videos), "--out", str(indexed), *exactly], indexed, stage_of_indexing),
     ]
+
+
+def _by_parts(name: str, first: list[str], place: Path, stage: Callable[[Path], str]) -> Victim:
+    return Victim(name, first, place, stage=stage, trains=False, begin=_one_video_a_part)
 
 
 def _one_video_a_part() -> None:
