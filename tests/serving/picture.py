@@ -1,6 +1,7 @@
 """Pictures of the page, by Chromium: of the search in light, dark and on a narrow screen, and of the other screens.
 
-``python tests/serving/picture.py runs/demo/videos.index --out build/page`` writes them all; README's is ``search.png``.
+After ``make demo``, ``python tests/serving/picture.py`` makes some longer videos, an index of them and all pictures in
+``build/page``; that of the README is ``playing-light.png``, cut.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
+from numpy.typing import NDArray
 from playwright.sync_api import sync_playwright
+
+import cacl
+from cacl.data.media.encode import write_video
+from cacl.data.synthetic.generate import make_videos
 
 SCREENS = {"light": (1280, 800), "dark": (1280, 800), "narrow": (390, 844), "narrow-dark": (390, 844)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("--query", default="", help="a word of the name of the video to ask with")
+    parser.add_argument("--model", type=Path, default=Path("runs/demo/cacl"))
+    parser.add_argument("--index", type=Path, help="one that is there")
+    parser.add_argument("--query", default="orbiting", help="a word of the name of the video to ask with")
     parser.add_argument("--out", type=Path, default=Path("build/page"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -51,6 +60,25 @@ def main() -> None:
                 take(page, given.query, given.out, name)
         finally:
             server.terminate()
+
+
+def make(out: Path, model: Path) -> Path:
+    """An index of 40 generated videos of some 11 s, and copies of two of them: a part, and one turned left to right."""
+    videos, index = out / "videos", out / "videos.index"
+    if not videos.exists():
+        make_videos(videos, seed=1, videos_per_class=(3, 1), size=(144, 192), frames=(250, 320))
+        dots = frames_of(videos / "train" / "orbiting_dots" / "orbiting_dots_000.mp4")
+        crosses = frames_of(videos / "train" / "spinning_crosses" / "spinning_crosses_001.mp4")
+        (videos / "copies").mkdir()
+        write_video(videos / "copies" / "part of <b>dots.avi", dots[60:220], codec="mpeg4")
+        write_video(videos / "copies" / "crosses again.mp4", np.concatenate([dots[:60], crosses[:, :, ::-1]]))
+    cacl.index(videos, model=model, out=index)
+    return index
+
+
+def frames_of(video: Path) -> NDArray[np.uint8]:
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def take(page: Any, query: str, out: Path, name: str) -> None:

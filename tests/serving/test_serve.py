@@ -18,7 +18,9 @@ from cacl.errors import UserError
 from cacl.serving.serve import listening, serve
 
 
-def test_a_port_in_use_is_a_sentence(archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_a_port_in_use_is_a_sentence(
+    archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     from cacl import cli
 
     with socket.create_server(("127.0.0.1", 0)) as other:
