@@ -109,6 +109,8 @@ def in_small(words: list[str]) -> list[str]:
         words += ["--batch-size", "8"] if "optim.accumulate=4" in words else []  # in parts of two
     elif words[0] == "prepare":
         words += ["--size", "36", "40"]
+    elif words[0] == "serve":
+        words += ["--port", "0"]
     elif words[0] == "finetune" and trains:
         if "--labels-per-class" in words:
             words[words.index("--labels-per-class") + 1] = "1,2,all"
@@ -126,6 +128,7 @@ def in_small(words: list[str]) -> list[str]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_place(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # ends at once
     monkeypatch.setattr(finish, "difference_baseline", functools.partial(finish.difference_baseline, steps=20))
     threads = torch.get_num_threads()
     yield tmp_path

@@ -9,7 +9,7 @@ from typing import cast
 
 import typer
 
-from cacl.cli import videos, training, evaluation, recognition, embed, index, analysis, report, weights, fuse  # isort: skip  (the order of the help)
+from cacl.cli import videos, training, evaluation, recognition, embed, index, serve, analysis, report, weights, fuse  # isort: skip  (the order of the help)
 from cacl.cli import push, compare, reproduce, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
@@ -17,8 +17,7 @@ from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "push",
-           "recognition",
-           "report", "reproduce", "training", "videos", "weights"]  # fmt: skip
+           "recognition", "report", "reproduce", "serve", "training", "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -45,7 +45,7 @@ class Decisions:
         folder = self._file.parent
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             pairs = change(_read(self._file))
             listed = sorted(sorted(pair) for pair in pairs)
             content = json.dumps({"format": FORMAT, "not the same": listed}, ensure_ascii=True, indent=1)
@@ -54,7 +54,7 @@ class Decisions:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Alone in the folder, once whoever is in it is done."""
     until = time.monotonic() + _WAIT
     with ExitStack() as held:

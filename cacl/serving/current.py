@@ -1,0 +1,108 @@
+"""The index as the page sees it: opened anew when ``cacl index`` has made another state of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cacl.errors import UserError
+from cacl.indexing.generation import IndexedVideo
+from cacl.indexing.reader import Index
+
+
+class StaleError(Exception):
+    """The page was opened on another state of the index."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One state of the index.
+
+    Attributes:
+        index: it, open.
+        state: its name; a page keeps it and sends it with everything that it asks.
+    """
+
+    index: Index
+    state: str
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Number of each video by its key."""
+        return {video.key: number for number, video in enumerate(self.index.videos)}
+
+    def video(self, key: str) -> IndexedVideo:
+        """The video with this key. Raises UserError: there is none."""
+        number = self.numbers.get(key)
+        if number is None:
+            raise UserError("That video is not in the index any more, or has changed since: choose it again.")
+        return self.index.videos[number]
+
+    def span(self, video: IndexedVideo) -> tuple[float, float] | None:
+        """First and last second of a video in its file; None where nothing is known of time."""
+        seconds = self.index.spans.seconds[video.first_row : video.first_row + video.rows]
+        if not len(seconds) or np.isnan(seconds).any():
+            return None
+        first = float(seconds[:, 0].min())
+        return first, max(float(seconds[:, 1].max()), first + (0.0 if np.isnan(video.seconds) else video.seconds))
+
+    def facts(self, video: IndexedVideo) -> dict[str, Any]:
+        """A video, for the page."""
+        span = self.span(video)
+        return {
+            "key": video.key,
+            "path": video.path,
+            "label": video.label,
+            "absent": video.absent,
+            "rows": video.rows,
+            "from_s": None if span is None else round(span[0], 3),
+            "to_s": None if span is None else round(span[1], 3),
+            "width": video.width,
+            "height": video.height,
+        }
+
+
+class Current:
+    """The state of an index that counts now."""
+
+    def __init__(self, path: Path, *, videos: Path | None = None) -> None:
+        """Raises UserError: no index, or damaged."""
+        self._path, self._videos = path, videos
+        self._lock = threading.Lock()
+        self._stamp = self._stamp_now()
+        self._view = self._open()
+
+    def view(self, state: str | None = None) -> View:
+        """The state that counts; who has the old one keeps it until the last answer from it is made.
+
+        Args:
+            state: that the page was opened on, ``None``: whichever counts.
+
+        Raises:
+            StaleError: another one counts by now.
+            UserError: the index was taken away or damaged.
+        """
+        with self._lock:
+            stamp = self._stamp_now()
+            if stamp != self._stamp:
+                self._view, self._stamp = self._open(), stamp
+            view = self._view
+        if state is not None and state != view.state:
+            raise StaleError
+        return view
+
+    def _open(self) -> View:
+        index = Index(self._path, videos=self._videos)
+        return View(index, f"{index.catalog_file.parent.name}-{str(index.about['fingerprint'])[:8]}")
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        try:
+            found = (self._path / "index.json").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns

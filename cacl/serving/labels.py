@@ -1,0 +1,107 @@
+"""Labels of stretches, in ``labels.csv``: stored as they are given, and read anew each time, so that it may be edited.
+
+Its columns are those of ``videos.csv``: ``path``, ``label``, ``start``, ``end``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cacl.errors import UserError
+from cacl.files import write_whole
+from cacl.search.decisions import locked
+
+COLUMNS = ("path", "label", "start", "end")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a video.
+
+    Attributes:
+        path: of its file, as the index names it.
+        start: seconds, ``None`` with ``end``: all of it.
+        end: seconds.
+    """
+
+    path: str
+    start: float | None = None
+    end: float | None = None
+
+
+class Labels:
+    """A file of labels; one that is missing holds none."""
+
+    def __init__(self, file: Path, *, lock: Path) -> None:
+        """Open it.
+
+        Args:
+            file: the CSV.
+            lock: a folder that is locked while it is changed: two pages may be open.
+
+        Raises:
+            UserError: there is a file that is no table of labels.
+        """
+        self.file, self._lock = file, lock
+        self.read()
+
+    def read(self) -> dict[Stretch, str]:
+        """The label of each stretch. Raises UserError: the file is damaged."""
+        try:
+            text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise UserError(f"{self.file} cannot be read ({error.strerror or error}).") from error
+        table = csv.DictReader(io.StringIO(text, newline=""))
+        if tuple(table.fieldnames or COLUMNS) != COLUMNS:
+            raise UserError(
+                f"{self.file} is no table of labels ({','.join(COLUMNS)}): name another file with --labels, "
+                "or move it away."
+            )
+        found: dict[Stretch, str] = {}
+        for number, row in enumerate(table, 2):
+            try:
+                times = [float(row[name]) if row[name] else None for name in ("start", "end")]
+                found[Stretch(row["path"], *times)] = row["label"]
+            except (TypeError, ValueError):
+                raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None
+        return found
+
+    def change(self, stretches: Sequence[Stretch], label: str | None) -> dict[Stretch, str | None]:
+        """Give stretches a label, or take theirs away.
+
+        Args:
+            stretches: of the index.
+            label: ``None``: none any more.
+
+        Returns:
+            What they had before, to undo it.
+
+        Raises:
+            UserError: no label that can be kept in a line, or the file cannot be written.
+        """
+        label = label if label is None else label.strip()
+        if label is not None and (not label or len(label) > 200 or not label.isprintable()):
+            raise UserError("A label is a word or a few, on one line: give another.")
+        self._lock.mkdir(parents=True, exist_ok=True)
+        with locked(self._lock):
+            now = self.read()
+            before = {stretch: now.get(stretch) for stretch in stretches}
+            for stretch in before:
+                now.pop(stretch, None)
+                if label is not None:
+                    now[stretch] = label
+            text = io.StringIO(newline="")
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for stretch, name in now.items():
+                writer.writerow(
+                    [stretch.path, name, *("" if t is None else f"{t:g}" for t in (stretch.start, stretch.end))]
+                )
+            write_whole(self.file, text.getvalue().encode("utf-8", "surrogateescape"))
+        return before

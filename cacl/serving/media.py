@@ -1,0 +1,92 @@
+"""Pictures and videos for the page: only those of the index's videos, by their keys.
+
+A browser plays a part of the formats there are; of others a part of at most ``LONGEST`` seconds is encoded anew.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from cacl.data.media.colours import AS_CODED
+from cacl.data.media.cut import Cut
+from cacl.data.media.encode import write_video
+from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.open_files import frame_seconds, read_frames
+from cacl.errors import UserError, VideoError
+from cacl.indexing.generation import IndexedVideo
+from cacl.serving.current import View
+
+LONGEST = 12.0  # seconds that are encoded anew
+_HEIGHT, _WIDEST = 288, 2.4  # pixels of these; width for a height
+_FRAMES = 300
+_KEPT = 24  # encoded parts
+_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/webm",
+    ".ogv": "video/ogg", ".ogg": "video/ogg",
+}  # fmt: skip
+
+
+def type_of(path: Path) -> str:
+    """What a browser is told a file is; never anything that it could run."""
+    return _TYPES.get(path.suffix.lower(), "application/octet-stream")
+
+
+def file_of(view: View, video: IndexedVideo) -> Path:
+    """The file of a video. Raises UserError: it is not there, or no single file."""
+    path = view.index.root / video.path
+    if not path.is_file():
+        raise UserError(
+            f"{video.path} is not at {view.index.root}: connect its disk, or start cacl serve again with --videos "
+            "and the folder that the videos were moved to."
+        )
+    return path
+
+
+class Clips:
+    """Parts of videos that were encoded anew, the last ones kept."""
+
+    def __init__(self) -> None:
+        self._made = OrderedDict[tuple[str, float], bytes]()
+        self._lock = threading.Lock()
+
+    def clip(self, view: View, video: IndexedVideo, start: float) -> bytes:
+        """An MP4 of the part of a video from ``start`` (seconds) on. Raises UserError: it cannot be read."""
+        own = video.key, round(start, 2)
+        with self._lock:
+            if own not in self._made:
+                self._made[own] = _encoded(view, video, start)
+            self._made.move_to_end(own)
+            while len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+            return self._made[own]
+
+
+def _encoded(view: View, video: IndexedVideo, start: float) -> bytes:
+    place = view.index.root / video.path
+    file, region = str(place), view.index.catalog.videos[view.numbers[video.key]].region
+    try:
+        seconds = isolated(file, time_limit(place), frame_seconds, file)[:-1]  # the last one is the end
+        if np.isnan(seconds).any():
+            seconds = np.arange(len(seconds)) / (video.fps or 25.0)
+        inside = np.flatnonzero((seconds >= start) & (seconds < start + LONGEST))
+        if not len(inside):
+            raise UserError(f"{video.path} has no frame at {start:.1f} s.")
+        numbers = inside[:: -(-len(inside) // _FRAMES)]
+        width = 2 * round(_HEIGHT * min(video.width / max(video.height, 1), _WIDEST) / 2)
+        frames = isolated(
+            file, time_limit(place), read_frames, file, numbers,
+            height=_HEIGHT, width=max(width, 16), at_least=0, rules=AS_CODED, known=None, cut=Cut(region),
+        )[0]  # fmt: skip
+    except VideoError as error:
+        raise UserError(f"{video.path} cannot be shown: {error.reason}.") from None
+    times = seconds[numbers[: len(frames)]]
+    with tempfile.TemporaryDirectory(prefix="cacl-") as folder:
+        made = Path(folder) / "clip.mp4"
+        pace = float(np.diff(times).mean()) if len(times) > 1 else 0.04
+        write_video(made, frames, fps=1 / max(pace, 1e-3), options={"preset": "veryfast", "movflags": "+faststart"})
+        return made.read_bytes()
