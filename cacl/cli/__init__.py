@@ -10,17 +10,19 @@ from typing import cast
 import typer
 
 from cacl.cli import videos, training, evaluation, recognition, embed, analysis, report, weights, fuse  # isort: skip  (the order of the help)
-from cacl.cli import compare, reproduce, doctor  # isort: skip
+from cacl.cli import push, compare, reproduce, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import CLOSED, FULL
 
-__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "main", "recognition", "report",
-           "reproduce", "training", "videos", "weights"]  # fmt: skip
+__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "main", "push", "recognition",
+           "report", "reproduce", "training", "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_CALLED = {"PIL": "pillow", "yaml": "pyyaml"}  # packages that are imported by another name
 
 
 def main() -> None:
@@ -45,6 +47,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        if (package := (error.name or "cacl").partition(".")[0]) == "cacl":
+            raise
+        package = _CALLED.get(package, package)
+        print(f"cacl is not installed whole, {package} is missing: pip install {package}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if error.errno not in FULL | CLOSED:
             raise

@@ -30,6 +30,7 @@ from cacl.files import read_object, writing
 from cacl.machine.device import run_device
 from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.fused import FusedEncoder
+from cacl.models.hub import fetch_encoder, names_repository
 from cacl.models.image.encoder import ImageEncoder
 from cacl.models.load import load_encoder
 from cacl.reports.neighbours import draw_neighbours, neighbour_rows
@@ -274,6 +275,19 @@ def _distinct_names(main: Run, others: Sequence[Run]) -> dict[str, Run]:
     return {name if again[name] == 1 else f"{run.method} ({run.path})": run for name, run in pairs}
 
 
-def load(path: str | Path) -> ClipEncoder:
-    """The encoder of a run folder or an encoder folder, in evaluation mode: ``cacl.load("runs/gulls")(clips)``."""
+def load(path: str | Path, *, revision: str | None = None) -> ClipEncoder:
+    """The encoder of a run, an encoder folder or a model hub, in evaluation mode: ``cacl.load("runs/gulls")(clips)``.
+
+    Args:
+        path: a folder; or ``USER/NAME`` of a model hub where neither ``USER/NAME`` nor ``USER`` is a folder here. It is
+            downloaded once and kept in the hub's cache; no code of it is run.
+        revision: a branch, tag or commit of the hub's repository.
+
+    Raises:
+        UserError: no encoder there, or the hub does not give it; in one sentence.
+    """
+    if revision is not None and Path(path).exists():
+        raise UserError(f"{path} is a folder here and has no revisions: leave out revision={revision!r}.")
+    if isinstance(path, str) and (revision is not None or names_repository(path)):
+        path = fetch_encoder(path, revision=revision)
     return load_encoder(path)
