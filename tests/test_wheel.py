@@ -101,14 +101,10 @@ def test_every_extra_for_users_is_in_all() -> None:
     assert everything.extras == set(extras) - {"all", "test"}
 
 
-@pytest.mark.parametrize(("module", "package"), [("torch", "torch"), ("yaml", "pyyaml")])
-def test_a_package_that_is_missing_is_named(module: str, package: str) -> None:
-    code = (
-        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['cacl', 'doctor']; from cacl import cli; cli.main()"
-    )
+def test_a_package_that_is_missing_is_named() -> None:
+    code = "import sys; sys.modules['torch'] = None; sys.argv = ['cacl', 'doctor']; from cacl import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    sentence = f"cacl is not installed whole, {package} is missing: pip install {package}\n"
-    assert (done.returncode, done.stderr) == (2, sentence)
+    assert (done.returncode, done.stderr) == (2, "cacl is not installed whole, torch is missing: pip install torch\n")
 
 
 def clean(environment: Path) -> dict[str, str]:

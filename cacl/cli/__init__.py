@@ -22,7 +22,7 @@ __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse"
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_CALLED = {"PIL": "pillow", "yaml": "pyyaml"}  # packages that are imported by another name
+_CALLED = {"PIL": "pillow"}  # what is imported by another name
 
 
 def main() -> None:
