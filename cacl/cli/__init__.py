@@ -22,6 +22,8 @@ __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse"
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+_CALLED = {"PIL": "pillow"}  # what is imported by another name
+
 
 def main() -> None:
     """Entry point: UserError is a sentence and status 2; a stop asked for is saved and says how to go on."""
@@ -45,6 +47,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        if (package := (error.name or "cacl").partition(".")[0]) == "cacl":
+            raise
+        package = _CALLED.get(package, package)
+        print(f"cacl is not installed whole, {package} is missing: pip install {package}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if error.errno not in FULL | CLOSED:
             raise
