@@ -1,7 +1,7 @@
 """Pictures of the page, by Chromium: of the search in light, dark and on a narrow screen, and of the other screens.
 
 After ``make demo``, ``python tests/serving/picture.py`` makes some longer videos, an index of them and all pictures in
-``build/page``; that of the README is ``playing-light.png``, cut.
+``build/page``; that of the README is ``search-light.png`` in 256 colours.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def frames_of(video: Path) -> NDArray[np.uint8]:
 
 
 def take(page: Any, query: str, out: Path, name: str) -> None:
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(400_000)
     page.goto("/")
     page.wait_for_selector("#hits .some")
     page.wait_for_timeout(1500)

@@ -141,6 +141,7 @@ def test_examples_for_and_against(page: Any):
     page.locator("#hits .hit").first.locator(".open").click()
     page.locator("#hits .hit").first.get_by_role("button", name="Less like this").click()
     page.wait_for_url(re.compile("unlike="))
+    page.wait_for_selector("#examples .unlike")
     assert page.locator("#examples .unlike").count() == 1
     page.locator("#examples .unlike button").click()
     until(page, "!location.search.includes('unlike')")

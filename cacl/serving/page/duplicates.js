@@ -85,7 +85,7 @@ function pair(one) {
   const players = make("div.players", {});
   const play = () => {
     if (players.childElementCount) { players.replaceChildren(); return; }
-    const both = [a, b].map((video) => player(video, { start: video.from, end: video.to, at: video.from }));
+    const both = [a, b].map((video) => player(video, { start: video.from, end: video.to, at: video.from, play: true }));
     for (const one of both) playing.add(one);
     players.replaceChildren(...both.map((one) => one.element));
   };

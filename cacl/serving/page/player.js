@@ -3,10 +3,10 @@
 import { preview } from "./api.js";
 import { button, make, range, said } from "./dom.js";
 
-export function player(video, { start = null, end = null, n = 0, at = null, actions = [] }) {
+export function player(video, { start = null, end = null, n = 0, at = null, play = false, actions = [] }) {
   const timed = video.from_s !== null && video.to_s !== null;
   const first = video.from_s ?? 0, last = video.to_s ?? 0;
-  const screen = make("video", { controls: true, muted: true, playsInline: true, preload: "metadata" });
+  const screen = make("video", { controls: true, muted: true, playsInline: true, preload: "metadata", autoplay: play });
   const stage = make("div.stage", {}, screen);
   let offset = 0; // of what plays against the file's own time
   let fallen = false;

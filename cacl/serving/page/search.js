@@ -139,7 +139,7 @@ function hit(video) {
     const one = open.get(element);
     if (one && at !== null) return one.seek(at);
     if (one) { one.stop(); one.element.remove(); open.delete(element); return; }
-    const made = player(video, { start: part.start, end: part.end, n: video.n, at: at ?? part.start, actions: [
+    const made = player(video, { start: part.start, end: part.end, n: video.n, at: at ?? part.start, play: true, actions: [
       ["Use this part", use, "Search by what lies between the handles (u)"],
       ["More like this", (chosen) => also("like", chosen), "Another example (+)"],
       ["Less like this", (chosen) => also("unlike", chosen), "An example against (-)"],
