@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from actors import perform
 from copies import EASY, FPS, HARD, Frames, read, render, truth, write_copy
 from harness import arguments, header, table, target, targets
 from numpy.typing import NDArray
@@ -26,9 +27,9 @@ BITS = 10
 
 
 def main() -> None:
-    chosen = arguments(__doc__)
+    chosen = arguments(__doc__, pairs=200)
     header("Duplicates", chosen, clock="processor time of one thread")
-    pairs = 6 if chosen.quick else 200
+    pairs = 6 if chosen.quick else chosen.pairs
     names = ["exact", "cropped", "mirrored"] if chosen.quick else [*EASY, *HARD]
     rows: list[list[object]] = []
     reached: list[list[object]] = []
@@ -48,19 +49,22 @@ def main() -> None:
 
 
 class Archive:
-    """Originals, a copy of each, and as many other takes; every other original is a distractor of a copy."""
+    """Originals, a copy of each, and as many other takes; every other original is a distractor of a copy.
+
+    Every other place has a fixed camera before which somebody else does the same: ``actors.py``.
+    """
 
     def __init__(self, folder: Path, name: str, pairs: int, seed: int) -> None:
         self.name, self.pairs = name, pairs
         self.frames: list[Frames] = []
         self.times: list[NDArray[np.float64]] = []
         for place in range(pairs):
-            original = render(seed + place, 0, SECONDS)
+            original = _film(seed + place, 0)
             file = folder / "video.mp4"
             for transformation, frames in (
                 ("exact", original),
                 (name, original),
-                ("exact", render(seed + place, 1, SECONDS)),
+                ("exact", _film(seed + place, 1)),
             ):
                 write_copy(file, transformation, frames)
                 decoded, when = read(file)
@@ -124,6 +128,13 @@ class Archive:
     def _read(self, video: int, times: NDArray[np.float64]) -> Frames:
         shown = np.searchsorted(self.times[video], times + 1e-6, side="right") - 1
         return self.frames[video][np.clip(shown, 0, len(self.frames[video]) - 1)]
+
+
+def _film(place: int, take: int) -> Frames:
+    """A take; at every other place somebody, in another take somebody else, does one thing before a fixed camera."""
+    if place % 2:
+        return perform(render(place, 0, 1 / FPS)[0], place // 2, take, SECONDS, FPS)
+    return render(place // 2, take, SECONDS)
 
 
 def _small(frames: Frames) -> NDArray[np.float64]:

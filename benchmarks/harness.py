@@ -39,13 +39,15 @@ class Timing:
         return f"±{50 * (max(self.rounds) - min(self.rounds)) / self.median:.0f} %"
 
 
-def arguments(doc: str | None) -> argparse.Namespace:
-    """``--quick``, ``--cuda`` and ``--seed``; sets one thread and the seed."""
+def arguments(doc: str | None, **sizes: int) -> argparse.Namespace:
+    """``--quick``, ``--cuda``, ``--seed``, and sizes with what they are by default; sets one thread and the seed."""
     parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds: seconds, for the tests")
     parser.add_argument("--cuda", action="store_true", help="networks on the GPU")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (default 1)")
     parser.add_argument("--seed", type=int, default=0)
+    for name, usual in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=usual, help=f"how many (default {usual})")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)

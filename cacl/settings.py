@@ -146,7 +146,7 @@ class Model(Section):
 METHODS: dict[str, str] = {
     "assisted": "cacl.methods.assisted:AssistedSettings",
     "cacl": "cacl.methods.cacl_settings:CACLSettings",
-    "cvrl": "cacl.methods.cvrl:CVRLSettings",
+    "cvrl": "cacl.methods.cvrl_settings:CVRLSettings",
     "dsm": "cacl.methods.rivals.dsm:DSMSettings",
     "iic": "cacl.methods.rivals.iic:IICSettings",
     "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",

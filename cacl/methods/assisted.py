@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from cacl.distributed.processes import gathered
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput
-from cacl.methods.curves import Curve
+from cacl.methods.curves import MOCO_CURVES, Curve
 from cacl.methods.cvrl import CVRL, among_other_videos, nt_xent, own_rows_of
-from cacl.methods.moco import MOCO_CURVES
 from cacl.models.cnn3d import CNN3D
 from cacl.models.image.frozen_frames import FrozenFrames, with_gaps
 from cacl.models.transformer import VideoTransformer

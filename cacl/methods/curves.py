@@ -46,6 +46,13 @@ class Curve:
     advice: str = ""
 
 
+MOCO_CURVES = (
+    Curve("Similarity of pairs", {"similarity_positive": "positive", "similarity_negatives": "negatives"}),
+    Curve("Gradient norm at the encoder", {"grad_nce": "contrastive"}, log=True),
+)
+"""Of every method that draws two clips together against others."""
+
+
 def mean_of(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
     """Mean of the finite values of one key, or None where there is none."""
     values = [float(row[key]) for row in rows if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])]

@@ -9,61 +9,21 @@ Shapes: B samples of the global batch, b of this process, T frames, D features, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, clip_window
 from cacl.distributed.processes import gathered, rank, summed, world
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
-from cacl.methods.curves import Curve
-from cacl.methods.moco import MOCO_CURVES
 from cacl.methods.permute import formatted
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import contrast_head
-from cacl.settings import MethodSettings, Rate, Settings
-
-
-class CVRLSettings(MethodSettings):
-    """The paper's value."""
-
-    published: ClassVar[Mapping[str, Any]] = {
-        "data.resize": [256, 342],
-        "augment.size": 224,
-        "augment.crop": "area",
-        "augment.area": [0.3, 1.0],
-        "model.projection": "mlp",
-        "optim.lr": 0.32,
-        "optim.weight_decay": 1e-6,
-        "optim.schedule": "cosine",
-        "optim.schedule_per": "step",
-        "optim.warmup_epochs": 5.0,
-        "optim.batch_size": 1024,
-        "optim.epochs": 800,
-    }
-
-    name: Literal["cvrl"] = "cvrl"
-    temperature: Rate = 0.1
-
-    def curves(self, frames: int) -> Sequence[Curve]:
-        """Similarity of the two clips, and of clips of different videos."""
-        return MOCO_CURVES
-
-    def build(self, settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None, videos: int) -> CVRL:
-        """CVRL of clips of ``data.frames`` frames, ``data.stride`` apart."""
-        return CVRL(
-            network,
-            frames=settings.data.frames,
-            stride=settings.data.stride,
-            temperature=self.temperature,
-            standardise=settings.model.standardise,
-            projection=settings.model.projection,
-        )
 
 
 class CVRL(Method):

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cacl.distributed.processes import gathered, own_rows, world
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
-from cacl.methods.curves import Curve
+from cacl.methods.curves import MOCO_CURVES
 from cacl.methods.losses import contrastive_loss
 from cacl.methods.permute import formatted
 from cacl.models.cnn3d import CNN3D
@@ -28,11 +28,6 @@ from cacl.sections import section
 
 M = TypeVar("M", bound=nn.Module)
 WIDTH = 128  # E
-
-MOCO_CURVES = (
-    Curve("Similarity of pairs", {"similarity_positive": "positive", "similarity_negatives": "negatives"}),
-    Curve("Gradient norm at the encoder", {"grad_nce": "contrastive"}, log=True),
-)
 
 
 def momentum_copy(module: M) -> M:

@@ -20,8 +20,7 @@ from cacl.data.videos.catalog import Catalog, Skipped
 from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.results import write_results
 from cacl.files import read_object, write_whole
-from cacl.methods.curves import Curve
-from cacl.methods.moco import MOCO_CURVES
+from cacl.methods.curves import MOCO_CURVES, Curve
 from cacl.reports.analysis import read_analysis
 from cacl.reports.page import RunPage, Setting
 from cacl.reports.previews import PreviewRow, preview_rows, rows_from_json, rows_to_json

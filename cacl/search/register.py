@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+Window = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
 HEIGHT = 48  # pixels of a picture without its bars, as it is compared
 _SCALES = 1.045 ** np.arange(-6, 7)  # .77 to 1.30: a crop to 80 % either way
 _OVERLAP = 0.75  # of the smaller picture at least
 _BAR = 4.0  # standard deviation, grey levels, of a row that is a bar
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _LEAST = 0.5  # of a picture is not bars, whatever it looks like
 
 
@@ -41,14 +45,17 @@ class Registration:
     shift: tuple[int, int]
 
 
-def grey(frames_THWC: NDArray[np.uint8]) -> Tensor:
-    """Frames without bars around them, grey, 0 to 255, ``[T, HEIGHT, W]``."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    pixels = frames_THWC.astype(np.float32) @ weights
+def grey(frames_THWC: NDArray[np.uint8], height: int, window: Window) -> Tensor:
+    """Frames without what lies around a window of them, grey, 0 to 255, ``[T, height, W]``."""
+    cut = torch.from_numpy(np.ascontiguousarray((frames_THWC.astype(np.float32) @ _GREY)[:, window[0], window[1]]))
+    return resized(cut, height, max(8, round(height * cut.shape[2] / cut.shape[1])))
+
+
+def without_bars(frames_THWC: NDArray[np.uint8]) -> Window:
+    """Rows and columns between the bars around frames."""
+    pixels = frames_THWC.astype(np.float32) @ _GREY
     rows = _without_bars(pixels)
-    columns = _without_bars(pixels[:, rows].swapaxes(1, 2))
-    cut = torch.from_numpy(np.ascontiguousarray(pixels[:, rows, columns]))
-    return resized(cut, HEIGHT, max(8, round(HEIGHT * cut.shape[2] / cut.shape[1])))
+    return rows, _without_bars(pixels[:, rows].swapaxes(1, 2))
 
 
 def _without_bars(pixels_THW: NDArray[np.float32]) -> slice:
@@ -67,14 +74,14 @@ def resized(frames_THW: Tensor, height: int, width: int) -> Tensor:
 
 
 def register(first_JHW: Tensor, second_JHW: Tensor) -> Registration:
-    """How the second pictures lie in the first, one way for all J pairs; both as ``grey`` gives them."""
-    ours = _edges(first_JHW)
+    """How the second pictures lie in the first, one way for all J pairs; both at ``HEIGHT``."""
+    ours = edges(first_JHW)
     best = Registration(-1.0, 1.0, False, (0, 0))
     for mirrored in (False, True):
         turned = second_JHW.flip(2) if mirrored else second_JHW
         for scale in _SCALES.tolist():
             height, width = round(turned.shape[1] * scale), round(turned.shape[2] * scale)
-            agreement, shift = _best_shift(ours, _edges(resized(turned, height, width)))
+            agreement, shift = _best_shift(ours, edges(resized(turned, height, width)))
             if agreement > best.agreement:
                 best = Registration(agreement, scale, mirrored, shift)
     return best
@@ -97,7 +104,8 @@ def overlap(first_THW: Tensor, second_UHW: Tensor, found: Registration, side: in
     return resized(ours, side, side), resized(turned[:, top:bottom, left:right], side, side)
 
 
-def _edges(frames_JHW: Tensor) -> Tensor:
+def edges(frames_JHW: Tensor) -> Tensor:
+    """How strong they are, ``[J, H - 1, W - 1]``, without the mean of each picture."""
     down = frames_JHW[:, 1:, :-1] - frames_JHW[:, :-1, :-1]
     across = frames_JHW[:, :-1, 1:] - frames_JHW[:, :-1, :-1]
     strength = torch.sqrt((down**2 + across**2).sqrt() + 1e-6)  # the root, so that a few strong edges are not all

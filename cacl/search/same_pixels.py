@@ -3,14 +3,14 @@
 Two takes of one scene share everything that stays; what moves in them moves otherwise. So the second stretch is laid
 over the first (register.py), the mean picture is taken out of both, and what is left of every frame of the first is
 compared with frames of the second about where the alignment says they are. A copy agrees along one line in time, and
-that line is finer than the one from vectors: it also says where the copy begins and ends.
+that line is finer than the one from vectors: it also says where the copy begins and ends. What agrees so far is looked
+at more closely (closer_look.py), for at so few pixels two people who do the same before one camera agree, too.
 
 Legend: T moments of the first stretch, K moments of the second for each, H height, W width, C = 3 colours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.search.alignment import Line
-from cacl.search.register import grey, overlap, register
+from cacl.search.closer_look import FramesOf, Side, look_closer
+from cacl.search.register import HEIGHT, grey, overlap, register, without_bars
 
 Floats = NDArray[np.float64]
 Kind = Literal["copy", "similar scene", "different"]
-FramesOf = Callable[[Floats], NDArray[np.uint8]]
-"""Frames of one video at these times, seconds, rising: uint8 ``[T, H, W, 3]``, of any one size."""
-
-COPY = 0.45  # agreement of what moves; other takes reach .2, copies with a logo or at twice the speed .7 (benchmark)
+ROUGHLY = 0.45  # agreement of what moves, at few pixels: below, no closer look; copies with a logo reach .7
+COPY = 0.75  # agreement when looked at closely: takes of one act before a fixed camera reach .65 (Weizmann), .81 (made)
 SCENE = 0.35  # agreement of edges of pictures that show the same place
 _STILL = 1.0  # grey levels, standard deviation over time: below, nothing moves and no takes can be told apart
 _INNER, _ENDS, _STEP = 24, 5, 0.25  # moments between the ends, and steps to each side of an end
@@ -43,7 +42,7 @@ class PixelMatch:
 
     Attributes:
         kind: a copy, a similar scene (another take, or nothing that moves), or neither.
-        score: agreement of what moves, -1 to 1.
+        score: agreement of what moves, -1 to 1; of the closer look where there was one.
         picture: agreement of edges, -1 to 1.
         mirrored: whether one is turned left to right.
         a: start and end in the first, seconds.
@@ -74,7 +73,9 @@ def compare_pixels(line: Line, first: FramesOf, second: FramesOf, *, length_a: f
     times = _moments(line, length_a, length_b, offset)
     around = np.clip(line.speed * times[:, None] + offset + _AROUND, 0, max(length_b - 1e-3, 0))
     wanted, back = np.unique(around, return_inverse=True)
-    ours, theirs = grey(first(times)), grey(second(wanted))
+    frames_a, frames_b = first(times), second(wanted)
+    sides = Side(first, without_bars(frames_a)), Side(second, without_bars(frames_b))
+    ours, theirs = grey(frames_a, HEIGHT, sides[0].window), grey(frames_b, HEIGHT, sides[1].window)
     back = back.reshape(around.shape)
     inner = np.flatnonzero((times >= line.a[0]) & (times <= line.a[1]))
     chosen = inner[np.linspace(0, len(inner) - 1, min(_PAIRS, len(inner))).round().astype(int)]
@@ -88,16 +89,26 @@ def compare_pixels(line: Line, first: FramesOf, second: FramesOf, *, length_a: f
         at = shift + turn * (times - times[inner].mean())
         column = np.abs(at[chosen, None] - _AROUND).argmin(axis=1)
     score = float(np.median(values[inner]))
-    kind: Kind = "copy" if score >= COPY and moving else "similar scene" if found.agreement >= SCENE else "different"
     speed, offset = line.speed + turn, offset + shift - turn * float(times[inner].mean())
-    if kind != "copy":
-        return PixelMatch(kind, score, found.agreement, found.mirrored, line.a, line.b, line.speed)
+    if score >= ROUGHLY and moving:
+        a, b = _stretches(times, values, line, speed, offset, (length_a, length_b))
+        score = look_closer(*sides, found, a=a, speed=speed, offset=offset, last=length_b - 1e-3)
+        if score >= COPY:
+            return PixelMatch("copy", score, found.agreement, found.mirrored, a, b, speed)
+    kind: Kind = "similar scene" if found.agreement >= SCENE else "different"
+    return PixelMatch(kind, score, found.agreement, found.mirrored, line.a, line.b, line.speed)
+
+
+def _stretches(
+    times: Floats, values: Floats, line: Line, speed: float, offset: float, lengths: tuple[float, float]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Start and end of what agrees, seconds, in the first and in the second."""
     other_times = speed * times + offset
-    values = np.where((other_times >= 0) & (other_times <= length_b), values, -1.0)
-    span = sorted(((0 - offset) / speed, (length_b - offset) / speed))
-    begin, end = np.clip(_ends(times, values, line), max(0.0, span[0]), min(length_a, span[1])).tolist()
-    b = np.clip([speed * begin + offset, speed * end + offset], 0, length_b).tolist()
-    return PixelMatch(kind, score, found.agreement, found.mirrored, (begin, end), (b[0], b[1]), speed)
+    values = np.where((other_times >= 0) & (other_times <= lengths[1]), values, -1.0)
+    span = sorted(((0 - offset) / speed, (lengths[1] - offset) / speed))
+    begin, end = np.clip(_ends(times, values, line), max(0.0, span[0]), min(lengths[0], span[1])).tolist()
+    b = np.clip([speed * begin + offset, speed * end + offset], 0, lengths[1]).tolist()
+    return (begin, end), (b[0], b[1])
 
 
 def _moments(line: Line, length_a: float, length_b: float, offset: float) -> Floats:
@@ -142,7 +153,7 @@ def _refined(agreement: Floats, times: Floats, inner: NDArray[np.int64]) -> tupl
 
 def _ends(times: Floats, values: Floats, line: Line) -> tuple[float, float]:
     """The run of moments that agree."""
-    gains = values - COPY / 2
+    gains = values - ROUGHLY / 2
     sums = np.concatenate([[0.0], np.cumsum(gains)])
     lowest = np.minimum.accumulate(sums)
     last = int(np.argmax(sums - lowest))

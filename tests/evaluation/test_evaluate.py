@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from array_videos import clip_of, data_of
 
-from cacl.evaluation.evaluate import _with_statistics
+from cacl.evaluation.evaluate import with_statistics
 from cacl.models.encoder import Encoder
 
 
@@ -12,7 +12,7 @@ def test_the_untrained_network_gets_the_statistics_of_training_clips(make_videos
     source, videos = make_videos(count=6, frames=31, broken=(2,))  # of 31 frames: one clip of 16 at stride 2 fits
     encoder = Encoder("r3d10", width=2, clip=clip_of(16)).eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    found = _with_statistics(encoder, data_of(source, videos), [0, 1, 2, 3, 5], 0, "cpu")
+    found = with_statistics(encoder, data_of(source, videos), [0, 1, 2, 3, 5], 0, "cpu")
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert not any(module.training for module in found.modules())
 

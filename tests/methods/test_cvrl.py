@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cacl.data.randomness import generator
 from cacl.methods.contract import MethodBatch
-from cacl.methods.cvrl import CVRL, CVRLSettings, nt_xent
+from cacl.methods.cvrl import CVRL, nt_xent
+from cacl.methods.cvrl_settings import CVRLSettings
 from cacl.models.cnn3d import build_cnn3d
 from cacl.presets import PRESETS
 from cacl.settings import settings_of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from search.scenes import FPS, render
 
 from cacl.search.alignment import Line
-from cacl.search.register import grey, register, resized
+from cacl.search.duplicates import SURE
+from cacl.search.register import HEIGHT, grey, register, resized, without_bars
 from cacl.search.same_pixels import PixelMatch, compare_pixels
 
 Frames = NDArray[np.uint8]
@@ -78,6 +81,25 @@ def test_another_take_of_the_same_place_is_a_similar_scene(place: int) -> None:
     assert found.score < 0.35
 
 
+PERFORM = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "actors.py"))["perform"]
+
+
+def performed(place: int, actor: int) -> Frames:
+    frames: Frames = PERFORM(render(place, 0, 0.1)[0], place, actor, 6.0, FPS)
+    return frames
+
+
+@pytest.mark.parametrize("place", [3, 4])
+def test_somebody_else_who_does_the_same_before_the_same_camera_is_no_sure_copy(place: int) -> None:
+    line = Line((0.3, 5.6), (0.3, 5.6), 1.0, 0.9, 4)
+    original = performed(place, 0)
+    assert compared(original, performed(place, 1), line).score < SURE
+    copy = compared(original, marked(CHANGES["cropped"](original[:, :, ::-1])), line)
+    assert copy.kind == "copy"
+    assert copy.mirrored
+    assert copy.score >= SURE
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_another_place_is_different(place: int) -> None:
     assert compared(render(place, 0), render(place + 50, 0), ALIGNED).kind == "different"
@@ -112,7 +134,8 @@ def test_registration_says_how_a_picture_lies() -> None:
     original = render(5, 0)[:6]
     original[:, [0, -1]] = original[:, :, [0, -1]] = np.random.default_rng(0).integers(0, 255, (1, 1, 1, 3))
     original[:, ::2, [0, -1]] = original[:, [0, -1], ::2] = 0  # no bars
-    found = register(grey(original), grey(CHANGES["cropped"](original)))
+    pictures = [grey(frames, HEIGHT, without_bars(frames)) for frames in (original, CHANGES["cropped"](original))]
+    found = register(*pictures)
     assert found.scale == pytest.approx(0.8, abs=0.03)
     assert found.shift == pytest.approx((5 * 0.8, 10 * 0.8), abs=1.5)
     assert not found.mirrored

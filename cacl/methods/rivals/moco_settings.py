@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from cacl.methods.curves import Curve
-from cacl.methods.moco import MOCO_CURVES
+from cacl.methods.curves import MOCO_CURVES, Curve
 from cacl.methods.queue_size import queue_size
 from cacl.settings import Auto, MethodSettings, Positive, Rate, Settings, Unit
 

@@ -23,10 +23,9 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan
 from cacl.distributed.processes import gathered, rank, summed, world
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
-from cacl.methods.curves import Curve, Mark
+from cacl.methods.curves import MOCO_CURVES, Curve, Mark
 from cacl.methods.cvrl import nt_xent
 from cacl.methods.differences import frame_differences, seven_numbers
-from cacl.methods.moco import MOCO_CURVES
 from cacl.methods.permute import formatted
 from cacl.models.cnn3d import CNN3D
 from cacl.models.heads import contrast_head
