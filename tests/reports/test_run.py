@@ -74,10 +74,11 @@ def test_a_method_keeps_its_name(preset: str, method: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ({"preset": "small"}, "cacl"),
+        ({"preset": "small"}, "cvrl"),
+        ({"preset": "small", "method": "cacl"}, "cacl"),
         ({"preset": "paper"}, "cacl"),
         ({"preset": "released"}, "cacl"),  # its joint script learns nothing from the degree head
-        ({"flags": {"method.degree_weight": 0.0}}, "cacl"),
+        ({"flags": {"method.name": "cacl", "method.degree_weight": 0.0}}, "cacl"),
         ({"method": "v-moco", "flags": {"method.pairs": ["gq_tk"]}}, "mine"),
     ],
 )

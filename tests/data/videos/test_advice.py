@@ -121,5 +121,5 @@ def test_one_video_is_too_few_whatever_the_batch() -> None:
 
 
 def test_the_preset_of_these_tests_is_small() -> None:
-    assert (SMALL["optim"]["batch_size"], SMALL["data"]["stride"]) == (32, 2)
+    assert (SMALL["optim"]["batch_size"], SMALL["data"]["stride"]) == (32, 4)
     assert (SMALL["data"]["resize"], SMALL["augment"]["size"]) == ([64, 86], 56)
