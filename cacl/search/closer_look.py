@@ -87,7 +87,7 @@ def look_closer(
     theirs_UHW = grey(second.frames(wanted), _TALL, second.window)
     if found.mirrored:
         theirs_UHW = theirs_UHW.flip(2)
-    lie = _Lie(*(shift * _TALL / HEIGHT for shift in found.shift), found.scale)
+    lie = _Lie(found.shift[0] * _TALL / HEIGHT, found.shift[1] * _TALL / HEIGHT, found.scale)
     chosen = torch.linspace(0, _MOMENTS - 1, _PAIRS).round().long()
     column = torch.full((_MOMENTS,), len(_AROUND) // 2)
     agreement = 0.0
@@ -107,7 +107,7 @@ def _laid(ours_JHW: Tensor, theirs_JHW: Tensor, lie: _Lie) -> _Lie:
     best = fit(lie)
     for step in 0.5 ** np.arange(_HALVINGS):
         for _ in range(_ROUNDS):
-            values = {one: fit(one) for one in lie.steps(float(step), tuple(theirs_JHW.shape[1:]))}
+            values = {one: fit(one) for one in lie.steps(float(step), (theirs_JHW.shape[1], theirs_JHW.shape[2]))}
             nearer = max(values, key=lambda one: values[one])
             if values[nearer] <= best + 1e-5:
                 break
