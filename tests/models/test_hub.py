@@ -237,7 +237,7 @@ def test_the_card_of_a_run_has_what_was_measured(finished: Path, tmp_path: Path)
     assert "| % | R@1 | R@5 |\n|---|---|---|\n| chance | 12.5 | 50.0 |\n| cacl | 61.3 |  |\n" in card
     assert "8 videos query 16" in card
     assert card.index("## Training") < card.index("## Retrieval") < card.index("## Limits")
-    assert "## Data\n\nvideos: 12, classes: 2, " in card
+    assert "## Data\n\nvideos: 12, " in card
     assert "/home" not in card
     assert str(tmp_path) not in card
     assert "Without cacl" in hub_card("# Bare\n", tmp_path, repository="mia/gulls", licence="mit")
