@@ -135,7 +135,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     with pytest.MonkeyPatch.context() as patch:
         for name, answer in answers.items():
             patch.setattr(torch.cuda, name, lambda *args, answer=answer, **kwargs: answer)
-        for name in ("synchronize", "empty_cache", "set_device", "set_rng_state"):
+        for name in ("synchronize", "empty_cache", "set_device", "set_rng_state", "reset_peak_memory_stats"):
             patch.setattr(torch.cuda, name, lambda *args, **kwargs: None)
         patch.setattr(torch.cuda, "get_rng_state", lambda *args, **kwargs: torch.get_rng_state())
         patch.setattr(torch, "autocast", on_cpu)

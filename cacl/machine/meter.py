@@ -25,7 +25,7 @@ class Meter:
         self._before = dict(before or {})
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the largest memory counts from here
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._wall, self._processor, self._energy = time.monotonic(), time.process_time(), joules()
 
@@ -38,7 +38,7 @@ class Meter:
         if self._energy is not None and (now := joules()) is not None and now >= self._energy:  # the counter wraps
             spent["joules"] = now - self._energy
         peaks = {"peak bytes": float(peak_bytes())}
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             peaks["peak device bytes"] = float(torch.cuda.max_memory_allocated())
         summed = {key: round(value + self._before.get(key, 0.0), 3) for key, value in spent.items()}
         if self._before and "joules" not in self._before:

@@ -69,7 +69,9 @@ def test_the_network_that_is_trained_begins_as_the_untrained_one(tiny: dict[str,
 
 @pytest.mark.parametrize("preset", ["small", "paper", "released"])
 def test_each_argument_of_the_method_gets_the_setting_of_its_name(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = resolve_settings(preset=preset, method="cacl", flags={"method.queue_size": 8, "data.hold_out": 800}).settings
+    given = resolve_settings(
+        preset=preset, method="cacl", flags={"method.queue_size": 8, "data.hold_out": 800}
+    ).settings
     heard: dict[str, Any] = {}
     monkeypatch.setattr(cacl, "CACL", lambda *parts, **keywords: heard.update(keywords) or SimpleNamespace())
     monkeypatch.setattr(
