@@ -37,9 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_copy_is_found_and_aligned_and_a_take_is_none(made: Path):
     found = cacl.Index(made / "index").duplicates()
-    sure = [one for one in found if one.sure == "sure"]
-    assert [{one.first, one.second} for one in sure] == [{"again.avi", "place3.mp4"}]
-    (one,) = sure
+    copies = [one for one in found if one.kind == "copy"]  # so small and so coarsely coded it is likely, not sure
+    assert [{one.first, one.second} for one in copies] == [{"again.avi", "place3.mp4"}]
+    (one,) = copies
     times = {one.first: one.a, one.second: one.b}
     assert times["place3.mp4"] == pytest.approx((0.64, 8), abs=0.5)
     assert times["again.avi"] == pytest.approx((3.2, 10.56), abs=0.5)
