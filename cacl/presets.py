@@ -282,5 +282,5 @@ def published(name: str) -> dict[str, Any]:
 
 
 # Both learn for the same time: a step of V-MoCo costs three quarters of one of CVRL, whose two clips both teach.
-DEMO: dict[str, Any] = {"optim.epochs": 36}
-DEMO_BESIDE: dict[str, Any] = {"optim.epochs": 48}  # of V-MoCo
+DEMO: dict[str, Any] = {"optim.epochs": 60}
+DEMO_BESIDE: dict[str, Any] = {"optim.epochs": 80}  # of V-MoCo
