@@ -29,7 +29,9 @@ NOT_KNOWN = {"opn", "shuffle-learn", "speednet", "st-puzzle"}
 def lines(method: str) -> int:
     """Of the file of a method."""
     module = importlib.import_module(method_settings(method).__module__)
-    return len(Path(str(module.__file__)).read_text(encoding="utf-8").splitlines())
+    settings = Path(str(module.__file__))
+    files = {settings, settings.with_name(settings.name.replace("_settings", ""))}  # some have them apart
+    return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
 
 def median() -> int:
