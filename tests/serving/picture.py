@@ -28,7 +28,7 @@ SCREENS = {"light": (1280, 800), "dark": (1280, 800), "narrow": (390, 844), "nar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("runs/demo/cacl"))
+    parser.add_argument("--model", type=Path, default=Path("runs/demo/own"))
     parser.add_argument("--index", type=Path, help="one that is there")
     parser.add_argument("--query", default="orbiting", help="a word of the name of the video to ask with")
     parser.add_argument("--out", type=Path, default=Path("build/page"))
