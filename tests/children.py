@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -19,9 +20,11 @@ def forked(arguments: list[str], log: Path, *, before: Callable[[], None] = lamb
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.collect()
     child = os.fork()
     if child:
         return child
+    gc.freeze()  # it must not tidy up what has threads in the parent
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC))
         os.dup2(output, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -268,9 +269,11 @@ def in_processes(tmp_path: Path) -> Callable[..., list[Any]]:
         folder = tmp_path / f"meeting-{next(meetings)}"
         folder.mkdir()
         children = []
+        gc.collect()  # a child must not tidy up what has threads here, such as a session of ONNX Runtime: it would wait
         for rank in range(count):
             child = os.fork()
             if not child:
+                gc.freeze()
                 work_in(rank, count, folder, work, timeout)
             children.append(child)
         for child in children:
