@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -25,21 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder_measure import Looked, look, measure
-from ladder_table import table
+from ladder_table import REFERENCE, table
 
 from cacl.data.synthetic.generate import make_videos
+from cacl.run import Run
 
-RECIPES: dict[str, list[str]] = {
-    "sdp*": ["--method", "sdp*"],
-    "sdp": ["--method", "sdp"],
-    "v-moco": ["--method", "v-moco"],
-    "sdp+v-moco": ["--method", "sdp+v-moco"],
-    "v-moco+t": ["--method", "v-moco+t"],
-    "cacl": ["--method", "cacl"],
-    "cvrl": ["--method", "cvrl"],
-    "assisted": ["--method", "assisted"],
-}
-REFERENCE = "cvrl"
+RECIPES = ("sdp*", "sdp", "v-moco", "sdp+v-moco", "v-moco+t", "cacl", "cvrl", "assisted")  # names of methods
 RESULTS = Path(__file__).parent / "ladder"
 TINY = ["--set=model.width=4", "--set=model.frame_width=4", "--set=frames.optim.epochs=1", "--batch-size=8"]
 
@@ -68,8 +58,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=35, help="of the reference")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--set", action="append", default=[], help="a setting of every recipe")
-    parser.add_argument("--again", action="store_true", help="measure finished trainings anew")
+    parser.add_argument("--again", action="store_true", help="measure the finished cells anew, train none")
     parser.add_argument("--table", action="store_true", help="only print the tables of what is there")
     parser.add_argument("--quick", action="store_true", help="tiny networks on few made videos, for the tests")
     asked = parser.parse_args()
@@ -88,12 +77,13 @@ def run(asked: argparse.Namespace) -> None:
     for budget in asked.budgets.split(","):
         for seed in map(int, asked.seeds.split(",")):
             for recipe in asked.recipes.split(","):
-                epochs = (
-                    asked.epochs if budget == "steps" else epochs_in_equal_time(asked.results, recipe, asked.epochs)
-                )
+                if budget == "time" and recipe == REFERENCE:
+                    continue
+                epochs = asked.epochs
+                if budget == "time":
+                    epochs = epochs_in_equal_time(asked.results, recipe, asked.epochs)
                 file = asked.results / f"{Cell(recipe, budget, asked.epochs, seed)}.json"
-                done = file.exists() and not (asked.again and (asked.work / file.stem / "finished.json").exists())
-                if done or epochs is None or (budget == "time" and recipe == REFERENCE):
+                if epochs is None or file.exists() != asked.again:
                     continue
                 if looked is None:
                     looked = look(store, asked.image, asked.work / "frozen", quick=asked.quick)
@@ -113,9 +103,9 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
     if (folder / "config.yaml").exists():
         command += ["--resume", str(folder)]
     else:
-        command += [str(store), "--out", str(folder), "--preset", "small", *RECIPES[cell.recipe]]
+        command += [str(store), "--out", str(folder), "--preset", "small", "--method", cell.recipe]
         command += ["--epochs", str(epochs), "--seed", str(cell.seed), "--set", "run.threads=1"]
-        command += [part for each in asked.set for part in ("--set", each)] + (TINY if asked.quick else [])
+        command += TINY if asked.quick else []
         if cell.recipe == "assisted":
             command += ["--with-frozen", str(asked.image)]
     seconds = trained(command, folder)
@@ -125,7 +115,6 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
         "of": cell.epochs,
         "epochs": epochs,
         "seed": cell.seed,
-        "settings": {key: value for key, _, value in (each.partition("=") for each in asked.set)},
         "processor seconds": round(seconds, 1),
         **measure(folder, looked),
     }
@@ -163,13 +152,12 @@ def trained(command: list[str], folder: Path) -> float:
 
 def ended(folder: Path) -> bool:
     """Whether the last step has been logged."""
-    settings, metrics = folder / "config.yaml", folder / "metrics.jsonl"
-    if not metrics.exists():
+    if not (folder / "metrics.jsonl").exists():
         return False
-    rows = [json.loads(row) for row in metrics.read_text().splitlines() if row.endswith("}")]
-    train = [row for row in rows if row["kind"] == "train"]
-    epochs = int(re.search(r"^optim:.*?^  epochs: (\d+)", settings.read_text(), re.S | re.M)[1])  # type: ignore[index]
-    return bool(train) and train[-1]["step"] == epochs * sum(row["epoch"] == 0 for row in train)
+    run = Run(folder)
+    rows = [row for row in run.metrics if row["kind"] == "train"]
+    epochs = run.settings.optim.epochs
+    return epochs != "auto" and bool(rows) and rows[-1]["step"] == epochs * sum(row["epoch"] == 0 for row in rows)
 
 
 def group_seconds(group: int) -> float:

@@ -25,7 +25,7 @@ from cacl.evaluation.embed import clips_through, evaluating
 from cacl.evaluation.probes import fit_linear
 from cacl.evaluation.retrieval import nearest
 from cacl.experiments.recognition.labelled import draw_labels
-from cacl.models.clip_encoder import ClipEncoder
+from cacl.models.clip_encoder import ClipEncoder, ClipSpec
 from cacl.models.encoder import Encoder
 from cacl.models.fused import Mapped, fused_clip, looked_at
 from cacl.models.image.encoder import ImageEncoder
@@ -91,7 +91,7 @@ def look(store: Path, image: Path | None, cache: Path, *, quick: bool) -> Looked
     return Looked(data, train + test, len(train), vectors, kept_moments(files[1]), some, encoder)
 
 
-SPEC = Encoder("r3d10", width=4).clip  # 16 frames at stride 2: the moments of every cell
+SPEC = ClipSpec()  # 16 frames at stride 2: the moments of every cell
 
 
 def computing(encoder: ClipEncoder) -> Callable[[NDArray[np.uint8]], torch.Tensor]:

@@ -1,7 +1,6 @@
 """The tables of the ladder: every recipe beside V-MoCo and beside the frozen encoder, with paired intervals.
 
-An interval draws source videos anew, the same for both sides, and seeds: of each of 2 000 draws the mean over its
-videos and seeds, and of these the middle 95 %.
+Intervals are those of ``cacl compare``: over seeds and source videos together (``cacl.evaluation.choice.difference``).
 """
 
 from __future__ import annotations
@@ -10,14 +9,16 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, median, pstdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
 
+from cacl.evaluation.choice.difference import difference
+
 Cells = list[dict[str, Any]]
-BASE = "v-moco"
-DRAWS = 2000
+BASE = "v-moco"  # what every row is compared with
+REFERENCE = "cvrl"  # whose time the others have at equal time
 
 
 def table(results: Path) -> str:
@@ -32,16 +33,10 @@ def table(results: Path) -> str:
     parts = []
     for (epochs, budget), there in sorted(by_budget.items()):
         if budget == "time":  # the reference trains its epochs in either
-            there = there + [c for c in by_budget[epochs, "steps"] if c["recipe"] == reference(cells)]
-        title = f"{epochs} epochs each" if budget == "steps" else f"the time of {epochs} epochs of {reference(cells)}"
+            there = there + [c for c in by_budget[epochs, "steps"] if c["recipe"] == REFERENCE]
+        title = f"{epochs} epochs each" if budget == "steps" else f"the time of {epochs} epochs of {REFERENCE}"
         parts.append(f"## {title}\n\n{rows_of(there, groups)}")
     return "\n\n".join(parts)
-
-
-def reference(cells: Cells) -> str:
-    """The recipe that the time is taken from: what has no cells of its own at equal time."""
-    timed = {cell["recipe"] for cell in cells if cell["budget"] == "time"}
-    return next((c["recipe"] for c in cells if c["recipe"] not in timed), "cvrl")
 
 
 def rows_of(cells: Cells, groups: Sequence[str]) -> str:
@@ -73,7 +68,7 @@ def columns(cells: Cells, base: Cells, groups: Sequence[str]) -> list[str]:
     steps = sorted({cell["steps"] for cell in cells})
     found = [
         ", ".join(str(cell["seed"]) for cell in cells),
-        "–".join(map(str, {steps[0]: 0, steps[-1]: 0})),
+        "–".join(map(str, dict.fromkeys((steps[0], steps[-1])))),
         f"{median(cell['processor seconds'] for cell in cells):.0f}",
         *(spread([cell["own"][key] for cell in cells]) for key in ("R@1", "R@5", "R@10")),
         "" if cells is base or not base else interval(cells, base, "own", "own", groups),
@@ -91,27 +86,17 @@ def columns(cells: Cells, base: Cells, groups: Sequence[str]) -> list[str]:
 
 def spread(values: Sequence[float]) -> str:
     """Median, and where there are several the standard deviation."""
-    return f"{median(values):.1f}" + (
-        f" ± {pstdev(values) * (len(values) / (len(values) - 1)) ** 0.5:.1f}" if len(values) > 1 else ""
-    )
+    return f"{median(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def interval(first: Cells, second: Cells, a: str, b: str, groups: Sequence[str]) -> str:
-    """Mean difference over the seeds that both have, and its 95 % interval."""
+def interval(first: Cells, second: Cells, a: str, b: str, sources: Sequence[str]) -> str:
+    """Mean difference over the seeds that both have, and its 95 % interval over seeds and source videos."""
     seeds = sorted({c["seed"] for c in first} & {c["seed"] for c in second})
     if not seeds:
         return ""
-    of = [
-        {c["seed"]: np.array([int(x) for x in c[key]["right"]], float) for c in cells}
-        for cells, key in ((first, a), (second, b))
-    ]
-    difference_SV = np.stack([of[0][seed] - of[1][seed] for seed in seeds])
-    names, index_V = np.unique(np.asarray(groups), return_inverse=True)
-    size_G = np.bincount(index_V).astype(float)
-    sum_SG = np.stack([np.bincount(index_V, weights=row) for row in difference_SV])
-    rng = np.random.default_rng(0)
-    times_RG = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    times_RS = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=DRAWS) / len(seeds)
-    means_R = np.einsum("rs,sg,rg->r", times_RS, sum_SG, times_RG) / (times_RG @ size_G)
-    low, high = np.percentile(means_R, [2.5, 97.5])
-    return f"{100 * difference_SV.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    right = []
+    for cells, key in ((first, a), (second, b)):
+        of = {c["seed"]: [float(x) for x in c[key]["right"]] for c in cells}
+        right.append(np.array([of[seed] for seed in seeds]))
+    found = difference(right[0], right[1], sources)
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"

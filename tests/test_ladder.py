@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from cacl.evaluation.choice.difference import difference
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 GROUPS = ["g1", "g1", "g2", "g3"]
@@ -47,19 +50,29 @@ def test_a_difference_of_every_seed_is_told_with_its_interval(tmp_path: Path) ->
     assert rows["v-moco"][6] == ""
 
 
-def test_an_interval_draws_source_videos_and_seeds() -> None:
+def test_an_interval_is_that_of_compare_over_the_seeds_that_both_have() -> None:
     from ladder_table import interval
 
-    first = [cell("a", "steps", 0, "1100"), cell("a", "steps", 1, "1100")]
-    second = [cell("b", "steps", 0, "0001"), cell("b", "steps", 1, "0000")]
+    first = [cell("a", "steps", seed, right) for seed, right in ((0, "1100"), (1, "1100"), (2, "1111"))]
+    second = [cell("b", "steps", 1, "0000"), cell("b", "steps", 0, "0001")]
+    both = [np.array([[1, 1, 0, 0], [1, 1, 0, 0]], float), np.array([[0, 0, 0, 1], [0, 0, 0, 0]], float)]
+    found = difference(*both, GROUPS)
+    assert found.mean == pytest.approx(100 * (2 - 1 + 2) / 8)  # two seeds of four videos
+    assert found.low < found.mean < found.high
     text = interval(first, second, "own", "own", GROUPS)
-    mean, _, rest = text.partition(" ")
-    assert float(mean) == pytest.approx((2 - 1 + 2) / 8 * 100, abs=0.06)  # two seeds of four videos
-    low, high = map(float, rest.strip("[]").split(","))
-    assert low == pytest.approx(-100, abs=60)  # only g3, only seed 0, now and then
-    assert high == pytest.approx(100, abs=15)  # only g1
-    assert low < float(mean) < high
+    assert text == f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
     assert interval(first, [cell("b", "steps", 7, "0000")], "own", "own", GROUPS) == ""
+
+
+def test_at_equal_time_the_reference_stands_beside_the_others(tmp_path: Path) -> None:
+    """Its epochs are those of its cells at equal steps, whatever other recipes have no cell at equal time."""
+    from ladder_table import table
+
+    cells = [cell("cvrl", "steps", 0, "1111"), cell("assisted", "steps", 0, "1110"), cell("v-moco", "time", 0, "1000")]
+    write(tmp_path / "b", cells)
+    timed = table(tmp_path / "b").split("## the time of 4 epochs of cvrl")[1]
+    assert [line.split("|")[1].strip() for line in timed.splitlines() if line.startswith("|")][2:] == ["v-moco", "cvrl"]
+    assert "+75.0" in timed
 
 
 def test_equal_time_counts_what_comes_before_the_first_step(tmp_path: Path) -> None:
