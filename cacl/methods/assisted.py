@@ -33,7 +33,7 @@ PAIRS = Curve(
 
 
 class AssistedSettings(MethodSettings):
-    """Values chosen by the experiments in ``docs/recipes.md``."""
+    """How T looks at the table. No other values than these have been tried (``docs/recipes.md``)."""
 
     name: Literal["assisted"] = "assisted"
     temperature: Rate = 0.1

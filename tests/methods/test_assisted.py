@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from methods.rivals.harness import InProcesses, same_in_two_processes
 from safetensors.torch import load_file
 from training.rows import timeless
 
@@ -146,3 +147,9 @@ def test_more_moments_than_the_table_has_are_refused() -> None:
             VideoTransformer(6, frames=5, clips=1, width=12, depth=1, heads=3),
             FrozenFrames(torch.from_numpy(np.zeros((2, 4, 6), np.float32))),
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["cvrl", "assisted"])
+def test_two_processes_learn_the_same(method: str, in_processes: InProcesses, tmp_path: Path) -> None:
+    same_in_two_processes(method, tmp_path, in_processes)

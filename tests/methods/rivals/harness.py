@@ -19,6 +19,7 @@ from cacl.config import Settings
 from cacl.data.clips.loader import ClipLoader
 from cacl.distributed.processes import world
 from cacl.methods.contract import Method, MethodBatch
+from cacl.models.image.frozen_frames import FrozenFrames
 from cacl.training.loop import train
 from cacl.training.optim import build_optimizer
 from cacl.training.resolve import resolve_settings
@@ -49,8 +50,11 @@ def settings_for(method: str, **changes: Any) -> Settings:
 
 
 def built(settings: Settings, *, videos: int = VIDEOS) -> Method:
-    """The method with its initial weights."""
-    return build_method(settings, network=initial_network(settings), videos=videos)
+    """The method with its initial weights; features of a frozen encoder, where it wants some, are made up."""
+    numbers, frozen = torch.Generator().manual_seed(5), None
+    if settings.method.frozen_moments:
+        frozen = FrozenFrames(torch.randn(videos, settings.method.frozen_moments, 6, generator=numbers))
+    return build_method(settings, network=initial_network(settings), frame_encoder=frozen, videos=videos)
 
 
 def tiny_method(name: str, *, videos: int = 12, **changes: Any) -> Method:
