@@ -35,12 +35,14 @@ def resolve_settings(
     if method is not None and method not in names:
         raise UserError(f"{method} is not a method; there are {', '.join(names)}.{did_you_mean(method, names)}")
     file = None if config is None else Path(config)
+    named, of = names_method(file, assignments, flags), "cacl" if method in ABLATIONS else method
+    if method is not None and named not in (None, of):
+        raise UserError(f"--method says {method}, and method.name says {named}: leave one of them out.")
     if preset == PUBLISHED:
-        name = method or names_method(file, assignments, flags)
-        if name is None:
+        if method is None and named is None:
             raise UserError("The preset published is another one for each method: name the method, too.")
-        return resolve(published(name), file=file, assignments=tuple(assignments), flags=flags)
-    if method is None and not names_method(file, assignments, flags):
+        return resolve(published(str(method or named)), file=file, assignments=tuple(assignments), flags=flags)
+    if method is None and named is None:
         method = DEFAULT_METHOD[preset]
     rival = method is not None and method not in ABLATIONS
     return resolve(

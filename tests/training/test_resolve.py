@@ -125,3 +125,17 @@ def test_clips_of_eight_frames_have_eight_degrees(tiny: dict[str, Any], squares:
     assert run.finished is not None
     assert run.finished["degree"]["chance"] == 12.5
     assert "there are 8 classes" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("preset", ["small", "published"])
+def test_two_methods_are_refused(preset: str) -> None:
+    with pytest.raises(UserError, match=r"--method says vcop, and method\.name says pace: leave one of them out"):
+        resolve_settings(preset=preset, method="vcop", flags={"method.name": "pace"})
+    same = {"method.name": "vcop"}
+    assert resolve_settings(preset=preset, method="vcop", flags=same).settings.method.name == "vcop"
+
+
+def test_an_ablation_is_a_row_of_cacl() -> None:
+    assert resolve_settings(method="v-moco", flags={"method.name": "cacl"}).settings.method.name == "cacl"
+    with pytest.raises(UserError, match="leave one of them out"):
+        resolve_settings(method="v-moco", assignments=["method.name=vcop"])

@@ -39,7 +39,8 @@ OTHERS = {f"{method}-{network}-ucf101-seed0" for network in ("c3d", "r3d10", "r2
 @pytest.fixture(scope="module")
 def mini(squares: Path, quick_end: None, tiny: dict[str, Any]) -> Iterator[None]:
     """The scale ``tiny`` with a few squares in the place of its videos, and a second a training."""
-    settings = {key: value for key, value in tiny.items() if key != "data.store"}
+    # which method, each row says
+    settings = {key: value for key, value in tiny.items() if key != "data.store" and not key.startswith("method.")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reproduce_scale, "_TINY_PRETRAINING", {**settings, "data.frame_rate": 20.0, "optim.epochs": 1})
         patch.setattr(reproduce_scale, "make_videos", lambda folder, **others: shutil.copytree(squares, folder))
