@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -107,11 +107,8 @@ class Plan:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """Seed after seed, so that every method has its first result early."""
-        return tuple(Cell(*one) for one in self._each())
-
-    def _each(self) -> Iterator[tuple[str, str, int]]:
-        for seed, network, method in itertools.product(range(self.seeds), self.networks, self.methods):
-            yield method, network, seed
+        each = itertools.product(range(self.seeds), self.networks, self.methods)
+        return tuple(Cell(method, network, seed) for seed, network, method in each)
 
     def resolved(self, cell: Cell, **more: Any) -> Resolved:
         """The settings of a cell. Raises UserError for an unknown method, and for settings that do not fit."""
