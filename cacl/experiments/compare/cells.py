@@ -31,7 +31,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import checkpoint_cost, newest_checkpoint
 from cacl.training.pretrain import pretrain
 from cacl.training.videos import open_run_data
-from cacl.training.wiring import clip_spec, initial_network
+from cacl.training.wiring import initial_network, run_encoder
 
 CLIPS, CURVE_CLIPS = 10, 1  # a video: at the end as in the paper, on the way its middle
 
@@ -168,10 +168,7 @@ def untrained_reference(plan: Plan, run: RunFolder, cell: Cell, data: Dataset) -
         run.log(f"Measuring {cell.network}, seed {cell.seed}, untrained …")
         settings = plan.resolved(cell).settings
         train, test = retrieval_parts(data)
-        spec = clip_spec(settings, data.rules)
-        initial = Encoder(
-            settings.model.network, width=settings.model.width, clip=spec, network=initial_network(settings)
-        )
+        initial = run_encoder(settings, initial_network(settings), data.rules)
         device = settings.run.device if settings.run.device != "auto" else "cpu"
         ready = with_statistics(initial, data, train, cell.seed, device)
         few, sides = (
