@@ -41,7 +41,9 @@ class MoCoSettings(MethodSettings):
 
     def options(self, settings: Settings) -> dict[str, Any]:
         """What :class:`cacl.methods.moco.MoCo` takes; no ``auto`` is left."""
-        return {**self.model_dump(include=set(SMALL)), "projection": settings.model.projection}
+        model = settings.model
+        own = self.model_dump(include=set(SMALL))
+        return {**own, "projection": model.projection, "standardise": model.standardise}
 
     def curves(self, frames: int) -> Sequence[Curve]:
         """Similarity of positives and negatives."""
