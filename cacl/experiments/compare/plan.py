@@ -12,7 +12,7 @@ from cacl.config import Resolved
 from cacl.errors import UserError, did_you_mean
 from cacl.models.cnn3d import CNN3DName
 from cacl.presets import PRESETS, PUBLISHED
-from cacl.training.resolve import resolve_settings
+from cacl.training.resolve import check_frozen, resolve_settings
 
 BudgetKind = Literal["passes", "seconds", "steps", "epochs"]
 SNAPSHOTS = 3  # encoders on the way that are measured, too
@@ -148,11 +148,8 @@ def check_plan_words(plan: Plan) -> None:
     if plan.seeds < 1:
         raise UserError(f"--seeds is {plan.seeds}; it must be 1 or more.")
     for cell in plan.cells:
-        if cell.seed == 0 and plan.resolved(cell).settings.method.frozen_moments and plan.with_frozen is None:
-            raise UserError(
-                f"The method {cell.method} learns beside a frozen image encoder: give one with --with-frozen (cacl "
-                "import --image-encoder efficientnet-lite0 --out DIR makes one)."
-            )
+        if cell.seed == 0:
+            check_frozen(plan.resolved(cell).settings.method, plan.with_frozen)
 
 
 def read_shard(text: str) -> tuple[int, int]:

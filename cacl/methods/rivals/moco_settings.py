@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from cacl.methods.cacl_settings import LARGEST_QUEUE
 from cacl.methods.curves import MOCO_CURVES, Curve
 from cacl.methods.queue_size import queue_size
 from cacl.settings import Auto, MethodSettings, Positive, Rate, Settings, Unit
 
-LARGEST_QUEUE = 6400  # of ``auto``, as CACL's
 SMALL: dict[str, Any] = {
     "temperature": 0.1,
     "momentum": 0.99,
