@@ -1,7 +1,8 @@
 """``pretrain``: from a folder of videos to an encoder, in one run folder, to its end or to where it was stopped.
 
 The stages, each skipped when it is done: find the videos (and keep decoded frames), train the frame encoder when T
-needs one, train CACL, write the encoder and what a user should know of the run.
+needs one (or look at frames with a frozen one), train the method, write the encoder and what a user should know of the
+run.
 """
 
 from __future__ import annotations
