@@ -27,6 +27,7 @@ from ladder_measure import Looked, look, measure
 from ladder_table import REFERENCE, table
 
 from cacl.data.synthetic.generate import make_videos
+from cacl.files import write_whole
 from cacl.run import Run
 
 RECIPES = ("sdp*", "sdp", "v-moco", "sdp+v-moco", "v-moco+t", "cacl", "cvrl", "assisted")  # names of methods
@@ -122,10 +123,7 @@ def one(cell: Cell, epochs: int, store: Path, asked: argparse.Namespace, looked:
 
 
 def write(file: Path, found: dict[str, object]) -> None:
-    """Whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(file)
+    write_whole(file, json.dumps(found, indent=1) + "\n")
 
 
 def trained(command: list[str], folder: Path) -> float:

@@ -25,13 +25,22 @@ def frame_differences(clip_CTSS: Tensor) -> NDArray[np.float64]:
 def seven_numbers(difference_TT: NDArray[np.float64]) -> list[float]:
     """The log of seven mean differences: over all frames at lags 1 to 4, and of neighbours the largest, median, least.
 
-    A clip of fewer than five frames has lags up to T - 1 only. A tenth of a grey level is added, so that still frames
-    have a logarithm.
+    A clip of fewer than five frames has lags up to T - 1 only.
     """
     neighbours = np.diagonal(difference_TT, 1)
     means = [float(np.diagonal(difference_TT, lag).mean()) for lag in LAGS if lag < len(difference_TT)]
     values = [*means, float(neighbours.max()), float(np.median(neighbours)), float(neighbours.min())]
-    return [math.log(value + 0.1 / 255) for value in values]
+    return [_log(value) for value in values]
+
+
+def log_difference(first: Tensor, second: Tensor) -> float:
+    """The log of the mean absolute pixel difference of two frames in [0, 1]."""
+    return _log(float((first - second).abs().mean()))
+
+
+def _log(difference: float) -> float:
+    """A tenth of a grey level is added, so that still frames have a logarithm."""
+    return math.log(difference + 0.1 / 255)
 
 
 def pair_differences(clip_CTSS: Tensor, order_T: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cacl.data.clips.normalise import standard_frames
+from cacl.data.clips.normalise import Standardise, standard_frames
 from cacl.data.clips.sampling import ClipPlan
 from cacl.methods.moco import MoCo
 from cacl.models.frame_encoder import ResNet
@@ -25,10 +25,10 @@ class FrameMoCo(MoCo):
         Args:
             frame_encoder: ``[N, 3, H, W]`` to ``[N, F]``; its weights are the result.
             standardise: each frame to mean 0 and standard deviation near 1, as CACL shows frames to T.
-            options: of :class:`cacl.methods.moco.MoCo`.
+            options: the others of :class:`cacl.methods.moco.MoCo`.
         """
-        super().__init__(frame_encoder, frame_encoder.num_features, **options)
-        self.standardise = standardise
+        pixels: Standardise = "clip" if standardise else "none"
+        super().__init__(frame_encoder, frame_encoder.num_features, standardise=pixels, **options)
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """The one frame of the sample."""
@@ -36,4 +36,4 @@ class FrameMoCo(MoCo):
 
     def pixels(self, view: Tensor) -> Tensor:
         """The frame, ``[B, 3, H, W]``."""
-        return standard_frames(view, self.standardise)
+        return standard_frames(view, self.standardise != "none")

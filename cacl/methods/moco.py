@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from cacl.data.clips.normalise import Standardise, standardised
 from cacl.distributed.processes import gathered, own_rows, world
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import MOCO_CURVES
@@ -151,6 +152,7 @@ class MoCo(Method):
         batch_negatives: bool = False,
         projection: Literal["linear", "mlp"] = "linear",
         batchnorm: Literal["global", "process"] = "global",
+        standardise: Standardise = "none",
     ) -> None:
         """Put the parts together.
 
@@ -164,6 +166,7 @@ class MoCo(Method):
         self.temperature, self.mask_own_keys = temperature, mask_own_keys
         self.momentum, self.momentum_schedule = momentum, momentum_schedule
         self.batch_negatives, self.shuffle_keys = batch_negatives, batchnorm == "process"
+        self.standardise = standardise
         self.query = nn.Sequential(network, contrast_head(features, projection=projection))
         self.key = momentum_copy(self.query)
         self.queue = Queue(queue_size)
@@ -178,8 +181,8 @@ class MoCo(Method):
         return [self.query[0], self.key[0]]
 
     def pixels(self, view: Tensor) -> Tensor:
-        """What the network sees of a view; by default the view."""
-        return view
+        """What the network sees of a view."""
+        return standardised(view, self.standardise)
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """InfoNCE of view 0 against view 1 and the queue."""

@@ -24,6 +24,7 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, spaced_clips
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
+from cacl.methods.differences import log_difference
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import MethodSettings, Positive, Settings
 
@@ -131,8 +132,7 @@ class ClipOrder(nn.Module):
     def differences(self, clips: Sequence[Tensor], targets: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
         """Of every two shown clips, the log of the difference between the end of the one and the start of the other."""
         pairs = itertools.permutations(range(self.clips), 2)
-        found = [float((clips[i][:, -1] - clips[j][:, 0]).abs().mean()) for i, j in pairs]
-        return np.log(np.array(found) + 0.1 / 255)
+        return np.array([log_difference(clips[i][:, -1], clips[j][:, 0]) for i, j in pairs])
 
 
 class VCOP(Method):

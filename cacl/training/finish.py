@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from cacl.config import Settings
-from cacl.data.media.colours import PixelRules
 from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.choice.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.evaluation.health import warnings_from
@@ -18,13 +17,12 @@ from cacl.evaluation.task_test import TaskExamples, difference_baseline, draw_ex
 from cacl.methods.contract import Method
 from cacl.methods.task import Task
 from cacl.models.cnn3d import CNN3D
-from cacl.models.encoder import Encoder
 from cacl.models.encoder_card import encoder_card
 from cacl.reports.curves import draw_curves
 from cacl.reports.run import write_run_report
 from cacl.run import Run
 from cacl.run_folder import RunFolder, read_metrics
-from cacl.training.wiring import clip_spec
+from cacl.training.wiring import clip_spec, run_encoder
 
 TRAIN_DRAWS, TEST_DRAWS = 4, 3
 MOST_VIDEOS = 2000
@@ -67,7 +65,7 @@ def finish(
     found["warnings"] = warnings
     for warning in warnings:
         run.log(f"Warning: {warning}")
-    encoder = _encoder(settings, method.encoder, data.rules)
+    encoder = run_encoder(settings, method.encoder, data.rules)
     told = [f"{task.title} predicted: {found[task.name]['accuracy']:.1f} %." for task in method.tasks()]
     trained_on = f"{len(train_numbers)} videos, {found['steps']} steps, preset {settings.preset}."
     encoder.save(
@@ -113,18 +111,12 @@ def end_with_frozen(
     Returns:
         The verdict, for ``finished.json``.
     """
-    own = _encoder(run.resolved.settings, copy.deepcopy(network), data.rules)
+    own = run_encoder(run.resolved.settings, copy.deepcopy(network), data.rules)
     made = fuse_parts(own, open_image_encoder(image_encoder), data, train_numbers, progress=progress)
     verdict = verdict_of(made, data, progress=progress)
     if run.owner:
         made.encoder.save(run.path / FUSED)
     return verdict.numbers
-
-
-def _encoder(settings: Settings, network: CNN3D, rules: PixelRules) -> Encoder:
-    """What was trained, with the clips that it knows, on the CPU in float32."""
-    spec = clip_spec(settings, rules)
-    return Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network.float().cpu())
 
 
 def task_result(

@@ -1,7 +1,8 @@
 """``pretrain``: from a folder of videos to an encoder, in one run folder, to its end or to where it was stopped.
 
 The stages, each skipped when it is done: find the videos (and keep decoded frames), train the frame encoder when T
-needs one, train CACL, write the encoder and what a user should know of the run.
+needs one (or look at frames with a frozen one), train the method, write the encoder and what a user should know of the
+run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.finish import end_with_frozen, finish
 from cacl.training.pretrain_stages import frame_encoder_stage, frozen_stage, video_stage
 from cacl.training.progress import VideoProgress
-from cacl.training.resolve import resolve_settings, resume_settings
+from cacl.training.resolve import check_frozen, resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
 from cacl.training.videos import move_videos, open_run_data, training_parts
 from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
@@ -100,13 +101,9 @@ def pretrain(
         raise UserError(f"{videos}: there is no such file or folder.")
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
+    check_frozen(resolved.settings.method, with_frozen)
     if with_frozen is not None:
         open_image_encoder(with_frozen)
-    elif resolved.settings.method.frozen_moments:
-        raise UserError(
-            f"The method {resolved.settings.method.name} learns beside a frozen image encoder: give one with "
-            "--with-frozen (cacl import --image-encoder efficientnet-lite0 --out DIR makes one)."
-        )
     _check_device(resolved.settings)
     _check_processes(resolved.settings)
     if resolved.settings.model.frame_weights is not None and resolved.settings.wants_frame_encoder:

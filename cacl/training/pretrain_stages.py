@@ -25,7 +25,6 @@ from cacl.evaluation.embed import clips_through, evaluating
 from cacl.files import write_whole
 from cacl.machine.auto import frame_auto_values
 from cacl.methods.contract import Method
-from cacl.models.encoder import Encoder
 from cacl.models.frame_encoder import ResNet
 from cacl.models.image.frozen_frames import FrozenFrames
 from cacl.models.weights import save_frame_weights, trained_here
@@ -38,9 +37,9 @@ from cacl.training.wiring import (
     build_frames_network,
     build_method,
     clip_counts,
-    clip_spec,
     frame_augment,
     initial_network,
+    run_encoder,
 )
 
 TABLE = "frozen.safetensors"  # in the run folder
@@ -163,9 +162,7 @@ def video_stage(
     assert workers != "auto"
     network = initial_network(settings)
     if is_first() and not (run.path / "initial").exists():
-        spec = clip_spec(settings, data.rules)
-        initial = Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network)
-        initial.save(run.path / "initial")
+        run_encoder(settings, network, data.rules).save(run.path / "initial")
     method = build_method(settings, network=network, frame_encoder=frame_encoder, videos=len(numbers))
     method = prepare_method(method, settings.run, own_batchnorm=settings.method.own_batchnorm)
     network.checkpointed = settings.run.checkpoint_activations
@@ -204,6 +201,4 @@ def _snapshot(run: RunFolder, settings: Settings, data: Dataset, method: Method,
     """The encoder as it is now; after a kill the same step comes again, and writes the same."""
     place = run.path / "snapshots" / f"step-{step:08d}"
     if not place.exists():
-        network = copy.deepcopy(method.encoder).float().cpu()
-        spec = clip_spec(settings, data.rules)
-        Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network).save(place)
+        run_encoder(settings, copy.deepcopy(method.encoder), data.rules).save(place)

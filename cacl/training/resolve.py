@@ -13,7 +13,7 @@ from cacl.config import Resolved, differences, names_method, resolve, with_metho
 from cacl.errors import UserError, did_you_mean
 from cacl.presets import ABLATIONS, DEFAULT_METHOD, PRESETS, PUBLISHED, ablation, published
 from cacl.run_folder import RunFolder
-from cacl.settings import METHODS
+from cacl.settings import METHODS, MethodSettings
 
 
 def resolve_settings(
@@ -52,6 +52,15 @@ def resolve_settings(
         assignments=tuple(assignments),
         flags=flags,
     )
+
+
+def check_frozen(method: MethodSettings, with_frozen: str | Path | None) -> None:
+    """Raise UserError where the method learns beside a frozen image encoder, and there is none."""
+    if method.frozen_moments and with_frozen is None:
+        raise UserError(
+            f"The method {method.name} learns beside a frozen image encoder: give one with --with-frozen (cacl import "
+            "--image-encoder efficientnet-lite0 --out DIR makes one)."
+        )
 
 
 def resume_settings(

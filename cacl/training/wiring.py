@@ -16,7 +16,7 @@ from cacl.data.videos.catalog import Video
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method
 from cacl.models.cnn3d import CNN3D, build_cnn3d, channels_last_
-from cacl.models.encoder import ClipSpec
+from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.frame_encoder import ResNet, build_frame_encoder
 from cacl.models.weights import agreed_normalisation, load_frame_weights
 
@@ -43,6 +43,12 @@ def clip_spec(settings: Settings, rules: PixelRules) -> ClipSpec:
         window=settings.data.window,
         frame_rate=settings.data.frame_rate,
     )
+
+
+def run_encoder(settings: Settings, network: CNN3D, rules: PixelRules) -> Encoder:
+    """A network of this run with the clips that it knows; the network itself goes to the CPU, in float32."""
+    spec = clip_spec(settings, rules)
+    return Encoder(settings.model.network, width=settings.model.width, clip=spec, network=network.float().cpu())
 
 
 def clip_counts(clips_per_video: Literal["one", "duration"], videos: Sequence[Video]) -> list[float] | None:

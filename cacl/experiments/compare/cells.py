@@ -18,9 +18,9 @@ from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.evaluation.evaluate import retrieval_parts, with_statistics
 from cacl.evaluation.multilabel import related
 from cacl.evaluation.retrieval import chance, related_chance
-from cacl.experiments.compare.measure import Sides, knowledge
+from cacl.experiments.compare.measure import Sides, knowledge, percent, rounded
 from cacl.experiments.compare.plan import SNAPSHOTS, Cell, Plan
-from cacl.experiments.compare.shared import Length, frames_folder, plain, shared_frames, store_of
+from cacl.experiments.compare.shared import Length, frames_folder, shared_frames, store_of
 from cacl.experiments.plan_folder import kept, trained_run
 from cacl.finetune_settings import FINETUNE_PRESETS
 from cacl.machine.device import run_device
@@ -31,7 +31,7 @@ from cacl.run_folder import RunFolder
 from cacl.training.checkpoint import checkpoint_cost, newest_checkpoint
 from cacl.training.pretrain import pretrain
 from cacl.training.videos import open_run_data
-from cacl.training.wiring import clip_spec, initial_network
+from cacl.training.wiring import initial_network, run_encoder
 
 CLIPS, CURVE_CLIPS = 10, 1  # a video: at the end as in the paper, on the way its middle
 
@@ -79,9 +79,8 @@ def _made(plan: Plan, run: RunFolder, cell: Cell, length: Length) -> dict[str, A
     steps = int((trained.finished or {})["steps"])
     curve = []
     for place in sorted((path / "snapshots").glob("step-*")):
-        right = features(Encoder.load(place), CURVE_CLIPS).first_hits()
-        curve.append([int(place.name[5:]), _share(right)])
-    curve.append([steps, _share(features(trained.encoder, CURVE_CLIPS).first_hits())])
+        curve.append([int(place.name[5:]), _on_the_way(features(Encoder.load(place), CURVE_CLIPS))])
+    curve.append([steps, _on_the_way(features(trained.encoder, CURVE_CLIPS))])
     known = knowledge(
         features(trained.encoder, CLIPS), test, seed=cell.seed, strength=_strength(plan), split=plan.split
     )
@@ -112,8 +111,9 @@ def _features(
     return encoder_features(encoder, data.subset(numbers), clips=clips, device=device, autocast_dtype=autocast)
 
 
-def _share(right: dict[int, bool]) -> float:
-    return round(100 * sum(right.values()) / len(right), 3)
+def _on_the_way(sides: Sides) -> float:
+    """What the curve shows: R@1."""
+    return round(percent(sides.first_hits()), 3)
 
 
 def _strength(plan: Plan) -> float:
@@ -123,7 +123,7 @@ def _strength(plan: Plan) -> float:
 def _cost(path: Path, stage: str) -> dict[str, float]:
     """What a stage of a run cost; a frame encoder that was given ready has none."""
     newest = newest_checkpoint(path / "checkpoints" / stage)
-    return {} if newest is None else plain(checkpoint_cost(newest))
+    return {} if newest is None else rounded(checkpoint_cost(newest))
 
 
 def video_references(plan: Plan, run: RunFolder, data: Dataset) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def video_references(plan: Plan, run: RunFolder, data: Dataset) -> dict[str, Any
         train, test = retrieval_parts(data)
         found = video_baselines(data.subset([*test, *train]))
         return {
-            "chance": {"retrieval": plain(_chance(data, test, train))},
+            "chance": {"retrieval": rounded(_chance(data, test, train))},
             "colour histogram": _reference(plan, data, found, found.histogram, test, train),
             "thumbnail": _reference(plan, data, found, found.thumbnail, test, train),
         }
@@ -168,10 +168,7 @@ def untrained_reference(plan: Plan, run: RunFolder, cell: Cell, data: Dataset) -
         run.log(f"Measuring {cell.network}, seed {cell.seed}, untrained …")
         settings = plan.resolved(cell).settings
         train, test = retrieval_parts(data)
-        spec = clip_spec(settings, data.rules)
-        initial = Encoder(
-            settings.model.network, width=settings.model.width, clip=spec, network=initial_network(settings)
-        )
+        initial = run_encoder(settings, initial_network(settings), data.rules)
         device = settings.run.device if settings.run.device != "auto" else "cpu"
         ready = with_statistics(initial, data, train, cell.seed, device)
         few, sides = (
@@ -179,7 +176,7 @@ def untrained_reference(plan: Plan, run: RunFolder, cell: Cell, data: Dataset) -
             for clips in (CURVE_CLIPS, CLIPS)
         )
         return {
-            "curve": [[0, _share(few.first_hits())]],
+            "curve": [[0, _on_the_way(few)]],
             **knowledge(sides, test, seed=cell.seed, strength=_strength(plan), split=plan.split),
         }
 

@@ -96,6 +96,7 @@ def compare(
 
 def _command(plan: Plan) -> str:
     words = ["cacl", "compare", str(plan.videos), *(["--lists", str(plan.lists)] if plan.lists is not None else [])]
+    words += [] if plan.split == 1 else ["--split", str(plan.split)]
     words += ["--methods", ",".join(plan.methods), "--networks", ",".join(plan.networks), "--seeds", str(plan.seeds)]
     words += ["--budget", str(plan.budget), "--preset", plan.preset, "--out", str(plan.out)]
     words += [] if plan.with_frozen is None else ["--with-frozen", str(plan.with_frozen)]

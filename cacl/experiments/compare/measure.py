@@ -5,7 +5,7 @@ Shapes: Q test videos, G training videos, D features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,12 +80,12 @@ def knowledge(sides: Sides, test: Sequence[int], *, seed: int, strength: float, 
     for count in FEW:
         if count <= least:
             few[str(count)] = _few(sides, labels, truth, len(classes), count, seed=seed, strength=strength, split=split)
-    linear = _percent(found["linear probe"])
+    linear = percent(found["linear probe"])
     return {
-        "retrieval": _rounded(class_recall(sides.query, sides.gallery, data, sides.asked, sides.there)),
-        "k-NN": round(_percent(found["k-NN"]), 3),
+        "retrieval": rounded(class_recall(sides.query, sides.gallery, data, sides.asked, sides.there)),
+        "k-NN": round(percent(found["k-NN"]), 3),
         "linear probe": round(linear, 3),
-        "few labels": _rounded({**few, "all": linear}),
+        "few labels": rounded({**few, "all": linear}),
         "effective rank": round(feature_health(sides.query)["effective_rank"], 2),
         "hits": {name: signs(found[name], test) for name in HITS},
     }
@@ -135,9 +135,11 @@ def _right(scores_QK: NDArray[np.float64], truth: list[tuple[int, ...]]) -> list
     return [int(best) in own for best, own in zip(ranking(scores_QK)[:, 0], truth, strict=True)]
 
 
-def _percent(right: dict[int, bool]) -> float:
+def percent(right: Mapping[int, bool]) -> float:
+    """Share of those that are right."""
     return 100 * sum(right.values()) / len(right)
 
 
-def _rounded(values: dict[str, float]) -> dict[str, float]:
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """As ``results.json`` has them: three decimals."""
     return {key: round(value, 3) for key, value in values.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +12,7 @@ from cacl.config import Resolved
 from cacl.errors import UserError, did_you_mean
 from cacl.models.cnn3d import CNN3DName
 from cacl.presets import PRESETS, PUBLISHED
-from cacl.training.resolve import resolve_settings
+from cacl.training.resolve import check_frozen, resolve_settings
 
 BudgetKind = Literal["passes", "seconds", "steps", "epochs"]
 SNAPSHOTS = 3  # encoders on the way that are measured, too
@@ -107,11 +107,8 @@ class Plan:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """Seed after seed, so that every method has its first result early."""
-        return tuple(Cell(*one) for one in self._each())
-
-    def _each(self) -> Iterator[tuple[str, str, int]]:
-        for seed, network, method in itertools.product(range(self.seeds), self.networks, self.methods):
-            yield method, network, seed
+        each = itertools.product(range(self.seeds), self.networks, self.methods)
+        return tuple(Cell(method, network, seed) for seed, network, method in each)
 
     def resolved(self, cell: Cell, **more: Any) -> Resolved:
         """The settings of a cell. Raises UserError for an unknown method, and for settings that do not fit."""
@@ -151,11 +148,8 @@ def check_plan_words(plan: Plan) -> None:
     if plan.seeds < 1:
         raise UserError(f"--seeds is {plan.seeds}; it must be 1 or more.")
     for cell in plan.cells:
-        if cell.seed == 0 and plan.resolved(cell).settings.method.frozen_moments and plan.with_frozen is None:
-            raise UserError(
-                f"The method {cell.method} learns beside a frozen image encoder: give one with --with-frozen (cacl "
-                "import --image-encoder efficientnet-lite0 --out DIR makes one)."
-            )
+        if cell.seed == 0:
+            check_frozen(plan.resolved(cell).settings.method, plan.with_frozen)
 
 
 def read_shard(text: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -186,8 +186,3 @@ def shared_frames(plan: Plan, cell: Cell, *, say: Callable[[str], None]) -> dict
 def frames_folder(plan: Plan, settings: Settings) -> Path:
     """Where the frame encoder of these settings' method and seed is."""
     return plan.out / "frames" / f"{settings.method.name}-seed{settings.run.seed}"
-
-
-def plain(values: Mapping[str, float]) -> dict[str, float]:
-    """Rounded for ``results.json``."""
-    return {key: round(value, 3) for key, value in values.items()}

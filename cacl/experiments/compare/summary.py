@@ -20,10 +20,9 @@ from cacl.experiments.compare.measure import HITS
 from cacl.experiments.compare.plan import Cell, Plan
 from cacl.experiments.compare.published import published
 from cacl.files import read_object
+from cacl.reports.arena.words import MAIN, OURS
 
-MAIN = "R@1"  # by what methods are ranked
 MUCH = 0.03  # off the budget
-OURS = "cacl"  # its rivals are a family of comparisons of their own
 SPENT = ("passes", "steps", "epochs")
 Results = Mapping[Cell, Mapping[str, Any]]
 

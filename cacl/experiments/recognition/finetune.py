@@ -42,7 +42,7 @@ from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
 from cacl.training.videos import move_videos
-from cacl.training.wiring import clip_spec, initial_network
+from cacl.training.wiring import initial_network, run_encoder
 
 UNTRAINED = "untrained"
 ROWS = ("fine-tuned", "linear probe", "k-NN")
@@ -167,10 +167,8 @@ def _load_start(model: str | Path, settings: FineTune) -> Encoder:
     """The encoder to begin with, with the layer that retrieval and the linear probe stand on."""
     if str(model) == UNTRAINED:
         pretraining = resolve_settings(preset=settings.preset, flags={"run.seed": settings.run.seed}).settings
-        spec, model_settings = clip_spec(pretraining, PixelRules(colours=pretraining.data.colours)), pretraining.model
-        return Encoder(
-            model_settings.network, width=model_settings.width, clip=spec, network=initial_network(pretraining)
-        )
+        rules = PixelRules(colours=pretraining.data.colours)
+        return run_encoder(pretraining, initial_network(pretraining), rules)
     path = Path(model)
     for folder in (path / "classifier", path):
         if (folder / "config.json").is_file() and not (path / "encoder").is_dir():

@@ -20,14 +20,12 @@ from torch import Tensor, nn
 
 from cacl.data.clips.sampling import ClipPlan, clip_window
 from cacl.distributed.processes import gathered, own_rows
-from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
+from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
-from cacl.methods.losses import contrastive_loss
-from cacl.methods.moco import Queue, batch_negatives, momentum_copy, momentum_update, scheduled_momentum
+from cacl.methods.moco import MoCo
 from cacl.methods.permute import formatted
 from cacl.methods.rivals.moco_settings import MoCoSettings
 from cacl.methods.rivals.warp import PUSH_DRAWS, SPLINE_DRAWS, pushed, splined
-from cacl.methods.video_encoder import VideoEncoder
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import NotNegative, Settings, refuse
 
@@ -82,23 +80,21 @@ class DSMSettings(MoCoSettings):
 
     def build(self, settings: Settings, *, network: CNN3D, frame_encoder: nn.Module | None, videos: int) -> DSM:
         """Clips of ``data.frames`` frames, ``data.stride`` apart."""
-        encoder = VideoEncoder(
+        return DSM(
             network,
-            twin=False,
-            one_pass=False,
-            standardise=settings.model.standardise,
-            projection=settings.model.projection,
+            frames=settings.data.frames,
+            stride=settings.data.stride,
+            **self.model_dump(include={"warp", "negative", "loss", "margin"}),
+            **self.options(settings),
         )
-        own = self.model_dump(exclude={"name"})
-        return DSM(encoder, **own, frames=settings.data.frames, stride=settings.data.stride)
 
 
-class DSM(Method):
+class DSM(MoCo):
     """InfoNCE of the warped clip with its clean frames against the queue and the negative, or two triplets."""
 
     def __init__(
         self,
-        query: VideoEncoder,
+        network: CNN3D,
         *,
         frames: int = 16,
         stride: int = 1,
@@ -106,33 +102,17 @@ class DSM(Method):
         negative: Literal["other_clip", "tps_per_frame", "none"] = "other_clip",
         loss: Literal["contrastive", "triplet"] = "contrastive",
         margin: float = 0.5,
-        temperature: float = 0.07,
-        momentum: float = 0.999,
-        momentum_schedule: Literal["constant", "cosine"] = "constant",
-        queue_size: int = 16384,
-        mask_own_keys: bool = False,
-        batch_negatives: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        """Put the parts together; ``options`` are those of :class:`cacl.methods.moco.MoCo`."""
+        super().__init__(network, network.num_features, **options)
         self.frames, self.stride, self.warp, self.negative = frames, stride, warp, negative
-        self.loss, self.margin, self.temperature = loss, margin, temperature
-        self.mask_own_keys, self.batch_negatives = mask_own_keys, batch_negatives
-        self.momentum, self.momentum_schedule = momentum, momentum_schedule
-        self.query, self.key, self.queue = query, momentum_copy(query), Queue(queue_size)
+        self.loss, self.margin = loss, margin
         other = View(clip=1 if negative == "other_clip" else 0, draw=2)
         self.views = (View(draw=0), View(draw=1), *([] if negative == "none" else [other]))
         self.shared = PUSH_DRAWS if warp == "push" else 0
         splines = (warp == "tps") + (frames if negative == "tps_per_frame" else 0)
         self.uniforms = splines * SPLINE_DRAWS
-
-    @property
-    def encoder(self) -> CNN3D:
-        """The network."""
-        return self.query.network
-
-    def networks(self) -> Sequence[nn.Module]:
-        """The network and its copy."""
-        return [self.query.network, self.key.network]
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """A clip, and where it is wanted another one, moved on by a third of the starts if the two are nearly one."""
@@ -146,32 +126,19 @@ class DSM(Method):
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """Warp, encode, compare."""
-        features_bD = self.query.features(self.warped(batch), None)[0]
-        q_bE = self.query.embed([features_bD])
-        with torch.no_grad():
-            k_bE = self.key.embed(self.key.features(batch.views[1], None))
-        n_bE = None
-        if self.negative != "none":
-            n_bE = self.query.embed(self.query.features(self.disturbed(batch), None))
+        features_bD, q_bE = self.queried(self.pixels(self.warped(batch)))
+        k_bE = self.keyed(batch)
+        if self.negative == "none":
+            loss, metrics = self.contrast(q_bE, k_bE, batch.video)
+            return StepOutput({MAIN: loss}, {"nce": loss}, metrics, features_bD, {"key": k_bE})
+        n_bE = self.queried(self.pixels(self.disturbed(batch)))[1]  # by the encoder itself, with gradient
         with torch.autocast(features_bD.device.type, enabled=False):
-            positive_b = (q_bE * k_bE).sum(dim=1)
-            negatives = [self.queue.negatives(q_bE, batch.video, mask_own_keys=self.mask_own_keys)]
-            if self.batch_negatives:
-                negatives += batch_negatives(q_bE, [gathered(k_bE)], batch.video)
-            metrics = {
-                "similarity_positive": positive_b.detach().mean(),
-                "similarity_negatives": (q_bE.detach() @ self.queue.keys.T).mean(),
-            }
-            if n_bE is not None:
-                disturbed_b = (q_bE * n_bE).sum(dim=1)
-                negatives.append(disturbed_b[:, None])
-                metrics["similarity_disturbed"] = disturbed_b.detach().mean()
-                metrics["motion_accuracy"] = (positive_b > disturbed_b).float().mean()
-            if self.loss == "triplet" and n_bE is not None:
+            disturbed_b1 = (q_bE * n_bE).sum(dim=1, keepdim=True)
+            loss, metrics = self.contrast(q_bE, k_bE, batch.video, disturbed_b1)
+            metrics["similarity_disturbed"] = disturbed_b1.detach().mean()
+            metrics["motion_accuracy"] = ((q_bE * k_bE).sum(dim=1) > disturbed_b1[:, 0]).float().mean()
+            if self.loss == "triplet":
                 loss = triplets(q_bE, k_bE, n_bE, margin=self.margin)
-            else:
-                negative_bN = torch.cat(negatives, dim=1)
-                loss = contrastive_loss([positive_b], negative_bN, temperature=self.temperature, form="outside")
         return StepOutput({MAIN: loss}, {"nce": loss}, metrics, features_bD, {"key": k_bE})
 
     def warped(self, batch: MethodBatch) -> Tensor:
@@ -188,12 +155,6 @@ class DSM(Method):
             return view
         of_frames = torch.unflatten(batch.uniforms[:, -self.frames * SPLINE_DRAWS :], 1, (self.frames, -1))
         return formatted(splined(view, of_frames), like=view)
-
-    @torch.no_grad()
-    def after_step(self, state: Mapping[str, Tensor], video: Tensor, progress: float) -> None:
-        """Move the copy, enqueue the clean clips' keys."""
-        momentum_update(self.key, self.query, scheduled_momentum(self.momentum, self.momentum_schedule, progress))
-        self.queue.enqueue(state["key"], video)
 
 
 def triplets(q_bE: Tensor, k_bE: Tensor, n_bE: Tensor, *, margin: float) -> Tensor:

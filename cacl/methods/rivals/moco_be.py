@@ -16,7 +16,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, clip_window
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo
@@ -61,7 +60,6 @@ class MoCoBESettings(MoCoSettings):
             frames=settings.data.frames,
             stride=settings.data.stride,
             moments=settings.data.moments,
-            standardise=settings.model.standardise,
             **self.model_dump(include={"most", "mixed", "intra_negative"}),
             **self.options(settings),
         )
@@ -77,7 +75,6 @@ class MoCoBE(MoCo):
         frames: int = 16,
         stride: int = 4,
         moments: int = 1,
-        standardise: Standardise = "none",
         most: float = 0.3,
         mixed: Literal["batch", "sample"] = "batch",
         intra_negative: bool = True,
@@ -85,7 +82,7 @@ class MoCoBE(MoCo):
     ) -> None:
         """Put the parts together; ``options`` are those of :class:`cacl.methods.moco.MoCo`."""
         super().__init__(network, network.num_features, **options)
-        self.frames, self.stride, self.moments, self.standardise = frames, stride, moments, standardise
+        self.frames, self.stride, self.moments = frames, stride, moments
         self.most, self.mixed, self.intra_negative = most, mixed, intra_negative
         self.views = (View(clip=0, draw=0), View(clip=moments - 1, draw=1))
         if intra_negative:
@@ -104,10 +101,6 @@ class MoCoBE(MoCo):
             starts[-1] = (starts[-1] + max(window.starts // 3, 2)) % window.starts
         clips_NT = (starts[:, None] + window.stride * np.arange(self.frames, dtype=np.int64)) % n_frames
         return ClipPlan(tuple(clips_NT if self.intra_negative else clips_NT[:-1]))
-
-    def pixels(self, view: Tensor) -> Tensor:
-        """As ``standardise`` says."""
-        return standardised(view, self.standardise)
 
     def erased(self, batch: MethodBatch) -> Tensor:
         """View 0 with one of its frames in all of them, ``(1 - lambda) x_t + lambda x_j``, lambda in [0, ``most``)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from cacl.methods.cacl_settings import LARGEST_QUEUE
 from cacl.methods.curves import MOCO_CURVES, Curve
 from cacl.methods.queue_size import queue_size
 from cacl.settings import Auto, MethodSettings, Positive, Rate, Settings, Unit
 
-LARGEST_QUEUE = 6400  # of ``auto``, as CACL's
 SMALL: dict[str, Any] = {
     "temperature": 0.1,
     "momentum": 0.99,
@@ -41,7 +41,9 @@ class MoCoSettings(MethodSettings):
 
     def options(self, settings: Settings) -> dict[str, Any]:
         """What :class:`cacl.methods.moco.MoCo` takes; no ``auto`` is left."""
-        return {**self.model_dump(include=set(SMALL)), "projection": settings.model.projection}
+        model = settings.model
+        own = self.model_dump(include=set(SMALL))
+        return {**own, "projection": model.projection, "standardise": model.standardise}
 
     def curves(self, frames: int) -> Sequence[Curve]:
         """Similarity of positives and negatives."""

@@ -8,7 +8,6 @@ Shapes: B batch, D features of a clip.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, TooShort, clip_window
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
+from cacl.methods.differences import log_difference
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import MethodSettings, Positive, Settings
 
@@ -124,7 +124,7 @@ class Verification(nn.Module):
     def differences(self, clips: Sequence[Tensor], targets: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
         """The log of the differences between the shown clips' middle frames, of every two."""
         middle = [clip[:, clip.shape[1] // 2] for clip in clips]
-        return np.array([math.log(float((middle[i] - middle[j]).abs().mean()) + 0.1 / 255) for i, j in PAIRS])
+        return np.array([log_difference(middle[i], middle[j]) for i, j in PAIRS])
 
 
 class ShuffleLearn(Method):

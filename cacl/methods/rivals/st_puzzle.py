@@ -24,6 +24,7 @@ from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, spaced_clips
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve
+from cacl.methods.differences import log_difference
 from cacl.methods.permute import formatted
 from cacl.methods.vcop import order_curve
 from cacl.models.cnn3d import CNN3D
@@ -135,8 +136,7 @@ class Puzzle(nn.Module):
         rows = {name: torch.from_numpy(np.asarray(value)[None]) for name, value in targets.items()}
         pieces = [self.middle(clip[None], rows, i)[0, 0] for i, clip in enumerate(clips)]
         pairs = itertools.permutations(range(PIECES), 2)
-        found = [float((pieces[i][-1] - pieces[j][0]).abs().mean()) for i, j in pairs]
-        return np.log(np.array(found) + 0.1 / 255)
+        return np.array([log_difference(pieces[i][-1], pieces[j][0]) for i, j in pairs])
 
 
 class STPuzzle(Method):

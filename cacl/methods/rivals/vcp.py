@@ -24,7 +24,7 @@ from cacl.data.clips.sampling import ClipPlan, spaced_clips
 from cacl.errors import UserError
 from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
-from cacl.methods.differences import frame_differences, seven_numbers
+from cacl.methods.differences import frame_differences, log_difference, seven_numbers
 from cacl.methods.permute import formatted
 from cacl.models.cnn3d import CNN3D
 from cacl.settings import MethodSettings, Settings
@@ -127,8 +127,8 @@ class Operation(nn.Module):
         """Seven numbers of the middle clip, and the log differences of every two clips where they meet."""
         operation, how = (torch.from_numpy(np.atleast_1d(targets[key])) for key in (self.name, "how"))
         shown = (clips[0], operated(clips[1][None], operation, how)[0], clips[2])
-        meeting = [float((shown[i][:, -1] - shown[j][:, 0]).abs().mean()) for i, j in ((0, 1), (1, 2), (0, 2))]
-        return np.array([*seven_numbers(frame_differences(shown[1])), *np.log(np.array(meeting) + 0.1 / 255)])
+        meeting = [log_difference(shown[i][:, -1], shown[j][:, 0]) for i, j in ((0, 1), (1, 2), (0, 2))]
+        return np.array([*seven_numbers(frame_differences(shown[1])), *meeting])
 
 
 class VCP(Method):

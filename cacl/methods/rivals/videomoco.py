@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cacl.data.clips.normalise import Standardise, standardised
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.methods.contract import MAIN, Group, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo, Queue
@@ -72,7 +71,6 @@ class VideoMoCoSettings(MoCoSettings):
             stride=settings.data.stride,
             moments=settings.data.moments,
             size=settings.augment.size,
-            standardise=settings.model.standardise,
             **self.model_dump(include={"adversary", "generator_weight", "drop", "decay", "jitter"}),
             **self.options(settings),
         )
@@ -163,7 +161,6 @@ class VideoMoCo(MoCo):
         stride: int = 1,
         moments: int = 1,
         size: int = 112,
-        standardise: Standardise = "none",
         adversary: Adversary = "straight-through",
         generator_weight: float = 100.0,
         drop: float = 0.25,
@@ -173,7 +170,7 @@ class VideoMoCo(MoCo):
     ) -> None:
         """Put the parts together; ``options`` are those of :class:`cacl.methods.moco.MoCo`."""
         super().__init__(network, network.num_features, **options)
-        self.frames, self.stride, self.moments, self.standardise = frames, stride, moments, standardise
+        self.frames, self.stride, self.moments = frames, stride, moments
         self.drop, self.generator_weight, self.adversarial = drop, generator_weight, adversary == "straight-through"
         self.queue = AgedQueue(len(self.queue.keys), decay=decay)
         self.generator = Generator(frames=frames, size=size).requires_grad_(self.adversarial)
@@ -184,10 +181,6 @@ class VideoMoCo(MoCo):
         return ClipPlan(
             tuple(training_clip(n_frames, rng, frames=self.frames, stride=self.stride, moments=self.moments))
         )
-
-    def pixels(self, view: Tensor) -> Tensor:
-        """As ``standardise`` says."""
-        return standardised(view, self.standardise)
 
     def forward(self, batch: MethodBatch) -> StepOutput:
         """Both objectives, from one pass of the masked clip."""

@@ -9,10 +9,8 @@ from typing import Any
 from cacl.files import write_whole
 from cacl.reports.arena.export import pairs_csv, table_csv, table_latex
 from cacl.reports.arena.figures import Track, classes_svg, pairs_svg, ranking_svg, tracks_svg
-from cacl.reports.arena.words import first_line
+from cacl.reports.arena.words import MAIN, first_line
 from cacl.reports.write import template
-
-MAIN = "R@1"
 
 
 def write_comparison(folder: Path, results: Mapping[str, Any], *, command: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-OURS = "cacl"
+MAIN = "R@1"  # by what methods are ranked
+OURS = "cacl"  # its rivals are a family of comparisons of their own
 
 
 def first_line(network: Mapping[str, Any], budget: str) -> str:
@@ -15,7 +16,7 @@ def first_line(network: Mapping[str, Any], budget: str) -> str:
         network: of ``comparison.json``.
         budget: as it was given, ``passes=60000``.
     """
-    order, pairs = network["order"], network["pairs"]["R@1"]
+    order, pairs = network["order"], network["pairs"][MAIN]
     kind, _, amount = budget.partition("=")
     equal = f"at equal {kind} ({float(amount):,.0f})".replace(",", " ")
     if len(order) < 2:

@@ -20,7 +20,8 @@ from tiny import TINY
 from cacl.errors import UserError
 from cacl.experiments.compare import cells as cell_module
 from cacl.experiments.compare import shared as shared_module
-from cacl.experiments.compare.compare import compare
+from cacl.experiments.compare.compare import _command, compare
+from cacl.experiments.compare.plan import Budget, Plan
 from cacl.run import Run
 from cacl.settings import METHODS
 from cacl.training.resolve import resolve_settings
@@ -76,6 +77,11 @@ def test_three_methods_under_equal_conditions(arena: tuple[Path, dict[str, Any]]
     assert max(sizes) < 4000
     for name in ("report.html", "comparison.csv", "comparison.tex", "pairs.csv", "comparison.json"):
         assert (out / name).stat().st_size
+
+
+def test_the_page_names_the_split_that_it_is_of() -> None:
+    plan = Plan(Path("videos"), Path("out"), ("cacl",), ("c3d",), 1, Budget("passes", 48), lists=Path("lists"), split=2)
+    assert "--lists lists --split 2 " in _command(plan)
 
 
 def test_nothing_is_made_twice(

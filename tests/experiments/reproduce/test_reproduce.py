@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cacl.experiments.evaluate import evaluate
 from cacl.experiments.reproduce import parts as reproduce_parts
 from cacl.experiments.reproduce import reproduce as module
 from cacl.experiments.reproduce import scale as reproduce_scale
-from cacl.experiments.reproduce.paper_tables import Pretraining
+from cacl.experiments.reproduce.paper_tables import PaperTable, Pretraining, paper_table
 from cacl.experiments.reproduce.parts import Study, measured
 from cacl.experiments.reproduce.reproduce import reproduce
 from cacl.experiments.reproduce.scale import Scale, paper_places
@@ -34,6 +35,8 @@ RUNS = {
 }
 OTHERS = {f"{method}-{network}-ucf101-seed0" for network in ("c3d", "r3d10", "r2plus1d10")
           for method in ("vcop", "pace+context")} | {"dsm-c3d-ucf101-seed0", "rspnet-c3d-ucf101-seed0"}  # fmt: skip
+# Trained here is every method once, and CACL with every network; what these would add is seconds.
+AGAIN = {f"{method}-{network}-ucf101-seed0" for network in ("c3d", "r2plus1d10") for method in ("vcop", "pace+context")}
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,19 @@ def mini(squares: Path, quick_end: None, tiny: dict[str, Any]) -> Iterator[None]
         yield
 
 
+def fewer_trained(key: str) -> PaperTable:
+    """The table with the paper's numbers alone in the rows of ``AGAIN``."""
+    table = paper_table(key)
+    rows = [replace(row, ours=None) if row.ours and f"{row.ours.name}-seed0" in AGAIN else row for row in table.rows]
+    return replace(table, rows=tuple(rows))
+
+
 @pytest.fixture(scope="module")
-def table4(mini: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def table4(mini: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
     out = tmp_path_factory.mktemp("reproduce") / "out"
-    return out, reproduce("table4", out=out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "paper_table", fewer_trained)
+        yield out, reproduce("table4", out=out)
 
 
 def of(results: dict[str, Any], name: str, net: str) -> dict[str, Any]:
@@ -60,7 +72,8 @@ def of(results: dict[str, Any], name: str, net: str) -> dict[str, Any]:
 
 def test_ours_stands_beside_the_papers_row(table4: tuple[Path, dict[str, Any]]) -> None:
     out, results = table4
-    assert {path.name for path in (out / "runs").iterdir()} == RUNS | OTHERS
+    assert {f"{wanted.name}-seed0" for wanted in paper_table("table4").pretrainings} == RUNS | OTHERS
+    assert {path.name for path in (out / "runs").iterdir()} == (RUNS | OTHERS) - AGAIN
     ours = of(results, "CACL", "R3D")
     assert ours["paper"]["UCF101"]["R@1"] == 41.1
     assert set(ours["ours"]) == {"UCF101", "HMDB51"}
@@ -88,7 +101,7 @@ def test_the_numbers_are_those_of_evaluate(table4: tuple[Path, dict[str, Any]]) 
 def test_the_frame_encoder_is_trained_once_and_shared(table4: tuple[Path, dict[str, Any]]) -> None:
     out, _ = table4
     runs = sorted(out / "runs" / name for name in RUNS)
-    assert not [name for name in OTHERS if (out / "runs" / name / "frame_encoder").exists()]
+    assert not [name for name in OTHERS - AGAIN if (out / "runs" / name / "frame_encoder").exists()]
     weights = {hashlib.sha256((run / "frame_encoder" / "model.safetensors").read_bytes()).hexdigest() for run in runs}
     assert len(weights) == 1
     trained = [run.name for run in runs if any(row["kind"] == "frames" for row in Run(run).metrics)]

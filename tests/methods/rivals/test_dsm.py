@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from cacl.data.randomness import generator
 from cacl.methods.contract import MethodBatch
 from cacl.methods.rivals.dsm import DSM, DSMSettings, triplets
-from cacl.methods.video_encoder import VideoEncoder
 from cacl.models.cnn3d import build_cnn3d
 from cacl.presets import PRESETS
 from cacl.training.resolve import resolve_settings
@@ -26,10 +25,7 @@ FRAMES = 8
 
 def make(**options: Any) -> DSM:
     torch.manual_seed(0)
-    encoder = VideoEncoder(
-        build_cnn3d("r3d10", width=4), twin=False, one_pass=False, standardise="none", projection="linear"
-    )
-    method = DSM(encoder, frames=FRAMES, **{"queue_size": 12, **options})
+    method = DSM(build_cnn3d("r3d10", width=4), frames=FRAMES, **{"queue_size": 12, **options})
     with torch.no_grad():
         for parameter in method.key.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -101,8 +97,7 @@ def test_the_loss_is_a_loop(loss: Any, negative: Any, masked: bool, monkeypatch:
     output = method(given)
 
     def unit(encoder: Any, view: torch.Tensor) -> list[torch.Tensor]:
-        rows = encoder.contrast(encoder.network(view))
-        return [row / row.norm() for row in rows]
+        return [row / row.norm() for row in encoder(view)]
 
     q = unit(method.query, method.warped(given))
     with torch.no_grad():
