@@ -5,14 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from cacl.errors import UserError
+from cacl.files import writing
 
 NAME = ".lock"
+_WAIT = 10.0  # seconds for a change that takes milliseconds
 _HELD: set[TextIO] = set()
 
 
@@ -82,3 +86,26 @@ class FolderLock:
             file, self._file = self._file, None
             with suppress(OSError):  # a full disk: who is in was never written
                 file.close()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Alone in a folder, made where it is missing, for a change of milliseconds: whoever is in it is waited for.
+
+    Raises:
+        InUse: another process stays in it.
+        UserError: the folder cannot be made or written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + _WAIT
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(FolderLock(folder))
+                break
+            except InUse:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+        yield

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cacl.config import resolve
 from cacl.errors import UserError
+from cacl.lock import FolderLock, InUse, locked
 from cacl.presets import SMALL
 from cacl.run_folder import Metrics, RunFolder, environment
 
@@ -200,6 +201,22 @@ def test_a_forked_child_that_ends_leaves_the_lock_with_its_parent(tmp_path):
         os.waitpid(child, 0)
         with pytest.raises(UserError, match="in use"), RunFolder.open(run.path):
             pass
+
+
+def test_a_short_change_waits_for_who_is_in_and_for_nothing_else(tmp_path, monkeypatch):
+    folder, waits = tmp_path / "new" / "folder", []
+    with locked(folder):
+        held = FolderLock(folder)
+        monkeypatch.setattr("cacl.lock.time.sleep", lambda seconds: waits.append(held.__exit__(None, None, None)))
+        with pytest.raises(InUse):
+            held.__enter__()
+    held.__enter__()
+    with locked(folder):
+        assert len(waits) == 1
+    (tmp_path / "broken" / ".lock").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "broken"):
+        pass
+    assert len(waits) == 1
 
 
 # Metrics -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -63,7 +62,7 @@ def index(
                 merge=merge,
                 device=device,
                 precision=precision,  # type: ignore[arg-type]
-                say=lambda text: print(printable(text), file=sys.stderr),
+                say=_say,
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -105,7 +104,7 @@ def search(
             unlike=unlike or (),
             k=k,
             within=within,
-            say=lambda text: print(printable(text), file=sys.stderr),
+            say=_say,
         )
         if as_json:
             print(json.dumps(hits_as_json(opened, hits, [query, *(like or ())], unlike or ()), indent=2))
@@ -131,7 +130,7 @@ def duplicates(
     Example: cacl duplicates mine.index
     """
     from cacl.indexing.reader import Index
-    from cacl.indexing.words import COLUMNS, duplicates_as_json, duplicates_as_lines, duplicates_as_rows
+    from cacl.indexing.words import duplicates_as_csv, duplicates_as_json, duplicates_as_lines
 
     if as_json and as_csv:
         raise UserError("--json and --csv are two ways to print the same: give one of them.")
@@ -145,18 +144,17 @@ def duplicates(
         from cacl.training.progress import VideoProgress
 
         with VideoProgress() as progress:
-            found = opened.duplicates(
-                pixels=pixels, say=lambda text: print(printable(text), file=sys.stderr), progress=progress
-            )
+            found = opened.duplicates(pixels=pixels, say=_say, progress=progress)
         if as_json:
             print(json.dumps(duplicates_as_json(opened, found), indent=2))
         elif as_csv:
-            rows = duplicates_as_rows(found)
-            writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            print(duplicates_as_csv(found), end="")
         else:
             for line in duplicates_as_lines(found):
                 print(printable(line))
             sure = sum(one.sure == "sure" for one in found)
             print(f"{counted(len(found), 'pair')} of stretches, {sure} of them sure.", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr)

@@ -27,7 +27,7 @@ def pretrain(
         Path | None, typer.Option(help="Continue this run; everything comes from its folder.", callback=there)
     ] = None,
     preset: Annotated[str, typer.Option(help="small, paper, released, published.")] = "small",
-    method: Annotated[str | None, typer.Option(help="By default cvrl; docs/methods.md has all.")] = None,
+    method: Annotated[str | None, typer.Option(help="By default the preset's; docs/methods.md has all.")] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}; trains on the train list.", callback=there)] = None,
     split: Split = 1,
     moved: Moved = None,

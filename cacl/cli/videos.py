@@ -61,6 +61,7 @@ def check(
     if advice := suggestions(
         catalog,
         batch_size=small.optim.batch_size,
+        frames=small.data.frames,
         stride=small.data.stride,
         resize=resize,
         size=small.augment.size,

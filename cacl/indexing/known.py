@@ -89,14 +89,12 @@ class Memory:
 
     Attributes:
         seen: what was found in every file that was asked for.
-        opened: how many were opened.
     """
 
     def __init__(self, before: Mapping[str, Looked], *, mine: Callable[[str], bool] = lambda path: True) -> None:
         """``mine``: files that this process looks at; of others it says nothing."""
         self._before, self._mine = before, mine
         self.seen: dict[str, Looked] = {}
-        self.opened = 0
 
     def __call__(
         self, root: Path, path: str, entries: Sequence[Entry], *, deep: bool, rate: float, named: bool
@@ -108,7 +106,6 @@ class Memory:
         before = self._before.get(path)
         if before is None or before.stamp != stamp or before.asked != asked or not before.lasts:
             found = look(root, path, entries, deep=deep, rate=rate, named=named)
-            self.opened += 1
             before = None if stamp is None else Looked(stamp, asked, tuple(found))
             if before is None:
                 return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from cacl.data.media.colours import AS_CODED
 from cacl.data.media.cut import Cut
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds, read_frames
+from cacl.data.videos.catalog import Video
 from cacl.errors import VideoError
 from cacl.search.duplicates import Duplicate, Stretches, find_duplicates
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _HEIGHT, _WIDEST = 96, 4.0  # pixels of what is compared; width for a height
 _RATE = 25.0  # frames a second where nothing is known of time
 _AT_ONCE = 64  # frames read by one call
+_KEPT = 256 * 2**20  # bytes of frames: of some dozens of short videos
 
 
 def duplicates_of(
@@ -34,7 +37,7 @@ def duplicates_of(
         index.neighbours,
         stretches_of(index),
         index.scale,
-        frames=_frames_of(index) if pixels else None,
+        frames=_SmallFrames(index) if pixels else None,
         decisions=index.decisions,
         skipped=skipped,
         progress=lambda done: progress("videos compared", done, total),
@@ -54,43 +57,62 @@ def stretches_of(index: Index) -> Stretches:
     return Stretches(spans.video, seconds[:, 0], seconds[:, 1], [video.path for video in index.videos], ends)
 
 
-def _frames_of(index: Index) -> Callable[[int, NDArray[np.float64]], NDArray[np.uint8]]:
-    videos = index.catalog.videos
-    blank = tuple(tuple(box) for box in index.about["encoder"]["clip"].get("blank", ()))
+class _SmallFrames:
+    """Reads frames of the index's videos; those read last are kept, as a video is compared with several others."""
 
-    @lru_cache(256)
-    def shown(file: str) -> NDArray[np.float64]:
-        return isolated(file, time_limit(file), frame_seconds, file)
+    def __init__(self, index: Index) -> None:
+        self._root, self._videos = index.root, index.catalog.videos
+        self._blank = tuple(tuple(box) for box in index.about["encoder"]["clip"].get("blank", ()))
+        self._shown = lru_cache(256)(_shown)
+        self._kept = OrderedDict[tuple[int, int], NDArray[np.uint8]]()
+        self._bytes = 0
 
-    def frames(number: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
-        video = videos[number]
-        file = str(index.root / video.path)
+    def __call__(self, number: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """See ``cacl.search.duplicates.Frames``."""
+        video = self._videos[number]
+        file = str(self._root / video.path)
         try:
-            seconds = shown(file)
-            if np.isnan(seconds).any():
-                seconds = np.arange(len(seconds)) / _RATE
+            seconds = self._shown(file)
             wanted = np.clip(np.searchsorted(seconds, times + 1e-6, side="right") - 1, 0, len(seconds) - 2)
-            numbers, back = np.unique(wanted, return_inverse=True)
-            width = round(_HEIGHT * min(video.width / max(video.height, 1), _WIDEST))
-            parts = [
-                isolated(
-                    file,
-                    time_limit(file),
-                    read_frames,
-                    file,
-                    numbers[start : start + _AT_ONCE],
-                    height=_HEIGHT,
-                    width=max(width, 8),
-                    at_least=0,
-                    rules=AS_CODED,
-                    known=None,
-                    cut=Cut(video.region, blank),
-                )[0]
-                for start in range(0, len(numbers), _AT_ONCE)
-            ]
+            frames, back = np.unique(wanted, return_inverse=True)
+            found = {frame: self._kept[number, frame] for frame in frames.tolist() if (number, frame) in self._kept}
+            missing = np.array([frame for frame in frames.tolist() if frame not in found], np.int64)
+            for start in range(0, len(missing), _AT_ONCE):
+                part = missing[start : start + _AT_ONCE]
+                found |= zip(part.tolist(), self._read(file, video, part), strict=True)
         except VideoError as error:
             raise VideoError(video.path, error.reason) from None
-        read: NDArray[np.uint8] = np.concatenate(parts)[back]
+        self._keep(number, found)
+        read: NDArray[np.uint8] = np.stack([found[frame] for frame in frames.tolist()])[back]
         return read
 
-    return frames
+    def _read(self, file: str, video: Video, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+        width = round(_HEIGHT * min(video.width / max(video.height, 1), _WIDEST))
+        return isolated(
+            file,
+            time_limit(file),
+            read_frames,
+            file,
+            frames,
+            height=_HEIGHT,
+            width=max(width, 8),
+            at_least=0,
+            rules=AS_CODED,
+            known=None,
+            cut=Cut(video.region, self._blank),
+        )[0]
+
+    def _keep(self, number: int, found: dict[int, NDArray[np.uint8]]) -> None:
+        for frame, pixels in found.items():
+            if (number, frame) not in self._kept:
+                self._kept[number, frame] = pixels.copy()  # not the part that it was read with
+                self._bytes += pixels.nbytes
+            self._kept.move_to_end((number, frame))
+        while self._bytes > _KEPT:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def _shown(file: str) -> NDArray[np.float64]:
+    """When each frame of a file is shown, and when the last one ends, seconds."""
+    seconds = isolated(file, time_limit(file), frame_seconds, file)
+    return np.arange(len(seconds)) / _RATE if np.isnan(seconds).any() else seconds

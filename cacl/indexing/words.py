@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from cacl.indexing.reader import Index
     from cacl.search.duplicates import Duplicate
 
-COLUMNS = (
+_COLUMNS = (
     "path", "start_s", "end_s", "other_path", "other_start_s", "other_end_s", "kind", "score", "sure",
 )  # fmt: skip
 FORMAT = 1  # of the JSON; docs/search.md has its schema
@@ -70,6 +72,15 @@ def duplicates_as_rows(found: Sequence[Duplicate]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
+
+
+def duplicates_as_csv(found: Sequence[Duplicate]) -> str:
+    """The table as CSV; bytes of names that are no text stay as they are, as surrogates."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(duplicates_as_rows(found))
+    return text.getvalue()
 
 
 def duplicates_as_json(index: Index, found: Sequence[Duplicate]) -> dict[str, Any]:

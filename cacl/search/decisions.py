@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from cacl.errors import UserError
-from cacl.files import write_whole, writing
-from cacl.lock import FolderLock
+from cacl.files import write_whole
+from cacl.lock import locked
 
 FORMAT = 1
-_WAIT = 10.0  # seconds for another process that decides at the same time: it takes milliseconds
 Pairs = frozenset[frozenset[str]]
 
 
@@ -42,31 +39,12 @@ class Decisions:
         self._change(lambda pairs: pairs - {frozenset((first, second))})
 
     def _change(self, change: Callable[[Pairs], Pairs]) -> None:
-        folder = self._file.parent
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
+        with locked(self._file.parent):
             pairs = change(_read(self._file))
             listed = sorted(sorted(pair) for pair in pairs)
             content = json.dumps({"format": FORMAT, "not the same": listed}, ensure_ascii=True, indent=1)
             write_whole(self._file, content + "\n")
         self._pairs = pairs
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Alone in the folder, once whoever is in it is done."""
-    until = time.monotonic() + _WAIT
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(FolderLock(folder))
-                break
-            except UserError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-        yield
 
 
 def _read(file: Path) -> Pairs:

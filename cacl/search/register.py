@@ -10,6 +10,7 @@ Legend: J pairs of frames, H height and W width in pixels, C = 3 colours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -47,15 +48,23 @@ class Registration:
 
 def grey(frames_THWC: NDArray[np.uint8], height: int, window: Window) -> Tensor:
     """Frames without what lies around a window of them, grey, 0 to 255, ``[T, height, W]``."""
-    cut = torch.from_numpy(np.ascontiguousarray((frames_THWC.astype(np.float32) @ _GREY)[:, window[0], window[1]]))
-    return resized(cut, height, max(8, round(height * cut.shape[2] / cut.shape[1])))
+    frames_UHWC, shown_T = _distinct(frames_THWC)
+    cut = torch.from_numpy(np.ascontiguousarray((frames_UHWC.astype(np.float32) @ _GREY)[:, window[0], window[1]]))
+    return resized(cut, height, max(8, round(height * cut.shape[2] / cut.shape[1])))[shown_T]
 
 
 def without_bars(frames_THWC: NDArray[np.uint8]) -> Window:
     """Rows and columns between the bars around frames."""
-    pixels = frames_THWC.astype(np.float32) @ _GREY
+    frames_UHWC, shown_T = _distinct(frames_THWC)
+    pixels = (frames_UHWC.astype(np.float32) @ _GREY)[shown_T]
     rows = _without_bars(pixels)
     return rows, _without_bars(pixels[:, rows].swapaxes(1, 2))
+
+
+def _distinct(frames_THWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Frames without those that are as the one before, and which of them each was: moments lie closer than frames."""
+    new = np.array([True, *(bool((one != other).any()) for one, other in pairwise(frames_THWC))])
+    return frames_THWC[new], np.cumsum(new) - 1
 
 
 def _without_bars(pixels_THW: NDArray[np.float32]) -> slice:

@@ -18,14 +18,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cacl.errors import UserError, printable
-from cacl.indexing.words import duplicates_as_rows
+from cacl.indexing.words import duplicates_as_csv
 from cacl.serving.answer import answer
 from cacl.serving.current import Current, StaleError, View
 from cacl.serving.guard import Guard
 from cacl.serving.labels import Labels, Stretch
 from cacl.serving.media import Clips, file_of, type_of
 from cacl.serving.queries import LARGEST, Queries
-from cacl.serving.tables import as_csv, labelled, listed
+from cacl.serving.tables import labelled, listed
 from cacl.serving.twice import Twice
 
 PAGE = Path(__file__).parent / "page"
@@ -109,7 +109,9 @@ class Site:
         """Ask with a file of this machine."""
         if not self.local:
             raise UserError("Paths are taken from this machine only: drop the file on the page.")
-        path = Path(str(sent.get("path", "")).strip().strip("'\"")).expanduser()
+        path = Path(str(sent.get("path", "")).strip().strip("'\""))
+        with suppress(RuntimeError):  # ~ of nobody
+            path = path.expanduser()
         if not path.is_absolute() or not path.is_file():
             raise UserError(f"{printable(str(path))} is no file: give its whole path, from / on.")
         return self.queries.add(path, str(path), own=False)
@@ -130,40 +132,36 @@ class Site:
 
     def preview(self, request: Request) -> Response:
         """The moving picture of a stretch of a video."""
-        view = self.current.view()
-        with suppress(UserError):
-            video, number = view.video(request.path_params["key"]), int(request.path_params["n"])
-            picture = view.index.preview(video.first_row + number) if number < video.rows else None
-            if picture is not None:
-                return Response(picture, media_type="image/webp", headers=_FOREVER)
-        return Response(status_code=404)
+        view, number = self.current.view(), request.path_params["n"]
+        video = view.video(request.path_params["key"])
+        picture = view.index.preview(video.first_row + number) if number < video.rows else None
+        if picture is None:
+            return Response(status_code=404)
+        return Response(picture, media_type="image/webp", headers=_FOREVER)
 
     def video(self, request: Request) -> Response:
         """A video's file, or the part of it that a browser asks for; or a dropped file."""
         view, key = self.current.view(), request.path_params["key"]
-        try:
-            dropped = key.startswith("file-")
-            path = self.queries.file(key).path if dropped else file_of(view, view.video(key))
-        except UserError as error:
-            return answered(404, {"error": str(error)})
+        dropped = key.startswith("file-")
+        path = self.queries.file(key).path if dropped else file_of(view, view.video(key))
         return FileResponse(path, media_type=type_of(path), headers={"cache-control": "no-cache"})
 
     def clip(self, request: Request) -> Response:
         """A part of a video that the browser cannot play, encoded anew."""
         view = self.current.view()
+        video = view.video(request.path_params["key"])
+        file_of(view, video)
         try:
-            video = view.video(request.path_params["key"])
-            file_of(view, video)
-            made = self.clips.clip(view, video, float(request.query_params.get("start", "0")))
-        except (UserError, ValueError) as error:
+            start = float(request.query_params.get("start", "0"))
+        except ValueError as error:
             return answered(404, {"error": str(error)})
-        return Response(made, media_type="video/mp4")
+        return Response(self.clips.clip(view, video, start), media_type="video/mp4")
 
     def duplicates_table(self, request: Request) -> Response:
         """The table of duplicates, as ``cacl duplicates --csv`` prints it."""
-        rows = duplicates_as_rows(self.twice.found(self.current.view()))
+        table = duplicates_as_csv(self.twice.found(self.current.view())).encode("utf-8", "surrogateescape")
         headers = {"content-disposition": 'attachment; filename="duplicates.csv"'}
-        return Response(as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(table, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def make_app(site: Site, *, token: str | None) -> Starlette:
@@ -202,7 +200,13 @@ def make_app(site: Site, *, token: str | None) -> Starlette:
         Route("/video/{key}", site.video),
         Route("/clip/{key}", site.clip),
     ]  # fmt: skip
-    return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])
+    return Starlette(
+        routes=routes, middleware=[Middleware(Guard, token=token)], exception_handlers={UserError: _not_there}
+    )
+
+
+def _not_there(request: Request, error: Exception) -> Response:
+    return answered(404, {"error": printable(str(error))})
 
 
 def answered(status: int, content: Mapping[str, Any]) -> Response:

@@ -36,6 +36,11 @@ class View:
         """Number of each video by its key."""
         return {video.key: number for number, video in enumerate(self.index.videos)}
 
+    @cached_property
+    def first_of(self) -> dict[str, IndexedVideo]:
+        """The first video of each file, by its path."""
+        return {video.path: video for video in reversed(self.index.videos)}
+
     def video(self, key: str) -> IndexedVideo:
         """The video with this key. Raises UserError: there is none."""
         number = self.numbers.get(key)
@@ -48,8 +53,7 @@ class View:
         seconds = self.index.spans.seconds[video.first_row : video.first_row + video.rows]
         if not len(seconds) or np.isnan(seconds).any():
             return None
-        first = float(seconds[:, 0].min())
-        return first, max(float(seconds[:, 1].max()), first + (0.0 if np.isnan(video.seconds) else video.seconds))
+        return float(seconds[:, 0].min()), float(seconds[:, 1].max())
 
     def facts(self, video: IndexedVideo) -> dict[str, Any]:
         """A video, for the page."""

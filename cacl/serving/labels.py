@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cacl.errors import UserError
 from cacl.files import write_whole
-from cacl.search.decisions import locked
+from cacl.lock import locked
 
 COLUMNS = ("path", "label", "start", "end")
 
@@ -26,11 +27,18 @@ class Stretch:
         path: of its file, as the index names it.
         start: seconds, ``None`` with ``end``: all of it.
         end: seconds.
+
+    Raises:
+        ValueError: a time that is no finite number.
     """
 
     path: str
     start: float | None = None
     end: float | None = None
+
+    def __post_init__(self) -> None:
+        if not all(time is None or math.isfinite(time) for time in (self.start, self.end)):
+            raise ValueError(f"from {self.start} to {self.end}")
 
 
 class Labels:
@@ -41,7 +49,7 @@ class Labels:
 
         Args:
             file: the CSV.
-            lock: a folder that is locked while it is changed: two pages may be open.
+            lock: a folder that is locked, and made where it is missing, while it is changed: two pages may be open.
 
         Raises:
             UserError: there is a file that is no table of labels.
@@ -88,7 +96,6 @@ class Labels:
         label = label if label is None else label.strip()
         if label is not None and (not label or len(label) > 200 or not label.isprintable()):
             raise UserError("A label is a word or a few, on one line: give another.")
-        self._lock.mkdir(parents=True, exist_ok=True)
         with locked(self._lock):
             now = self.read()
             before = {stretch: now.get(stretch) for stretch in stretches}
@@ -101,7 +108,7 @@ class Labels:
             writer.writerow(COLUMNS)
             for stretch, name in now.items():
                 writer.writerow(
-                    [stretch.path, name, *("" if t is None else f"{t:g}" for t in (stretch.start, stretch.end))]
+                    [stretch.path, name, *("" if t is None else f"{t:.15g}" for t in (stretch.start, stretch.end))]
                 )
             write_whole(self.file, text.getvalue().encode("utf-8", "surrogateescape"))
         return before

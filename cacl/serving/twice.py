@@ -33,6 +33,7 @@ class Twice:
             if self._of is view and self._status in ("running", "done"):
                 return
             self._of, self._status, self._found, self._notes = view, "running", [], []
+            self._progress = ("", 0, 0)
         threading.Thread(target=self._run, args=(view,), daemon=True).start()
 
     def stop(self) -> None:
@@ -43,7 +44,8 @@ class Twice:
         """What was found in this state, without what was said not to be the same."""
         with self._lock:
             found = self._found if self._of is view else []
-        return [one for one in found if not view.index.decisions.not_same(one.first, one.second)]
+        decisions = view.index.decisions
+        return [one for one in found if not decisions.not_same(one.first, one.second)]
 
     def report(self, view: View) -> dict[str, Any]:
         """How far it is, and what was found."""
@@ -51,14 +53,11 @@ class Twice:
             own = self._of is view
             what, done, total = self._progress if own else ("", 0, 0)
             status, notes = (self._status, list(self._notes)) if own else ("none", [])
-        keys: dict[str, str] = {}
-        for video in view.index.videos:
-            keys.setdefault(video.path, video.key)
         pairs = [
             {
                 **row,
-                "a": view.facts(view.video(keys[row["path"]])),
-                "b": view.facts(view.video(keys[row["other_path"]])),
+                "a": view.facts(view.first_of[row["path"]]),
+                "b": view.facts(view.first_of[row["other_path"]]),
             }
             for row in duplicates_as_rows(self.found(view))
         ]

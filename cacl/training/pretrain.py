@@ -284,6 +284,7 @@ def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> st
     return suggestions(
         data.catalog,
         batch_size=settings.optim.batch_size,
+        frames=settings.data.frames,
         stride=settings.data.stride,
         resize=None if is_store(request["videos"]) else settings.data.resize,
         size=settings.augment.size,

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import cacl
 from cacl import cli
 from cacl.data.media.encode import write_video
 from cacl.errors import UserError
+from cacl.indexing import twice
 from cacl.search.decisions import Decisions
 
 
@@ -53,6 +56,34 @@ def test_files_that_are_gone_leave_what_vectors_say(made: Path, tmp_path: Path):
     assert {"again.avi", "place3.mp4"} in [{one.first, one.second} for one in found]
     assert any("could not be looked at" in text for text in said)
     assert index.duplicates(pixels=False) == found
+
+
+def test_a_frame_is_decoded_once_however_often_it_is_compared(made: Path, monkeypatch: pytest.MonkeyPatch):
+    decoded = Counter[tuple[str, int]]()
+    real = twice.isolated
+
+    def counted(path: str, seconds: float, work: Any, *more: Any, **named: Any) -> Any:
+        if work is twice.read_frames:
+            decoded.update((path, number) for number in more[1].tolist())
+        return real(path, seconds, work, *more, **named)
+
+    monkeypatch.setattr(twice, "isolated", counted)
+    index = cacl.Index(made / "index")
+    asked = [
+        (0, np.arange(0, 6, 0.03)),
+        (1, np.arange(0, 6, 0.03)),
+        (0, np.arange(2, 8, 0.05)),
+        (1, np.arange(0, 9, 0.1)),
+    ]
+    frames = twice._SmallFrames(index)
+    kept = [frames(number, times) for number, times in asked]
+    assert set(decoded.values()) == {1}
+    monkeypatch.setattr(twice, "_KEPT", 10 * kept[0][0].nbytes)
+    few = twice._SmallFrames(index)
+    for (number, times), expected in zip(asked, kept, strict=True):
+        np.testing.assert_array_equal(few(number, times), expected)
+    assert len(few._kept) == 10
+    assert max(decoded.values()) > 2
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:

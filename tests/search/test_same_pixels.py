@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from search.scenes import FPS, render
 
@@ -21,8 +22,6 @@ Frames = NDArray[np.uint8]
 
 
 def resize(frames: Frames, height: int, width: int) -> Frames:
-    import torch
-
     planes = [resized(torch.from_numpy(frames[..., c].astype(np.float32)), height, width) for c in range(3)]
     changed: Frames = torch.stack(planes, dim=3).round().clamp(0, 255).to(torch.uint8).numpy()
     return changed
@@ -128,6 +127,14 @@ def test_a_picture_that_stays_is_no_proof() -> None:
     assert compared(still, still, ALIGNED).kind == "similar scene"
     black = np.zeros_like(still)
     assert compared(black, black, ALIGNED).kind != "copy"
+
+
+def test_moments_that_show_one_frame_are_that_frame() -> None:
+    frames, shown = render(1, 0)[:3], [0, 0, 1, 2, 2, 2]
+    window = without_bars(frames[shown])
+    expected = torch.cat([grey(frames[[number]], HEIGHT, window) for number in shown])
+    assert torch.equal(grey(frames[shown], HEIGHT, window), expected)
+    assert window == (slice(0, frames.shape[1]), slice(0, frames.shape[2]))
 
 
 def test_registration_says_how_a_picture_lies() -> None:

@@ -93,7 +93,7 @@ def test_what_is_no_video_is_said_and_not_kept(served: Served, tmp_path: Path):
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("a.txt: ")
     assert list(served.site.queries.folder.iterdir()) == []
-    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4")):
+    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4"), "~nobody-of-this-name/v0.mp4"):
         assert "is no file" in served.post("/api/path", {"path": path}, status=400)["error"]
 
 
@@ -139,12 +139,23 @@ def test_labels_are_stored_at_once_and_taken_back(served: Served):
         served.post("/api/labels", {"groups": [{"label": label, "stretches": [one]}]}, status=400)
 
 
+def test_a_label_late_in_a_long_video_keeps_its_time(served: Served):
+    late = {"key": served.keys()["a/v0.mp4"], "start": 5025.678, "end": 5027.0}
+    changed = served.post("/api/labels", {"groups": [{"label": "up", "stretches": [late]}]})
+    stretch = changed["labels"][0]["stretches"][0]
+    assert (stretch["start"], stretch["end"]) == (5025.678, 5027.0)
+    assert served.post("/api/labels", {"groups": changed["before"]})["labels"] == []
+    served.post("/api/labels", {"groups": [{"label": "up", "stretches": [{**late, "end": "inf"}]}]}, status=400)
+
+
 def test_a_file_of_labels_may_be_edited_and_another_one_is_not_touched(served: Served, tmp_path: Path):
     file = served.site.labels.file
     file.write_text("path,label,start,end\na/v0.mp4,up,,\nelse.mp4,up,1,2\n")
     found = served.get("/api/labels")
     assert (found["labels"][0]["stretches"][0]["start"], found["elsewhere"]) == (None, 1)
     file.write_text("path,label,start,end\na/v0.mp4,up,soon,\n")
+    assert "line 2 is no label" in served.client.get("/api/labels").json()["error"]
+    file.write_text("path,label,start,end\na/v0.mp4,up,nan,2\n")
     assert "line 2 is no label" in served.client.get("/api/labels").json()["error"]
     (tmp_path / "mine.csv").write_text("name,age\n")
     with pytest.raises(cacl.UserError, match="is no table of labels"):
@@ -213,3 +224,6 @@ def test_a_page_that_was_opened_before_the_index_changed_is_told(tmp_path: Path)
         shutil.rmtree(index)
         gone = client.get("/api/about")
         assert (gone.status_code, "my index" not in gone.text) == (400, True)
+        for path in ("/", f"/video/{key}", f"/preview/{key}/0", f"/clip/{key}", "/duplicates.csv"):
+            gone = client.get(path)
+            assert (gone.status_code, "error" in gone.json()) == (404, True)

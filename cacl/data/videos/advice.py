@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Literal
 
-from cacl.data.videos.catalog import CLIP_WINDOW, Catalog
+from cacl.data.videos.catalog import Catalog
 from cacl.errors import counted
 
 _MOST = 2
@@ -34,6 +34,7 @@ def suggestions(
     catalog: Catalog,
     *,
     batch_size: int,
+    frames: int,
     stride: int,
     resize: tuple[int, int] | None,
     size: int,
@@ -45,6 +46,7 @@ def suggestions(
     Args:
         catalog: what was found; only its training part counts where there is one.
         batch_size: clips a step.
+        frames: frames of a clip.
         stride: video frames from one frame of a clip to the next.
         resize: height and width that whole frames are stretched to, pixels; ``None`` where a store has fixed them.
         size: side of a view, pixels.
@@ -62,10 +64,10 @@ def suggestions(
             f"{counted(len(videos), 'video')} to train on are few for batches of {batch_size}: try --batch-size "
             f"{len(videos)}, so that no video is twice in a batch."
         )
-    frames, most = sorted(video.frames for video in videos), _LONG * median(video.frames for video in videos)
-    if clips_per_video == "one" and 2 * sum(n for n in frames if n > most) > sum(frames):
+    lengths, most = sorted(video.frames for video in videos), _LONG * median(video.frames for video in videos)
+    if clips_per_video == "one" and 2 * sum(n for n in lengths if n > most) > sum(lengths):
         found.append(
-            f"More than half of the footage is in {counted(sum(n > most for n in frames), 'video')} of {len(videos)}, "
+            f"More than half of the footage is in {counted(sum(n > most for n in lengths), 'video')} of {len(videos)}, "
             "of which an epoch sees one clip each: try --set data.clips_per_video=duration, so that it is seen."
         )
     rates = _rates(catalog)
@@ -75,10 +77,11 @@ def suggestions(
             f"Frame rates differ ({_format(rates[0])} to {_format(rates[-1])} a second): try --set "
             f"data.frame_rate={_format(low)}, so that all clips last equally long."
         )
-    short = sum(video.frames < CLIP_WINDOW for video in videos)
+    window = (frames - 1) * stride + 1
+    short = sum(n < window for n in lengths)
     if short > len(videos) / 4 and stride > 1:
         found.append(
-            f"{short} of {counted(len(videos), 'video')} {'is' if short == 1 else 'are'} shorter than {CLIP_WINDOW} "
+            f"{short} of {counted(len(videos), 'video')} {'is' if short == 1 else 'are'} shorter than {window} "
             "frames: try --set data.stride=1, so that all clips have the same step."
         )
     height, width = (int(median(sizes)) for sizes in zip(*((v.height, v.width) for v in videos), strict=True))

@@ -39,7 +39,8 @@ export function named(path) {
   return parts;
 }
 
-export const counted = (number, noun) => `${number.toLocaleString("en").replaceAll(",", " ")} ${noun}${number === 1 ? "" : "s"}`;
+export const counted = (number, noun) =>
+  `${number.toLocaleString("en").replaceAll(",", " ")} ${noun}${number === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 
 let timer = 0;
 export function toast(text, action = null) {

@@ -77,7 +77,8 @@ function pair(one) {
     whole.style.right = `${100 - parseFloat(place((video.to_s ?? video.to) + move))}%`;
     same.style.left = place(video.from + move);
     same.style.right = `${100 - parseFloat(place(video.to + move))}%`;
-    const n = Math.min(Math.max(Math.floor(((video.from + video.to) / 2 / Math.max(video.to_s ?? 1, 1e-6)) * video.rows), 0), video.rows - 1);
+    const first = video.from_s ?? 0, middle = ((video.from + video.to) / 2 - first) / Math.max((video.to_s ?? 1) - first, 1e-6);
+    const n = Math.min(Math.max(Math.floor(middle * video.rows), 0), video.rows - 1);
     return make("div.side", {}, make("img.preview", { src: preview(video.key, n), alt: "", loading: "lazy", width: 96, height: 72 }),
       make("div.about", {}, make("p.name", { title: video.path }, named(video.path)), make("p.soft", {}, range(video.from, video.to)),
         make("div.line", { role: "img", "aria-label": `${time(video.from)} to ${time(video.to)}` }, whole, same)));

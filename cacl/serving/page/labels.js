@@ -26,7 +26,7 @@ export function showSelected() {
 
 export async function name() {
   if (!selected.size) return toast("Select some hits first (x).");
-  $("#naming-count").textContent = counted(selected.size, "stretch").replace("stretchs", "stretches");
+  $("#naming-count").textContent = counted(selected.size, "stretch");
   $("#naming-name").value = "";
   $("#naming").showModal();
   const { labels } = await get("/api/labels").catch(() => ({ labels: [] }));
@@ -38,7 +38,7 @@ $("#naming form").addEventListener("submit", (event) => {
   const label = $("#naming-name").value.trim();
   if (!label) return;
   $("#naming").close();
-  change([{ label, stretches: parts([...selected.values()]) }], `${counted(selected.size, "stretch").replace("stretchs", "stretches")} named “${shown(label)}”.`);
+  change([{ label, stretches: parts([...selected.values()]) }], `${counted(selected.size, "stretch")} named “${shown(label)}”.`);
   selected.clear();
   showSelected();
 });
@@ -83,7 +83,7 @@ export const start = (about) => { file = about.labels_file; };
 function draw({ labels, elsewhere }) {
   const total = labels.reduce((sum, group) => sum + group.stretches.length, 0);
   const head = total
-    ? `${counted(total, "stretch").replace("stretchs", "stretches")} with ${counted(labels.length, "label")}, in `
+    ? `${counted(total, "stretch")} with ${counted(labels.length, "label")}, in `
     : "Nothing has a label yet: select hits of a search (x) and name them (l). They are kept in ";
   $("#labels").replaceChildren(
     make("div.bar", {}, make("p", {}, head, make("code", {}, shown(file))), button("Undo", undo, { title: "Take the last change back (z)", disabled: !done.length })),

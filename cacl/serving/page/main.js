@@ -68,7 +68,7 @@ document.addEventListener("keydown", (event) => {
 
 try {
   const about = await get("/api/about");
-  $("#size").textContent = `${counted(about.stretches, "stretch").replace("stretchs", "stretches")} of ${counted(about.videos, "video")}`;
+  $("#size").textContent = `${counted(about.stretches, "stretch")} of ${counted(about.videos, "video")}`;
   $("#size").title = shown(about.root);
   labels.start(about);
   showTab();

@@ -21,7 +21,7 @@ def catalog(count: int, *, frames: int = 60, width: int = 320, height: int = 240
 
 def advise(found: Catalog, **own: Any) -> str:
     """With the preset small, or other values."""
-    preset = {"batch_size": 32, "stride": 2, "resize": (64, 86), "size": 56}
+    preset = {"batch_size": 32, "frames": 8, "stride": 4, "resize": (64, 86), "size": 56}
     return suggestions(found, **{**preset, **own})
 
 
@@ -40,7 +40,7 @@ def test_nothing_is_said_about_a_usual_folder() -> None:
     ("found", "advice"),
     [
         (catalog(12), ["12"]),
-        (catalog(100, frames=30), ["data.stride=1"]),
+        (catalog(100, frames=28), ["data.stride=1"]),
         (catalog(100, width=240, height=320), ["data.resize=[86,64]"]),
         (catalog(100, width=64, height=48), ["data.resize=[48,64]", "augment.size=42"]),
         (catalog(5, frames=9, width=64, height=48), ["5", "data.stride=1"]),
@@ -109,7 +109,9 @@ def test_it_is_measured_by_the_settings_that_are_asked_about() -> None:
     few = catalog(20)
     assert advise(few, batch_size=20) == ""
     assert settings(advise(few, batch_size=64)) == ["20"]
-    assert advise(catalog(100, frames=30), stride=1) == ""
+    assert advise(catalog(100, frames=29)) == ""  # (8 - 1) · 4 + 1
+    assert settings(advise(catalog(100, frames=30), frames=16, stride=2)) == ["data.stride=1"]
+    assert advise(catalog(100, frames=28), stride=1) == ""
     assert advise(catalog(100, width=240, height=320), resize=(86, 64)) == ""
     assert settings(advise(catalog(100, width=240, height=320), resize=(128, 171))) == ["data.resize=[171,128]"]
     assert advise(catalog(100, width=64, height=48), resize=(48, 64), size=42) == ""
@@ -121,5 +123,5 @@ def test_one_video_is_too_few_whatever_the_batch() -> None:
 
 
 def test_the_preset_of_these_tests_is_small() -> None:
-    assert (SMALL["optim"]["batch_size"], SMALL["data"]["stride"]) == (32, 4)
+    assert (SMALL["optim"]["batch_size"], SMALL["data"]["frames"], SMALL["data"]["stride"]) == (32, 8, 4)
     assert (SMALL["data"]["resize"], SMALL["augment"]["size"]) == ([64, 86], 56)
