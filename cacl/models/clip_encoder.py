@@ -200,6 +200,11 @@ class ClipEncoder(nn.Module, ABC):
         return digest.hexdigest()
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of float clips, pixels."""
+        return self.clip.size, self.clip.size
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next((p.device for p in (*self.parameters(), *self.buffers())), torch.device("cpu"))

@@ -107,8 +107,8 @@ def export_encoder(encoder: ClipEncoder, file: str | Path, *, to: Target) -> Exp
     finally:
         with contextlib.suppress(OSError):  # it is gone, or could not be made
             part.unlink()
-    size = encoder.clip.size
-    return Exported(path, to, difference, largest, (3, encoder.clip.frames, size, size), encoder.num_features)
+    shape = (3, encoder.clip.frames, *encoder.input_size)
+    return Exported(path, to, difference, largest, shape, encoder.num_features)
 
 
 def random_clips(encoder: ClipEncoder) -> Iterator[Tensor]:
@@ -118,7 +118,7 @@ def random_clips(encoder: ClipEncoder) -> Iterator[Tensor]:
     is rounding.
     """
     generator = torch.Generator().manual_seed(0)
-    size = (encoder.clip.frames, encoder.clip.size, encoder.clip.size)
+    size = (encoder.clip.frames, *encoder.input_size)
     for contrasts in ([1.0], [1.0, 0.5, 0.25, 0.1]):
         coarse_B3THW = torch.rand(len(contrasts), 3, -(-size[0] // 2), 8, 8, generator=generator)
         coarse_B3THW *= torch.tensor(contrasts).view(-1, 1, 1, 1, 1)
@@ -129,8 +129,7 @@ def _content(encoder: ClipEncoder, to: Target) -> bytes:
     if to == "safetensors":
         state = {name: value.detach().contiguous() for name, value in encoder.tensors().items()}
         return save(state, metadata=with_config(encoder.config))
-    size = encoder.clip.size
-    example = (torch.rand(2, 3, encoder.clip.frames, size, size),)  # 2: what is 1 would be taken for fixed
+    example = (torch.rand(2, 3, encoder.clip.frames, *encoder.input_size),)  # 2: what is 1 would be taken for fixed
     free = ({0: torch.export.Dim("batch")},)
     buffer = BytesIO()
     with _quiet():

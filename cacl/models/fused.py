@@ -115,6 +115,11 @@ class FusedEncoder(ClipEncoder):
         return torch.cat([self.weight * own(own_BD), image(image_BD)], dim=1)
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Whole frames: each part cuts its own middle."""
+        return self.clip.resize
+
+    @property
     def mapped(self) -> tuple[Mapped, Mapped]:
         """What becomes of the parts' vectors."""
         own, image = (Mapped(getattr(self, f"{part}_centre"), getattr(self, f"{part}_whitening")) for part in PARTS)
@@ -163,7 +168,8 @@ class FusedEncoder(ClipEncoder):
             "## Use\n\n```python\nimport cacl\n\nencoder = cacl.load('PATH/OF/THIS/FOLDER')\n"
             f"segments = encoder.embed_video('video.mp4')   # .vector: [segments, {self.num_features}]\n```\n\n"
             f"## Input\n\n{clip.frames} frames, one in {clip.stride} of the video's, stretched to "
-            f"{clip.size}x{clip.size} pixels, RGB in [0, 1].\n\nWritten by cacl {release()}. Method of the own part: "
+            f"{clip.resize[0]}x{clip.resize[1]} pixels (height x width), RGB in [0, 1].\n\n"
+            f"Written by cacl {release()}. Method of the own part: "
             "Guo et al., *Cross-Architecture Self-supervised Video Representation Learning*, CVPR 2022.\n"
         )
 
@@ -173,8 +179,8 @@ class FusedEncoder(ClipEncoder):
 
 def fused_clip(own: ClipSpec, image: ClipSpec) -> ClipSpec:
     """The clips that both parts can be shown: the own part's frames, as large as either needs them."""
-    side = max(*own.resize, *image.resize)  # whole frames, square: each part stretches them to its own shape
-    whole = ClipSpec(own.frames, own.stride, (side, side), side)
+    height, width = map(max, own.resize, image.resize)  # whole frames: each part stretches them to its own shape
+    whole = ClipSpec(own.frames, own.stride, (height, width), min(height, width))
     return replace(  # which frames there are and how they became RGB is the own part's, too
         whole,
         colours=own.colours,

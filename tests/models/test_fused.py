@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import cacl
+from cacl.data.media.any_video import open_video
 from cacl.data.media.encode import write_video
 from cacl.errors import UserError
 from cacl.models.encoder import ClipSpec, Encoder
@@ -59,7 +60,7 @@ def test_which_frames_the_image_encoder_looks_at():
 
 @torch.no_grad()
 def test_its_clips_hold_what_either_part_needs(fused: FusedEncoder):
-    assert (fused.clip.frames, fused.clip.stride, fused.clip.resize, fused.clip.size) == (8, 2, (52, 52), 52)
+    assert (fused.clip.frames, fused.clip.stride, fused.clip.resize, fused.clip.size) == (8, 2, (40, 52), 40)
     pixels = clips().permute(0, 4, 1, 2, 3).float() / 255
     # the same frames as numbers: not rounded to whole ones on the way, so not quite the same
     torch.testing.assert_close(fused(pixels), fused(clips()), atol=5e-3, rtol=0)
@@ -97,7 +98,7 @@ def test_exports_give_the_same(to: str, fused: FusedEncoder, tmp_path: Path):
     file = tmp_path / ("both.pt2" if to == "torch" else "both.onnx")
     written = export_encoder(fused, file, to=to)
     assert written.difference <= 1e-4
-    assert (written.clip, written.features) == ((3, 8, 52, 52), fused.num_features)
+    assert (written.clip, written.features) == ((3, 8, 40, 52), fused.num_features)
     with pytest.raises(UserError, match="3D CNN alone"):
         export_encoder(fused, tmp_path / "both.safetensors", to="safetensors")
 
@@ -111,6 +112,24 @@ def test_an_onnx_part_says_that_it_cannot_be_exported(fused: FusedEncoder, tmp_p
     assert torch.equal(cacl.load(tmp_path / "both")(clips()), both(clips()))
     with pytest.raises(UserError, match=r"import the same network as a \.pt2"):
         export_encoder(both, tmp_path / "both.onnx", to="onnx")
+
+
+@torch.no_grad()
+def test_the_larger_part_sees_each_frame_stretched_once(fused: FusedEncoder, tmp_path: Path):
+    """From a file, frames are as the image network wants them, not stretched to a square on the way."""
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 96, 128, 3), np.uint8)
+    write_video(tmp_path / "v.mp4", pixels)
+    own = Encoder("r3d10", width=2, clip=ClipSpec(frames=8, stride=2, resize=(20, 26), size=16)).eval()
+    both = FusedEncoder(own, fused.image, mapped=(Mapped(torch.zeros(own.num_features)), fused.mapped[1]), weight=1)
+    assert both.clip.resize == fused.image.clip.resize
+    alone = fused.image
+    with open_video(tmp_path / "v.mp4", rules=both.clip.rules) as decoder:
+        frames = decoder.read(
+            np.arange(16)[::2][list(both.looked_at)], height=alone.clip.resize[0], width=alone.clip.resize[1]
+        )
+    seen = fused.mapped[1](alone(torch.from_numpy(frames)[None]))
+    vector = both.eval().embed_video(tmp_path / "v.mp4").vector[0, -5:]
+    np.testing.assert_allclose(vector, seen[0].numpy(), atol=1e-6)
 
 
 def test_its_frames_are_those_of_the_own_part(fused: FusedEncoder, tmp_path: Path):
