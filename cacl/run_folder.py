@@ -14,16 +14,17 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cacl.config import Resolved, ResolvedOf, load_resolved
 from cacl.errors import UserError, printable
 from cacl.files import partial_name, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
+
+if TYPE_CHECKING:
+    from cacl.config import Resolved, ResolvedOf
 
 _BEGINNING = ("data.json", "environment.json", "config.yaml")  # in this order
 
@@ -99,6 +100,8 @@ class RunFolder:
     @property
     def resolved(self) -> Resolved:
         """The settings as last written."""
+        from cacl.config import load_resolved  # only here, because it takes longer than all else: see `cacl --help`
+
         return load_resolved(self.path / "config.yaml")
 
     @property
@@ -180,6 +183,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for ``environment.json``."""
+    from importlib.metadata import version
+
     import numpy
     import torch
 

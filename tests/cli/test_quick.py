@@ -54,6 +54,15 @@ def test_refusals_do_not_import_pytorch(squares: Path, finished: Path, tmp_path:
         )
 
 
+def test_help_reads_no_settings() -> None:
+    """Half of a second goes into what a page of help has no use for."""
+    code = "import sys\nfrom cacl import cli\nsys.argv = ['cacl', '--help']\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += "print({'torch', 'numpy', 'pydantic', 'yaml', 'av'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pretrain" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_a_missing_path_is_answered_with_the_one_beside_it(cacl: Command, tmp_path: Path) -> None:
     (tmp_path / "runs" / "gulls").mkdir(parents=True)
     cacl("info", tmp_path / "runs" / "guls").refused(f"does not exist; did you mean {tmp_path}/runs/gulls?")
