@@ -1,7 +1,8 @@
 """Where looks say nothing: an own encoder beside a frozen image encoder, on motion that no single frame shows.
 
     python benchmarks/motion_only.py --image encoders/lite0 --work motion/ --epochs 60
-    python benchmarks/motion_only.py --image encoders/lite0 --work motion/ --run runs/mine --videos ucf101-9/videos --lists ucf101-9/splits
+    python benchmarks/motion_only.py --image encoders/lite0 --work motion/ --run runs/mine --videos ucf101-9/videos \\
+        --lists ucf101-9/splits
 
 The first makes videos of random dots (after Julesz 1971): objects move as the demo's do, but are covered with the same
 dots as the background, so that a frame alone is even noise and only what moves together shows them. Dots live some
