@@ -87,7 +87,7 @@ def run(asked: argparse.Namespace) -> None:
                 if epochs is None or file.exists() != asked.again:
                     continue
                 if looked is None:
-                    looked = look(store, asked.image, asked.work / "frozen", quick=asked.quick)
+                    looked = look(store, videos, asked.lists, asked.image, asked.work / "frozen", quick=asked.quick)
                     groups = {"groups": looked.groups[looked.train :]}
                     (asked.results / "videos.json").write_text(json.dumps(groups, indent=1))
                 one(Cell(recipe, budget, asked.epochs, seed), epochs, store, asked, looked, file)

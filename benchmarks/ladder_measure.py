@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.recordings import recording
-from cacl.evaluation.choice.fuse import resized
 from cacl.evaluation.choice.fusion import choose_fusion
 from cacl.evaluation.choice.label_free import measure as label_free
 from cacl.evaluation.choice.moments import Moments, video_moments
@@ -68,8 +67,8 @@ class Looked:
         return [recording(video) for video in self.data.videos(self.kept)]
 
 
-def look(store: Path, image: Path | None, cache: Path, *, quick: bool) -> Looked:
-    """Open the store; frames by the image encoder once, kept in ``cache``."""
+def look(store: Path, videos: Path, lists: Path | None, image: Path | None, cache: Path, *, quick: bool) -> Looked:
+    """Open the store; frames by the image encoder once, from the files, which are larger, kept in ``cache``."""
     torch.set_num_threads(1)
     data = open_videos(store, resize=(64, 86))
     train, test = data.numbers("train"), data.numbers(data.test_part)
@@ -80,13 +79,12 @@ def look(store: Path, image: Path | None, cache: Path, *, quick: bool) -> Looked
     assert isinstance(encoder, ImageEncoder)
     cache.mkdir(parents=True, exist_ok=True)
     files = cache / "videos.npy", cache / "moments.npz"
-    if not files[0].exists():
-        whole = resized(data, fused_clip(SPEC, encoder.clip))
-        vectors = clip_vectors(encoder, whole, train + test)
-        np.save(files[0], vectors.astype(np.float16))
-    if not files[1].exists():
-        whole = resized(data, fused_clip(SPEC, encoder.clip))
-        keep_moments(files[1], moments_of(encoder, whole, some))
+    if not all(file.exists() for file in files):
+        whole = open_videos(videos, resize=fused_clip(SPEC, encoder.clip).resize, lists=lists)
+        place = {video.path: number for number, video in enumerate(whole.catalog.videos)}
+        there = [place[video.path] for video in data.catalog.videos]
+        np.save(files[0], clip_vectors(encoder, whole, [there[n] for n in train + test]).astype(np.float16))
+        keep_moments(files[1], moments_of(encoder, whole, [there[n] for n in some]))
     vectors = np.load(files[0]).astype(np.float32)
     return Looked(data, train + test, len(train), vectors, kept_moments(files[1]), some, encoder)
 

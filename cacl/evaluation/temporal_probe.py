@@ -8,17 +8,72 @@ Shapes: P samples, M classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import nn
 
 from cacl.data.clips.shuffle import possible_degrees
+from cacl.data.videos.catalog import Skipped
+from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
 from cacl.evaluation.probes import fit_probe
-from cacl.evaluation.temporal_clips import Task, TaskSamples
+from cacl.evaluation.temporal_clips import Task, TaskSamples, speeds_that_fit, temporal_samples
+from cacl.models.clip_encoder import ClipSpec
 
 FEWEST_VIDEOS = 5
+DRAWS = 2  # clips a video and task
+
+
+def probe_networks(
+    networks: Mapping[str, nn.Module],
+    data: Dataset,
+    train: Sequence[int],
+    test: Sequence[int],
+    clip: ClipSpec,
+    *,
+    most: int,
+    seed: int,
+    skipped: list[Skipped],
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """``probe_time`` of networks on videos, with the playback speeds that these are long enough for.
+
+    Args:
+        networks: name -> ``[B, 3, T, H, W]`` to ``[B, D]``, in evaluation mode and on ``device``.
+        data: the videos.
+        train, test: numbers of those that probes are fitted on, and scored on.
+        clip: what the networks see.
+        most: videos of each side; of more, so many evenly spaced.
+        seed: draws the clips.
+        skipped: takes the videos that cannot be read.
+
+    Raises:
+        UserError: fewer than 5 training videos, or none that can be read.
+    """
+    sides: dict[Literal["train", "test"], list[int]] = {
+        "train": list(train)[:: max(1, -(-len(train) // most))],
+        "test": list(test)[:: max(1, -(-len(test) // most))],
+    }
+    lengths = [[video.frames for video in data.videos(numbers)] for numbers in sides.values()]
+    speeds = min((speeds_that_fit(frames, clip=clip.frames) for frames in lengths), key=len)
+    samples = {
+        side: temporal_samples(
+            networks,
+            data.subset(numbers),
+            clip,
+            purpose=side,
+            draws=DRAWS,
+            seed=seed,
+            speeds=speeds,
+            skipped=skipped,
+            device=device,
+        )
+        for side, numbers in sides.items()
+    }
+    return probe_time(samples["train"], samples["test"], frames=clip.frames, speeds=speeds)
 
 
 def probe_time(

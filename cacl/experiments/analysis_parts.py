@@ -24,8 +24,7 @@ from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, project
 from cacl.evaluation.similarity import pair_similarity
 from cacl.evaluation.task_test import draw_examples, task_confusion
-from cacl.evaluation.temporal_clips import speeds_that_fit, temporal_samples
-from cacl.evaluation.temporal_probe import probe_time
+from cacl.evaluation.temporal_probe import probe_networks
 from cacl.files import write_whole
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method, MethodBatch
@@ -45,7 +44,6 @@ Part = Literal["similarity", "attention", "tasks", "features", "probes"]
 MOST_VIDEOS = 2000  # of each side: more would change the last digit only
 SIMILARITY_CLIPS = 1000  # about, in small sets up to three clips a video
 TASK_DRAWS = 3  # as at the end of a training, so that both say the same
-PROBE_DRAWS = 2
 
 
 @dataclass(frozen=True)
@@ -164,25 +162,19 @@ def _features(subject: Subject) -> dict[str, Any]:
 
 
 def _probes(subject: Subject) -> dict[str, Any]:
-    sides = {"train": _thinned(subject.train), "test": _thinned(subject.test)}
-    lengths = {side: [video.frames for video in subject.data.videos(numbers)] for side, numbers in sides.items()}
-    clip = subject.settings.data.frames
-    speeds = min((speeds_that_fit(frames, clip=clip) for frames in lengths.values()), key=len)
     networks = {"untrained": subject.untrained, subject.run.method: subject.method.encoder}
-    skipped, samples = list[Skipped](), {}
-    for side, numbers in sides.items():
-        samples[side] = temporal_samples(
-            networks,
-            subject.data.subset(numbers),
-            subject.clip,
-            purpose="train" if side == "train" else "test",
-            draws=PROBE_DRAWS,
-            seed=subject.seed,
-            speeds=speeds,
-            skipped=skipped,
-            device=subject.device,
-        )
-    results = probe_time(samples["train"], samples["test"], frames=clip, speeds=speeds)
+    skipped, clip = list[Skipped](), subject.settings.data.frames
+    results = probe_networks(
+        networks,
+        subject.data,
+        subject.train,
+        subject.test,
+        subject.clip,
+        most=MOST_VIDEOS,
+        seed=subject.seed,
+        skipped=skipped,
+        device=subject.device,
+    )
     if "playback speed" not in results:
         say(f"Left out: playback speed, at least half of the videos would have to be {2 * clip - 1} frames long.")
     save_figure(probes_figure(results), subject.folder / "probes.png")

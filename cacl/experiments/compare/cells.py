@@ -18,7 +18,7 @@ from cacl.evaluation.embed import VideoFeatures, encoder_features
 from cacl.evaluation.evaluate import retrieval_parts, with_statistics
 from cacl.evaluation.multilabel import related
 from cacl.evaluation.retrieval import chance, related_chance
-from cacl.experiments.compare.measure import Sides, knowledge, percent, rounded
+from cacl.experiments.compare.measure import Sides, knowledge, knows_time, percent, rounded, shown_neighbours
 from cacl.experiments.compare.plan import SNAPSHOTS, Cell, Plan
 from cacl.experiments.compare.shared import Length, frames_folder, shared_frames, store_of
 from cacl.experiments.plan_folder import kept, trained_run
@@ -81,9 +81,8 @@ def _made(plan: Plan, run: RunFolder, cell: Cell, length: Length) -> dict[str, A
     for place in sorted((path / "snapshots").glob("step-*")):
         curve.append([int(place.name[5:]), _on_the_way(features(Encoder.load(place), CURVE_CLIPS))])
     curve.append([steps, _on_the_way(features(trained.encoder, CURVE_CLIPS))])
-    known = knowledge(
-        features(trained.encoder, CLIPS), test, seed=cell.seed, strength=_strength(plan), split=plan.split
-    )
+    sides = features(trained.encoder, CLIPS)
+    known = knowledge(sides, test, seed=cell.seed, strength=_strength(plan), split=plan.split)
     return {
         "format": 1,
         "method": cell.method,
@@ -99,6 +98,8 @@ def _made(plan: Plan, run: RunFolder, cell: Cell, length: Length) -> dict[str, A
         else {},
         "curve": curve,
         **known,
+        "time": knows_time(trained.encoder, data, test, train, seed=cell.seed, device=device),
+        "neighbours": shown_neighbours(sides, test, train),
         "warnings": (trained.finished or {}).get("warnings", []),
     }  # fmt: skip
 
@@ -178,6 +179,7 @@ def untrained_reference(plan: Plan, run: RunFolder, cell: Cell, data: Dataset) -
         return {
             "curve": [[0, _on_the_way(few)]],
             **knowledge(sides, test, seed=cell.seed, strength=_strength(plan), split=plan.split),
+            "time": knows_time(ready, data, test, train, seed=cell.seed, device=device),
         }
 
     return kept(run, f"references/untrained-{cell.network}-seed{cell.seed}.json", make, indent=None)

@@ -2,7 +2,8 @@
 
 Everything is in one folder: ``plan.json``, ``queries.json`` (the test videos), ``lengths.json``, ``store/``,
 ``frames/``, ``references/``, ``cells/METHOD-NETWORK-seedN/`` (``run/`` and ``results.json``), and what is made of them:
-``comparison.json``, ``.csv``, ``.tex`` and ``report.html``. Given again, killed or not, the same command goes on.
+``comparison.json``, ``.csv``, ``.tex``, ``neighbours.json`` and ``report.html``. Given again, killed or not, the same
+command goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
+from cacl.experiments.compare.pictures import neighbour_pictures
 from cacl.experiments.compare.plan import Budget, Cell, Plan, check_plan_words, read_budget, read_shard, shard_cells
 from cacl.experiments.compare.shared import alone, lengths, open_shared, queries
 from cacl.experiments.compare.summary import summary
@@ -87,10 +89,10 @@ def compare(
         else:
             _side_by_side(plan, share, jobs)
     results = summary(plan)
-    run = RunFolder(plan.out)
+    run, pictures = RunFolder(plan.out), neighbour_pictures(plan)
     with alone(plan.out):
         run.write("comparison.json", json.dumps(results, ensure_ascii=False) + "\n")
-        write_comparison(plan.out, results, command=_command(plan))
+        write_comparison(plan.out, results, command=_command(plan), pictures=pictures)
     return results
 
 

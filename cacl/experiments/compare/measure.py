@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.choice.frozen_rows import first_right
-from cacl.evaluation.embed import VideoFeatures
+from cacl.evaluation.embed import VideoFeatures, evaluating
+from cacl.evaluation.evaluate import pick_queries
 from cacl.evaluation.health import feature_health
 from cacl.evaluation.multilabel import related
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import ranking
-from cacl.evaluation.retrieval import class_recall
+from cacl.evaluation.retrieval import class_recall, nearest
+from cacl.evaluation.temporal_probe import FEWEST_VIDEOS, probe_networks
 from cacl.experiments.recognition.labelled import draw_labels
+from cacl.models.encoder import Encoder
 
 FEW = (1, 5, 10)  # labels a class
 DRAWS = 5
+SHOWN, FOUND = 3, 3  # queries whose neighbours are kept, and how many
+PROBED = 200  # videos of each side that temporal probes are fitted on and scored on
 HITS = ("R@1", "k-NN", "linear probe")  # measures that keep whether each test video was right
 _MISSING = "-"
 
@@ -89,6 +94,42 @@ def knowledge(sides: Sides, test: Sequence[int], *, seed: int, strength: float, 
         "effective rank": round(feature_health(sides.query)["effective_rank"], 2),
         "hits": {name: signs(found[name], test) for name in HITS},
     }
+
+
+def shown_neighbours(sides: Sides, test: Sequence[int], train: Sequence[int]) -> list[dict[str, Any]]:
+    """What is nearest to some test videos, the same ones of every cell: places in ``test`` and in ``train``.
+
+    A query that could not be read is left out.
+    """
+    picked = pick_queries([next(iter(video.labels), None) for video in sides.data.videos(list(test))], SHOWN)
+    row, place = ({number: n for n, number in enumerate(numbers)} for numbers in (sides.asked, train))
+    kept = [n for n in picked if test[n] in row]
+    near_QK, cosine_QK = nearest(sides.query[[row[test[n]] for n in kept]], sides.gallery, FOUND)
+    return [
+        {"query": n, "found": [place[sides.there[g]] for g in near], "cosine": [round(float(c), 3) for c in cosine]}
+        for n, near, cosine in zip(kept, near_QK, cosine_QK, strict=True)
+    ]
+
+
+def knows_time(
+    encoder: Encoder, data: Dataset, test: Sequence[int], train: Sequence[int], *, seed: int, device: str
+) -> dict[str, float]:
+    """Temporal probe -> percent right, the chance level beside it; nothing where there are too few videos."""
+    if len(train) < FEWEST_VIDEOS:
+        return {}
+    with evaluating(encoder):
+        found = probe_networks(
+            {"it": encoder.network.to(device)},
+            data,
+            train,
+            test,
+            encoder.clip,
+            most=PROBED,
+            seed=seed,
+            skipped=[],
+            device=device,
+        )
+    return {task: round(one["rows"]["it"]["accuracy"], 3) for task, one in found.items()}
 
 
 def signs(right: dict[int, bool], test: Sequence[int]) -> str:

@@ -104,6 +104,7 @@ def _row(seeds: Mapping[int, Mapping[str, Any]], sources: Sequence[str]) -> dict
         "measures": measures,
         "retrieval": {key: _mean(values) for key, values in retrieval.items()},
         "few labels": {key: _mean(values) for key, values in few.items()},
+        "time": {task: _mean([one["time"][task] for one in each]) for task in each[0].get("time", {})},
         "passes a sample": each[0]["passes a sample"],
         **{key: each[0][key] for key in SPENT},
         "cost": _mean_cost([one["cost"] for one in each]),
@@ -174,6 +175,7 @@ def _references(out: Path, network: str, seeds: int) -> dict[str, Any]:
             "retrieval": {key: _mean([one["retrieval"][key] for one in each]) for key in each[0]["retrieval"]},
             "few labels": {key: _mean([one["few labels"][key] for one in each]) for key in each[0]["few labels"]},
             **{key: _mean([one[key] for one in each]) for key in ("k-NN", "linear probe")},
+            "time": {task: _mean([one["time"][task] for one in each]) for task in each[0].get("time", {})},
             "curve": [[0, _mean([one["curve"][0][1] for one in each])]],
         }
     return {name: {key: value for key, value in one.items() if key != "hits"} for name, one in found.items()}

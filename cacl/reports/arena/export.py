@@ -47,12 +47,14 @@ def _rows(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 found |= {measure: own["mean"], f"{measure} low": own["low"], f"{measure} high": own["high"]}
             found |= {key: value for key, value in row["retrieval"].items() if key != "R@1"}
             found |= {f"{count} labels a class": value for count, value in row["few labels"].items() if count != "all"}
+            found |= row.get("time", {})
             found |= {key: row[key] for key in ("passes a sample", "passes", "steps", "epochs")}
             found |= row["cost"] | {f"frame encoder, {key}": value for key, value in row["frame encoder"].items()}
             yield found | {"published R@1": row.get("published", {}).get("R@1", "")}
         for name, reference in one["references"].items():
             found = {"network": network, "method": name, **reference["retrieval"]}
             found |= {key: reference[key] for key in MEASURES[1:] if key in reference}
+            found |= reference.get("time", {})
             yield found | {f"{n} labels a class": v for n, v in reference.get("few labels", {}).items() if n != "all"}
 
 

@@ -10,21 +10,31 @@ from cacl.files import write_whole
 from cacl.reports.arena.export import pairs_csv, table_csv, table_latex
 from cacl.reports.arena.figures import Track, classes_svg, pairs_svg, ranking_svg, tracks_svg
 from cacl.reports.arena.words import MAIN, first_line
+from cacl.reports.previews import rows_from_json
 from cacl.reports.write import template
 
 
-def write_comparison(folder: Path, results: Mapping[str, Any], *, command: str) -> Path:
+def write_comparison(
+    folder: Path,
+    results: Mapping[str, Any],
+    *,
+    command: str,
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Path:
     """Write ``report.html``, ``comparison.csv``, ``pairs.csv`` and ``comparison.tex``; the page's path.
 
     Args:
         folder: exists.
         results: as in ``comparison.json``.
         command: that made it.
+        pictures: network -> some queries, with what is nearest under every method, see ``neighbours.json``.
     """
     write_whole(folder / "comparison.csv", table_csv(results))
     write_whole(folder / "pairs.csv", pairs_csv(results))
     write_whole(folder / "comparison.tex", table_latex(results))
     views = [_view(name, one, results) for name, one in results["networks"].items() if one["order"]]
+    for view in views:
+        view["neighbours"] = [_query(one, view["order"]) for one in (pictures or {}).get(view["name"], ())]
     title = f"{len(results['methods'])} methods compared on {results['videos']}"
     page = template("arena.html").render(title=title, results=results, networks=views, command=command)
     write_whole(folder / "report.html", page)
@@ -52,8 +62,14 @@ def _view(name: str, one: Mapping[str, Any], results: Mapping[str, Any]) -> dict
         "classes": classes_svg(one["per class"]),
         "shown": sorted({count for row in one["rows"].values() for count in row["few labels"]}, key=_count),
         "published": any(row.get("published") for row in one["rows"].values()),
+        "time": list(dict.fromkeys(task for row in one["rows"].values() for task in row.get("time", {}))),
         "energy": all("joules" in row["cost"] for row in one["rows"].values()),
     }
+
+
+def _query(one: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    methods = {method: rows_from_json([one["methods"][method]])[0] for method in order if method in one["methods"]}
+    return {"query": rows_from_json([one["query"]])[0].lead, "methods": methods}
 
 
 _UNITS = {"passes": "passes", "processor minutes": "processor seconds", "steps": "steps"}

@@ -79,6 +79,42 @@ def test_three_methods_under_equal_conditions(arena: tuple[Path, dict[str, Any]]
         assert (out / name).stat().st_size
 
 
+def test_every_method_says_what_it_finds_for_the_same_queries(
+    arena: tuple[Path, dict[str, Any]], squares: Path, tmp_path: Path
+) -> None:
+    out, found = arena
+    queries = json.loads((out / "neighbours.json").read_text())["networks"]["r3d10"]
+    cell = json.loads((out / "cells" / "vcop-r3d10-seed0" / "results.json").read_text())
+    paths, labels = (json.loads((out / "queries.json").read_text())[key] for key in ("path", "label"))
+    for one, row in zip(queries, sorted(cell["neighbours"], key=lambda row: row["query"]), strict=True):
+        assert one["query"]["lead"]["title"] == paths[row["query"]]
+        assert set(one["methods"]) == set(THREE)
+        tiles = one["methods"]["vcop"]["tiles"]
+        assert [float(tile["note"]) for tile in tiles] == pytest.approx(row["cosine"], abs=0.006)
+        for tile in tiles:
+            assert (squares / tile["title"]).is_file()
+            assert tile["right"] == (Path(tile["title"]).parts[1] == labels[row["query"]])
+            assert tile["moving"].startswith("data:image/webp")
+    page = (out / "report.html").read_text()
+    assert page.count('class="answer"') == len(queries) * len(THREE)
+    moved = Path(shutil.copytree(out, tmp_path / "out"))
+    (moved / "cells" / "vcop-r3d10-seed0" / "results.json").write_text(json.dumps({**cell, "neighbours": []}))
+    before = (moved / "neighbours.json").stat().st_mtime_ns
+    assert made(squares, moved) == found
+    assert (moved / "neighbours.json").stat().st_mtime_ns == before
+
+
+def test_what_every_method_knows_of_time(arena: tuple[Path, dict[str, Any]]) -> None:
+    out, found = arena
+    one = found["networks"]["r3d10"]
+    for row in (*one["rows"].values(), one["references"]["untrained"]):
+        assert {"shuffle degree", "arrow of time"} <= set(row["time"])
+        assert all(0 <= percent <= 100 for percent in row["time"].values())
+    page = (out / "report.html").read_text()
+    assert "Does it know time?" in page
+    assert "arrow of time" in (out / "comparison.csv").read_text().splitlines()[0]
+
+
 def test_the_page_names_the_split_that_it_is_of() -> None:
     plan = Plan(Path("videos"), Path("out"), ("cacl",), ("c3d",), 1, Budget("passes", 48), lists=Path("lists"), split=2)
     assert "--lists lists --split 2 " in _command(plan)

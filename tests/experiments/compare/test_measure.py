@@ -11,7 +11,7 @@ import pytest
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.evaluation.embed import VideoFeatures
-from cacl.experiments.compare.measure import Sides, knowledge, signs
+from cacl.experiments.compare.measure import FOUND, SHOWN, Sides, knowledge, shown_neighbours, signs
 
 CLASSES = ("a", "b", "c")
 
@@ -54,6 +54,20 @@ def test_knowledge_by_brute_force(sides: Any) -> None:
     assert list(known["few labels"]) == ["1", "5", "10", "all"]
     assert known["few labels"]["all"] == known["linear probe"]
     assert known == knowledge(found, test, seed=0, strength=1.0, split=1)
+
+
+def test_neighbours_by_brute_force(sides: Any) -> None:
+    """Places in the lists of all test and training videos, whoever could not be read."""
+    found, test, train = sides
+    shown = shown_neighbours(found, test, train)
+    assert 1 <= len(shown) <= SHOWN
+    assert len({CLASSES[test[one["query"]] % 3] for one in shown}) == len(shown)
+    for one in shown:
+        query = found.query[found.asked.index(test[one["query"]])]
+        cosine = np.array([q @ query / np.linalg.norm(q) / np.linalg.norm(query) for q in found.gallery])
+        best = np.argsort(-cosine)[:FOUND]
+        assert one["found"] == [train.index(found.there[g]) for g in best]
+        np.testing.assert_allclose(one["cosine"], cosine[best], atol=1e-3)
 
 
 def test_more_labels_than_there_are_are_not_asked_for(sides: Any) -> None:
