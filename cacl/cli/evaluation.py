@@ -33,6 +33,9 @@ def evaluate(
         typer.Option(help="Another run, or a frozen image encoder, for the same table (repeatable).", callback=there),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Share the videos among so many processes.")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Measure again what needs no training and is known from an earlier run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Evaluate a run as the paper does, beside chance, two baselines and the untrained network.
@@ -59,8 +62,9 @@ def evaluate(
 
     with several.one_of_them(go_on="give the same command again"):
         results = run_evaluation(
-            run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [], moved=moved
-        )
+            run, videos, protocol="retrieval", lists=lists, split=split, beside=beside or [], moved=moved,
+            keep=not no_cache,
+        )  # fmt: skip
     if not several.is_first():
         return
     if as_json:

@@ -24,6 +24,7 @@ from cacl.evaluation.baselines import video_baselines
 from cacl.evaluation.choice.frozen_rows import first_right
 from cacl.evaluation.embed import encoder_features
 from cacl.evaluation.multilabel import related
+from cacl.evaluation.reference_rows import ReferenceRows, kept_rows
 from cacl.evaluation.retrieval import chance, nearest, recall_at_k, related_at_k, related_chance
 from cacl.models.cnn3d import channels_last_
 from cacl.models.encoder import Encoder
@@ -72,6 +73,7 @@ def evaluate_retrieval(
     autocast_dtype: torch.dtype | None = None,
     ks: Sequence[int] = (1, 5, 10, 20, 50),
     references: bool = True,
+    keep: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> Retrieval:
     """Recall@k of chance, colour histogram, thumbnail, the untrained network (twice) and of each encoder.
@@ -86,48 +88,117 @@ def evaluate_retrieval(
         clips: clips a video.
         autocast_dtype: mixed precision of the forward passes.
         references: chance and what needs no network, too; False where they are known already.
+        keep: take the rows that need no training from an earlier run on the same videos, see ``reference_rows``.
 
     Raises:
         UserError: no labels, or no test part.
     """
     train, test = retrieval_parts(data, say=say)
-    recalls: dict[str, dict[str, float]] = {}
-    labels = np.array([video.label or "" for video in data.catalog.videos])
-    several = any(data.catalog.videos[i].several for i in (*train, *test))
+    protocol = _Protocol(data, train, test, clips, device, autocast_dtype, ks, say)
 
-    def recall(query: NDArray[np.float32], gallery: NDArray[np.float32], q: Any, g: Any) -> dict[str, float]:
-        if several:
-            return related_at_k(query, gallery, related(data, q, g), ks=ks)
-        return recall_at_k(query, gallery, labels[q], labels[g], ks=ks)
+    def without_training() -> ReferenceRows:
+        return protocol.references(untrained, seed=seed, plain=references)
 
-    if references:
-        if several:
-            recalls["chance"] = related_chance(related(data, test, train), ks=ks)
-        else:
-            recalls["chance"] = chance(labels[test], labels[train], ks=ks)
-        query, gallery = (video_baselines(data.subset(part)) for part in (test, train))
-        q_kept, g_kept = np.array(test)[query.kept], np.array(train)[gallery.kept]
-        recalls["colour histogram"] = recall(query.histogram, gallery.histogram, q_kept, g_kept)
-        recalls["thumbnail"] = recall(query.thumbnail, gallery.thumbnail, q_kept, g_kept)
-    rows: list[tuple[str, Encoder]] = []
-    if untrained is not None:
-        rows.append(("untrained", untrained))
-        rows.append(("untrained, batch statistics", with_statistics(untrained, data, train, seed, device)))
-    rows += list(encoders.items())
-    skipped: list[str] = []
-    neighbours: list[Neighbours] = []
-    right: dict[str, dict[int, bool]] = {}
-    for name, encoder in rows:
-        say(f"Features of {counted(len(train) + len(test), 'video')}, {name} …")
-        features = [_features(encoder, data, part, clips, device, autocast_dtype) for part in (test, train)]
-        (q, q_numbers, q_bad), (g, g_numbers, g_bad) = features
-        recalls[name] = recall(q, g, q_numbers, g_numbers)
-        right[name] = first_right(q, g, related(data, q_numbers.tolist(), g_numbers.tolist()), q_numbers)
-        skipped = q_bad + g_bad
-        if name == rows[-1][0]:
-            picked = pick_queries([next(iter(video.labels), None) for video in data.videos(q_numbers.tolist())])
-            neighbours = _neighbours(q[picked], g, q_numbers[picked], g_numbers)
-    return Retrieval(recalls, neighbours, len(test), len(train), data.test_part, skipped, right)
+    known = kept_rows(
+        without_training,
+        data,
+        [*test, *train],
+        untrained,
+        plain=references,
+        seed=seed,
+        clips=clips,
+        ks=ks,
+        device=device,
+        autocast_dtype=autocast_dtype,
+        say=say,
+    ) if keep else without_training()  # fmt: skip
+    rows = {name: protocol.row(name, encoder) for name, encoder in encoders.items()}
+    return Retrieval(
+        {**known.recalls, **{name: row.recalls for name, row in rows.items()}},
+        next((row.neighbours() for row in reversed(rows.values())), []),
+        len(test),
+        len(train),
+        data.test_part,
+        next((row.skipped for row in reversed(rows.values())), []),
+        {**known.right, **{name: row.right for name, row in rows.items()}},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One encoder's features of the test videos and of the training videos, and what they find."""
+
+    data: Dataset
+    recalls: dict[str, float]
+    right: dict[int, bool]
+    query: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    asked: NDArray[np.int64]
+    there: NDArray[np.int64]
+    skipped: list[str]
+
+    def neighbours(self) -> list[Neighbours]:
+        """Of some queries of as many classes as can be."""
+        picked = pick_queries([next(iter(video.labels), None) for video in self.data.videos(self.asked.tolist())])
+        return _neighbours(self.query[picked], self.gallery, self.asked[picked], self.there)
+
+
+@dataclass(frozen=True, eq=False)
+class _Protocol:
+    """Everything that is the same for every row."""
+
+    data: Dataset
+    train: list[int]
+    test: list[int]
+    clips: int
+    device: str
+    autocast_dtype: torch.dtype | None
+    ks: Sequence[int]
+    say: Callable[[str], None]
+
+    @property
+    def several(self) -> bool:
+        """Whether a video has several labels."""
+        return any(self.data.catalog.videos[i].several for i in (*self.train, *self.test))
+
+    def recall(self, query: NDArray[np.float32], gallery: NDArray[np.float32], q: Any, g: Any) -> dict[str, float]:
+        """Recall@k of features of the videos with these numbers."""
+        if self.several:
+            return related_at_k(query, gallery, related(self.data, q, g), ks=self.ks)
+        return recall_at_k(query, gallery, self._labels(q), self._labels(g), ks=self.ks)
+
+    def _labels(self, numbers: Any) -> NDArray[np.str_]:
+        return np.array([self.data.catalog.videos[number].label or "" for number in numbers])
+
+    def references(self, untrained: Encoder | None, *, seed: int, plain: bool) -> ReferenceRows:
+        """The rows that need no training; ``plain``: those that need no network, too."""
+        recalls, right, whole = dict[str, dict[str, float]](), dict[str, dict[int, bool]](), True
+        if plain:
+            if self.several:
+                recalls["chance"] = related_chance(related(self.data, self.test, self.train), ks=self.ks)
+            else:
+                recalls["chance"] = chance(self._labels(self.test), self._labels(self.train), ks=self.ks)
+            query, gallery = (video_baselines(self.data.subset(part)) for part in (self.test, self.train))
+            q_kept, g_kept = np.array(self.test)[query.kept], np.array(self.train)[gallery.kept]
+            recalls["colour histogram"] = self.recall(query.histogram, gallery.histogram, q_kept, g_kept)
+            recalls["thumbnail"] = self.recall(query.thumbnail, gallery.thumbnail, q_kept, g_kept)
+            whole = not query.skipped and not gallery.skipped
+        if untrained is not None:
+            ready = with_statistics(untrained, self.data, self.train, seed, self.device)
+            for name, encoder in (("untrained", untrained), ("untrained, batch statistics", ready)):
+                row = self.row(name, encoder)
+                recalls[name], right[name], whole = row.recalls, row.right, whole and not row.skipped
+        return ReferenceRows(recalls, right, whole)
+
+    def row(self, name: str, encoder: Encoder) -> _Row:
+        """What an encoder finds."""
+        self.say(f"Features of {counted(len(self.train) + len(self.test), 'video')}, {name} …")
+        (q, asked, q_bad), (g, there, g_bad) = (
+            _features(encoder, self.data, part, self.clips, self.device, self.autocast_dtype)
+            for part in (self.test, self.train)
+        )
+        right = first_right(q, g, related(self.data, asked.tolist(), there.tolist()), asked)
+        return _Row(self.data, self.recall(q, g, asked, there), right, q, g, asked, there, q_bad + g_bad)
 
 
 def retrieval_parts(data: Dataset, *, say: Callable[[str], None] = lambda text: None) -> tuple[list[int], list[int]]:

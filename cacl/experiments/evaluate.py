@@ -50,6 +50,7 @@ def evaluate(
     split: int = 1,
     beside: Sequence[str | Path] = (),
     moved: str | Path | None = None,
+    keep: bool = True,
 ) -> dict[str, Any]:
     """Evaluate a finished run; writes ``results.json``, ``report.html`` and ``neighbours.png`` (``evaluation_folder``).
 
@@ -66,6 +67,7 @@ def evaluate(
         beside: other finished runs on the same videos, for more rows of the table; and a frozen image encoder
             (``cacl import --image-encoder``), which is a row, alone and fused with the run's. The fused one is kept in
             ``RUN/fused``, and is a row from then on.
+        keep: take what needs no training from an earlier run on the same videos, and keep it for the next.
 
     Returns:
         ``{"retrieval": {row: {"R@1": percent, …}}, task: {…}}``, ``"verdict"`` where there is a frozen encoder, and
@@ -98,8 +100,9 @@ def evaluate(
         named = None if place == main.path else Path(str(videos)).resolve()
         fused = _fused(main, image)
         results = _retrieval(
-            main, data, place=place, videos=named, beside=others, fused=fused, notes=notes, command=command
-        )
+            main, data, place=place, videos=named, beside=others, fused=fused, notes=notes, command=command,
+            keep=keep,
+        )  # fmt: skip
         if is_first():
             keep_list(data.catalog, main.path, place)
         return results
@@ -122,6 +125,7 @@ def _retrieval(
     fused: FusedEncoder | None = None,
     notes: Sequence[str] = (),
     command: str = "",
+    keep: bool = True,
 ) -> dict[str, Any]:
     """Evaluate; write ``results.json``, ``retrieval.json``, ``report.html`` and ``neighbours.png``.
 
@@ -134,6 +138,7 @@ def _retrieval(
         fused: the run's encoder beside a frozen one: a row of the frozen part, a row of both, and the verdict.
         notes: what is doubtful, in sentences for the results and the report.
         command: for the foot of the report.
+        keep: as of ``evaluate``.
 
     Returns:
         The numbers in percent, ``retrieval`` and the tasks; ``verdict`` and ``notes``, where there are any.
@@ -151,6 +156,7 @@ def _retrieval(
         seed=run.settings.run.seed,
         device=device,
         autocast_dtype=autocast_dtype,
+        keep=keep,
         say=_say,
     )
     verdict = None if fused is None else with_frozen(retrieval, fused, data, run.method, device, say=_say)

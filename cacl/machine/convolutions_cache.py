@@ -49,10 +49,10 @@ def checked_convolutions(
     return findings
 
 
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/cacl/precision``, or ``~/.cache/cacl/precision``."""
+def cache_folder(name: str = "precision") -> Path:
+    """``$XDG_CACHE_HOME/cacl/NAME``, or ``~/.cache/cacl/NAME``."""
     home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "cacl" / "precision"
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "cacl" / name
 
 
 def _read(file: Path) -> list[Finding] | None:
@@ -72,12 +72,13 @@ def _file(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, device: to
     except (OSError, TypeError, RuntimeError):
         return None
     strides = [(name, tuple(p.shape), p.stride()) for name, p in model.named_parameters()]  # the memory format
-    facts = [str(model), strides, sources, list(shape), str(dtype), TOLERANCE, *_machine(device)]
+    facts = [str(model), strides, sources, list(shape), str(dtype), TOLERANCE, *machine_facts(device)]
     return folder / (hashlib.sha256(repr(facts).encode()).hexdigest()[:32] + ".json")
 
 
-def _machine(device: torch.device) -> list[object]:
+def machine_facts(device: torch.device | str) -> list[object]:
     """Versions, processor, and what chooses between kernels."""
+    device = torch.device(device)
     facts: list[object] = [torch.__version__, torch.__config__.show(), torch.get_num_threads(), str(device.type)]
     facts.append(torch.are_deterministic_algorithms_enabled())
     if device.type == "cuda":
