@@ -1,7 +1,9 @@
 """One encoder of two: what a run learned of its own videos, beside a frozen look at single frames.
 
 Both parts see the same frames, decoded once. Each part's vector is centred on the mean over the videos of the run,
-whitened where that was found to pay, and scaled to length 1; the own part then counts ``weight`` times.
+whitened where that was found to pay, and divided by the length that such vectors have (root mean square); the own part
+then counts ``weight`` times. So a clip in which a part sees nothing unusual has a short vector there, and the other
+part decides; and the vector of a video is the mean of its clips' however they are averaged.
 
 Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a part, K of them kept by whitening.
 """
@@ -9,7 +11,7 @@ Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a part, K of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,15 +33,17 @@ PARTS: tuple[Literal["own"], Literal["image"]] = ("own", "image")
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """What becomes of a part's vector before it is scaled to length 1.
+    """What becomes of a part's vector.
 
     Attributes:
         centre: float32 ``[D]``, subtracted.
         whitening: float32 ``[D, K]``, multiplied with then; ``None`` leaves the centred vector as it is.
+        length: float32 ``[]``, above 0: what such vectors are long, they are divided by it.
     """
 
     centre: Tensor
     whitening: Tensor | None = None
+    length: Tensor = field(default_factory=lambda: torch.ones(()))
 
     @property
     def features(self) -> int:
@@ -47,15 +51,15 @@ class Mapped:
         return int((self.centre if self.whitening is None else self.whitening).shape[-1])
 
     def __call__(self, vectors_BD: Tensor) -> Tensor:
-        """``[B, D]`` to rows of length 1; a row of zeros stays one."""
+        """``[B, D]`` to ``[B, D or K]``, of length 1 on average."""
         vectors_BD = vectors_BD - self.centre.to(vectors_BD.device)
         if self.whitening is not None:
             vectors_BD = vectors_BD @ self.whitening.to(vectors_BD.device)
-        return F.normalize(vectors_BD, dim=1)
+        return vectors_BD / self.length.to(vectors_BD.device)
 
 
 class FusedEncoder(ClipEncoder):
-    """A run's encoder and a frozen image encoder: ``[weight * own, image]``, each part of length 1.
+    """A run's encoder and a frozen image encoder: ``[weight * own, image]``, each part of length 1 on average.
 
     Args:
         own: of a run.
@@ -87,6 +91,9 @@ class FusedEncoder(ClipEncoder):
             if found.whitening is not None and found.whitening.shape[0] != encoder.num_features:
                 raise ValueError(f"the whitening of {part} is {list(found.whitening.shape)}")
             self.register_buffer(f"{part}_centre", found.centre.float())
+            if found.length.shape != () or not 0 < float(found.length) < float("inf"):
+                raise ValueError(f"the length of {part} must be one number above 0, found {found.length.tolist()}")
+            self.register_buffer(f"{part}_length", found.length.float())
             self.register_buffer(f"{part}_whitening", None if found.whitening is None else found.whitening.float())
         if not 0 <= weight < float("inf"):
             raise ValueError(f"weight must be 0 or more, found {weight}")
@@ -122,11 +129,13 @@ class FusedEncoder(ClipEncoder):
     @property
     def mapped(self) -> tuple[Mapped, Mapped]:
         """What becomes of the parts' vectors."""
-        own, image = (Mapped(getattr(self, f"{part}_centre"), getattr(self, f"{part}_whitening")) for part in PARTS)
+        own, image = (
+            Mapped(*(getattr(self, f"{part}_{name}") for name in ("centre", "whitening", "length"))) for part in PARTS
+        )
         return own, image
 
     def tensors(self) -> dict[str, Tensor]:
-        """The means and whitenings; the parts' weights lie in the folders ``own`` and ``image``."""
+        """The means, lengths and whitenings; the parts' weights lie in the folders ``own`` and ``image``."""
         return dict(self.named_buffers(recurse=False))
 
     def files(self) -> dict[str, bytes]:
@@ -162,7 +171,7 @@ class FusedEncoder(ClipEncoder):
             f"# {own.name} (width {own.width}) beside {image.origin.network['name']}\n\n"
             f"Two encoders that see the same {clip.frames} frames: one that was trained without labels on its user's "
             f"own videos with CACL, and a frozen image network from {image.origin.source} that looks at "
-            f"{image.clip.frames} of them. Each part is centred and scaled to length 1; the own part counts "
+            f"{image.clip.frames} of them. Each part is centred and divided by its usual length; the own part counts "
             f"{self.weight:g} times. "
             f"Licence of the frozen part: {image.origin.licence}.\n\n"
             "## Use\n\n```python\nimport cacl\n\nencoder = cacl.load('PATH/OF/THIS/FOLDER')\n"
@@ -208,7 +217,9 @@ def restore_fused(folder: Path, config: Mapping[str, Any], state: Mapping[str, T
     own = restore_encoder(*read_encoder_folder(folder / "own"))
     image = restore_image_encoder(*read_encoder_folder(folder / "image"))
     try:
-        mapped = tuple(Mapped(state[f"{part}_centre"], state.get(f"{part}_whitening")) for part in PARTS)
+        mapped = tuple(
+            Mapped(state[f"{part}_centre"], state.get(f"{part}_whitening"), state[f"{part}_length"]) for part in PARTS
+        )
         fused = FusedEncoder(
             own, image, mapped=(mapped[0], mapped[1]), weight=config["weight"], chosen=config["chosen"]
         )

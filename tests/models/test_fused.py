@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import image_nets as nets
@@ -32,7 +33,10 @@ def fused(image: ImageEncoder) -> FusedEncoder:
     torch.manual_seed(0)
     clip = ClipSpec(frames=8, resize=(40, 52), size=32, standardise="motion")
     own = Encoder("r3d10", width=2, clip=clip).eval()
-    mapped = Mapped(0.1 * torch.randn(own.num_features)), Mapped(torch.randn(12), torch.randn(12, 5))
+    mapped = (
+        Mapped(0.1 * torch.randn(own.num_features), length=torch.tensor(2.5)),
+        Mapped(torch.randn(12), torch.randn(12, 5), torch.tensor(0.8)),
+    )
     return FusedEncoder(own, image, mapped=mapped, weight=0.7).eval()
 
 
@@ -42,10 +46,10 @@ def clips(count: int = 3, side: int = 52) -> torch.Tensor:
 
 @torch.no_grad()
 def test_it_is_its_two_parts_embedded_separately(fused: FusedEncoder):
-    """By hand: each minus its mean, the second one whitened, both of length 1, the first one times .7."""
+    """By hand: each minus its mean, the second one whitened, both divided by a length, the first one times .7."""
     own = fused.own(clips()) - fused.own_centre
     image = (fused.image(clips()[:, [2, 6]]) - fused.image_centre) @ fused.image_whitening
-    both = torch.cat([0.7 * own / own.norm(dim=1, keepdim=True), image / image.norm(dim=1, keepdim=True)], dim=1)
+    both = torch.cat([0.7 * own / 2.5, image / 0.8], dim=1)
     torch.testing.assert_close(fused(clips()), both, atol=1e-6, rtol=1e-6)
     one_by_one = torch.cat([fused(clip[None]) for clip in clips()])
     torch.testing.assert_close(fused(clips()), one_by_one, atol=1e-6, rtol=1e-6)
@@ -78,7 +82,15 @@ def test_the_folder_holds_everything(fused: FusedEncoder, tmp_path: Path):
     write_video(tmp_path / "v.mp4", frames)
     segments = again.embed_video(tmp_path / "v.mp4")
     assert segments.vector.shape == (2, fused.num_features)
-    np.testing.assert_allclose(segments.vector[:, -5:] ** 2 @ np.ones(5), 1, atol=1e-5)
+    assert [float(found.length) for found in again.mapped] == pytest.approx([2.5, 0.8])
+
+
+def test_a_length_is_one_number_above_zero(fused: FusedEncoder):
+    for bad in (torch.zeros(()), torch.tensor(float("inf")), torch.ones(2)):
+        with pytest.raises(ValueError, match="the length of own must be one number above 0"):
+            FusedEncoder(
+                fused.own, fused.image, mapped=(replace(fused.mapped[0], length=bad), fused.mapped[1]), weight=1
+            )
 
 
 @pytest.mark.parametrize("part", ["own", "image"])

@@ -70,8 +70,11 @@ def test_the_means_are_those_of_the_training_videos(with_frozen: Path):
             height, width = both.clip.resize
             frames = decoder.read(plan.ravel(), height=height, width=width).reshape(4, 16, height, width, 3)
             found.append(both.own(frames).numpy())
-    if both.chosen["own"] != "as they are":
-        np.testing.assert_allclose(both.own_centre, np.concatenate(found).mean(axis=0), atol=1e-5)
+    vectors = np.concatenate(found)
+    np.testing.assert_allclose(both.own_centre, vectors.mean(axis=0), atol=1e-5)
+    if both.chosen["own"] == "centred":
+        length = np.sqrt(((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1).mean())
+        assert float(both.own_length) == pytest.approx(length, rel=1e-3)
 
 
 def test_evaluate_has_both_rows_and_the_verdict(with_frozen: Path, image_folder: Path, tmp_path: Path, cacl):
@@ -88,6 +91,14 @@ def test_evaluate_has_both_rows_and_the_verdict(with_frozen: Path, image_folder:
     assert results["verdict"]["sentence"] in (run / "report.html").read_text().replace("&#39;", "'")
     both = cacl("evaluate", run, "--beside", image_folder, "--beside", image_folder)
     both.refused("One frozen encoder fits beside a run")
+
+
+def test_a_fused_encoder_that_cannot_be_read_is_made_again(with_frozen: Path, tmp_path: Path):
+    run = Path(shutil.copytree(with_frozen, tmp_path / "run"))
+    own = cacl_load(run)
+    assert kept_fused(run, own) is not None
+    (run / "fused" / "model.safetensors").write_bytes(b"of another version")
+    assert kept_fused(run, own) is None
 
 
 def test_a_frozen_encoder_given_later_is_kept_in_the_run(run: Path, image_folder: Path, cacl):

@@ -72,7 +72,10 @@ def kept_fused(run: Path, own: Encoder) -> FusedEncoder | None:
     """The fused encoder in a run; ``None`` where there is none, or the run has learned more since."""
     if not (run / FUSED / "config.json").is_file():
         return None
-    fused = load_encoder(run / FUSED)
+    try:
+        fused = load_encoder(run / FUSED)
+    except UserError:  # of an earlier version, or damaged: it is made again
+        return None
     if not isinstance(fused, FusedEncoder):
         return None
     now, then = own.tensors(), fused.own.tensors()

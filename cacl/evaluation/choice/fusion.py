@@ -11,7 +11,7 @@ Shapes: V videos, M moments, N = V * M clips, D features, K of them kept by whit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -72,12 +72,12 @@ def choose_fusion(
         groups: the source that each video was cut from, or the video itself.
         labels: of the videos; they choose nothing, but what they would have chosen is told.
     """
-    cosines = {(part, way): _cosines(m, way) for part, m in (("own", own), ("image", image)) for way in WAYS}
+    products = {(part, way): _products(m, way) for part, m in (("own", own), ("image", image)) for way in WAYS}
     videos, moments = own.plain.shape[:2]
     ranks = {}
     for ways in ((a, b) for a in WAYS for b in WAYS):
         for weight in WEIGHTS:
-            cosine = _fused(cosines["own", ways[0]], cosines["image", ways[1]], weight)
+            cosine = _fused(products["own", ways[0]], products["image", ways[1]], weight)
             ranks[ways, weight] = reciprocal_ranks(cosine, moments).mean(axis=1)
     plain: tuple[Way, Way] = ("centred", "centred")
     best = _best(ranks, plain)
@@ -99,13 +99,20 @@ def fit_map(vectors_VMD: Vectors, way: Way) -> Mapped:
     vectors_ND = vectors_VMD.reshape(-1, vectors_VMD.shape[-1]).astype(np.float64)
     centre_D = vectors_ND.mean(axis=0)
     if way != "whitened":
-        return Mapped(torch.from_numpy(centre_D.astype(np.float32)))
+        return _of_length_1(Mapped(torch.from_numpy(centre_D.astype(np.float32))), vectors_ND)
     _, values, directions_KD = np.linalg.svd(vectors_ND - centre_D, full_matrices=False)
     count = max(1, min(KEPT, len(vectors_ND) // 4, int((values > 1e-6 * values[0]).sum())))
     variances = values[:count] ** 2 / len(vectors_ND)
     scale = 1 / np.sqrt(variances + SHRINK * variances.mean() + 1e-12)
     whitening_DK = (directions_KD[:count] * scale[:, None]).T
-    return Mapped(torch.from_numpy(centre_D.astype(np.float32)), torch.from_numpy(whitening_DK.astype(np.float32)))
+    mapped = Mapped(torch.from_numpy(centre_D.astype(np.float32)), torch.from_numpy(whitening_DK.astype(np.float32)))
+    return _of_length_1(mapped, vectors_ND)
+
+
+def _of_length_1(mapped: Mapped, vectors_ND: NDArray[np.float64]) -> Mapped:
+    """With the length that these vectors have, root mean square; vectors that are all the same have none."""
+    length = mapped(torch.from_numpy(vectors_ND.astype(np.float32))).square().sum(dim=1).mean().sqrt()
+    return replace(mapped, length=torch.where(length > 0, length, torch.ones(())))
 
 
 def _best(ranks: dict[tuple[tuple[Way, Way], float], NDArray[np.float64]], ways: tuple[Way, Way]) -> Any:
@@ -129,16 +136,27 @@ def _nearest_to_equal(
     return most if 0.0 in same else min(same, key=lambda w: abs(np.log(w)))
 
 
-def _cosines(moments: Moments, way: Way) -> NDArray[np.float32]:
-    """Of every changed moment with every plain one, ``[N, N]``."""
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """Of every changed moment with every plain one ``[N, N]``, and each with itself ``[N]``, float32."""
+
+    between: NDArray[np.float32]
+    changed: NDArray[np.float32]
+    plain: NDArray[np.float32]
+
+
+def _products(moments: Moments, way: Way) -> _Products:
     mapped = fit_map(moments.plain, way)
     changed, plain = (_flat(mapped, vectors) for vectors in (moments.changed, moments.plain))
-    return similarities(changed, plain)
+    return _Products(changed @ plain.T, (changed**2).sum(axis=1), (plain**2).sum(axis=1))
 
 
-def _fused(own_NN: NDArray[np.float32], image_NN: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Cosine of two parts of length 1, the first of which counts ``weight`` times."""
-    fused: NDArray[np.float32] = (weight**2 * own_NN + image_NN) / (1 + weight**2)
+def _fused(own: _Products, image: _Products, weight: float) -> NDArray[np.float32]:
+    """Cosine of both parts beside each other, the first of which counts ``weight`` times."""
+    between, changed, plain = (
+        np.float32(weight**2) * getattr(own, name) + getattr(image, name) for name in ("between", "changed", "plain")
+    )
+    fused: NDArray[np.float32] = between / np.sqrt(np.maximum(changed[:, None] * plain, 1e-12))
     return fused
 
 

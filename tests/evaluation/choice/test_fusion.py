@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.evaluation.choice.fusion import WEIGHTS, _nearest_to_equal, choose_fusion, fit_map
+from cacl.evaluation.choice.fusion import (
+    WEIGHTS,
+    _flat,
+    _fused,
+    _nearest_to_equal,
+    _products,
+    choose_fusion,
+    fit_map,
+)
 from cacl.evaluation.choice.moments import Moments
 from cacl.evaluation.choice.verdict import decide
 
@@ -47,6 +55,29 @@ def test_a_common_offset_is_centred_away_and_whitening_is_taken_where_it_pays():
     chosen = choose_fusion(own, loud, groups=GROUPS)
     assert chosen.ways == ("centred", "whitened")
     np.testing.assert_allclose(chosen.mapped[0].centre, own.plain.mean(axis=(0, 1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["centred", "whitened"])
+def test_a_part_has_length_1_on_average(way):
+    data = vectors(codes(6, 0) * np.array([10, 5, 2, 1, 1, 1]), 0.1, offset=3)
+    mapped = fit_map(data.plain, way)
+    made = mapped(torch.from_numpy(data.plain.reshape(-1, 6)))
+    assert float(made.square().sum(dim=1).mean()) == pytest.approx(1, rel=1e-5)
+    lengths = made.norm(dim=1)
+    assert lengths.max() > 1.5 * lengths.min()  # what is unusual stays so
+    assert float(fit_map(np.ones((3, 4, 6), np.float32), way).length) == 1
+
+
+def test_the_cosines_that_choose_are_those_of_the_fused_vectors():
+    own, image = vectors(codes(8, 1), 0.7), vectors(codes(5, 2), 0.7, seed=3)
+    maps = [fit_map(each.plain, "centred") for each in (own, image)]
+    found = _fused(*(_products(each, "centred") for each in (own, image)), 0.6)
+    changed, plain = (
+        np.concatenate([0.6 * _flat(maps[0], getattr(own, name)), _flat(maps[1], getattr(image, name))], axis=1)
+        for name in ("changed", "plain")
+    )
+    expected = changed @ plain.T / np.outer(np.linalg.norm(changed, axis=1), np.linalg.norm(plain, axis=1))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_whitening_makes_all_directions_alike():
