@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 Window = tuple[slice, slice]
 """Rows and columns of a picture."""
@@ -82,15 +82,22 @@ def resized(frames_THW: Tensor, height: int, width: int) -> Tensor:
     return interpolate(frames_THW[:, None], (height, width), mode="bilinear", antialias=True)[:, 0]
 
 
-def register(first_JHW: Tensor, second_JHW: Tensor) -> Registration:
-    """How the second pictures lie in the first, one way for all J pairs; both at ``HEIGHT``."""
-    ours = edges(first_JHW)
+def register(first_JHW: Tensor, second_JHW: Tensor, *, every: int = 1) -> Registration:
+    """How the second pictures lie in the first, one way for all J pairs; both of one height.
+
+    Args:
+        first_JHW: grey levels.
+        second_JHW: grey levels.
+        every: so many of the scales are left out for each that is tried.
+    """
+    scales = _SCALES[(len(_SCALES) // 2) % every :: every].tolist()
+    sizes = [(round(second_JHW.shape[1] * scale), round(second_JHW.shape[2] * scale)) for scale in scales]
+    ours = _Edges(edges(first_JHW), (max(height for height, _ in sizes), max(width for _, width in sizes)))
     best = Registration(-1.0, 1.0, False, (0, 0))
     for mirrored in (False, True):
         turned = second_JHW.flip(2) if mirrored else second_JHW
-        for scale in _SCALES.tolist():
-            height, width = round(turned.shape[1] * scale), round(turned.shape[2] * scale)
-            agreement, shift = _best_shift(ours, edges(resized(turned, height, width)))
+        for scale, size in zip(scales, sizes, strict=True):
+            agreement, shift = ours.best_shift(edges(resized(turned, *size)))
             if agreement > best.agreement:
                 best = Registration(agreement, scale, mirrored, shift)
     return best
@@ -121,22 +128,49 @@ def edges(frames_JHW: Tensor) -> Tensor:
     return strength - strength.mean(dim=(1, 2), keepdim=True)
 
 
-def _best_shift(first: Tensor, second: Tensor) -> tuple[float, tuple[int, int]]:
-    shape = tuple(a + b for a, b in zip(first.shape[1:], second.shape[1:], strict=True))
+class _Edges:
+    """Edges of pictures that others are shifted over, ``[J, H, W]``; what they need for each of them is kept."""
 
-    def correlated(a: Tensor, b: Tensor) -> Tensor:
-        product = torch.fft.rfft2(a, s=shape) * torch.fft.rfft2(b, s=shape).conj()
-        sums: Tensor = torch.fft.irfft2(product.sum(dim=0), s=shape)
-        return sums
+    def __init__(self, edges_JHW: Tensor, largest: tuple[int, int]) -> None:
+        """``largest``: rows and columns of what will be shifted over them."""
+        self._size = (edges_JHW.shape[1], edges_JHW.shape[2])
+        # Shifts of which little overlaps come out wrong, as they wrap around, and are not asked for.
+        sides = zip(self._size, largest, strict=True)
+        self._padded = tuple(-(-(own + other - int(_OVERLAP * min(own, other)) + 1) // 8) * 8 for own, other in sides)
+        self._spectrum = torch.fft.rfft2(edges_JHW, s=self._padded)
+        self._energy = _sums(edges_JHW)
 
-    here, there = torch.ones_like(first[:1]), torch.ones_like(second[:1])
-    area = correlated(here, there)
-    energy = correlated((first**2).sum(dim=0, keepdim=True), there).clamp_min(1e-6)
-    energy = energy * correlated(here, (second**2).sum(dim=0, keepdim=True)).clamp_min(1e-6)
-    least = _OVERLAP * min(first[0].numel(), second[0].numel())
-    agreement = torch.where(area >= least, correlated(first, second) / energy.sqrt(), -torch.ones(()))
-    place = int(agreement.argmax())
-    row, column = divmod(place, shape[1])
-    height, width = first.shape[1:]
-    shift = (row if row < height else row - shape[0], column if column < width else column - shape[1])
-    return float(agreement.flatten()[place]), shift
+    def best_shift(self, edges_JHW: Tensor) -> tuple[float, tuple[int, int]]:
+        """Where the others agree most, and how much: rows and columns of their corner."""
+        size = (edges_JHW.shape[1], edges_JHW.shape[2])
+        least = _OVERLAP * min(self._size[0] * self._size[1], size[0] * size[1])
+        product = self._spectrum * torch.fft.rfft2(edges_JHW, s=self._padded).conj()
+        sums = torch.fft.irfft2(product.sum(dim=0), s=self._padded)
+        shifts, ours, theirs = [], [], []
+        for own, other in zip(self._size, size, strict=True):
+            shift = torch.arange(-other + 1, own)
+            low, high = shift.clamp_min(0), (shift + other).clamp_max(own)
+            enough = high - low >= _OVERLAP * min(own, other)
+            shift, low, high = shift[enough], low[enough], high[enough]
+            shifts.append(shift)
+            ours.append((low, high))
+            theirs.append((low - shift, high - shift))
+        area = (ours[0][1] - ours[0][0])[:, None] * (ours[1][1] - ours[1][0])
+        energy = _inside(self._energy, ours).clamp_min(1e-6) * _inside(_sums(edges_JHW), theirs).clamp_min(1e-6)
+        alike = sums[shifts[0] % self._padded[0]][:, shifts[1] % self._padded[1]] / energy.sqrt()
+        agreement = torch.where(area >= least, alike, -torch.ones(()))
+        place = int(agreement.argmax())
+        row, column = divmod(place, agreement.shape[1])
+        return float(agreement.flatten()[place]), (int(shifts[0][row]), int(shifts[1][column]))
+
+
+def _sums(edges_JHW: Tensor) -> Tensor:
+    """Squares, summed over all pictures and over what is above and left of each corner, ``[H + 1, W + 1]``."""
+    return pad((edges_JHW**2).sum(dim=0).double().cumsum(dim=0).cumsum(dim=1), (1, 0, 1, 0))
+
+
+def _inside(sums: Tensor, box: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Sums inside of boxes: for each pair of rows and each pair of columns."""
+    (top, bottom), (left, right) = box
+    between = sums[bottom] - sums[top]
+    return (between[:, right] - between[:, left]).float()
