@@ -111,9 +111,9 @@ def _best_line(similarity: Floats, a: Times, b: Times, threshold: float) -> tupl
         count = int(bins_SM.max()) + 1
         flat = (bins_SM + count * np.arange(len(speeds))[:, None]).ravel()
         sums = np.bincount(flat, np.tile(votes, len(speeds)), len(speeds) * count).reshape(len(speeds), count)
-        wide = np.pad(sums, ((0, 0), (1, 1)))
-        wide = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
-        wide *= ((1 - _PREFER * np.abs(np.log2(speeds))) * np.minimum(1.0, 1 / speeds) ** 0.5)[:, None]
+        beside = np.pad(sums, ((0, 0), (1, 1)))
+        preferred_S = (1 - _PREFER * np.abs(np.log2(speeds))) * np.minimum(1.0, 1 / speeds) ** 0.5
+        wide = (beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]) * preferred_S[:, None]
         number, peak = divmod(int(wide.argmax()), count)
         if wide[number, peak] > best[0]:
             near = np.abs(bins_SM[number] - peak) <= 1

@@ -10,7 +10,9 @@ Legend: J pairs of frames, H height and W width in pixels, C = 3 colours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-Window = tuple[slice, slice]
-"""Rows and columns of a picture."""
+Window = tuple[tuple[float, float], tuple[float, float]]
+"""Rows and columns of a picture, from and to, of its height and width as 1."""
+WHOLE: Window = ((0.0, 1.0), (0.0, 1.0))
 
 HEIGHT = 48  # pixels of a picture without its bars, as it is compared
 _SCALES = 1.045 ** np.arange(-6, 7)  # .77 to 1.30: a crop to 80 % either way
+_GLANCE = 24  # pixels of the height at which all is tried first
+_ALIKE = 0.28  # agreement there: copies with a logo, .3 s beside each other, reach .3 (UCF101); half of all others less
+_KEPT = 2  # of what is tried there
 _OVERLAP = 0.75  # of the smaller picture at least
 _BAR = 4.0  # standard deviation, grey levels, of a row that is a bar
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -49,16 +55,24 @@ class Registration:
 def grey(frames_THWC: NDArray[np.uint8], height: int, window: Window) -> Tensor:
     """Frames without what lies around a window of them, grey, 0 to 255, ``[T, height, W]``."""
     frames_UHWC, shown_T = _distinct(frames_THWC)
-    cut = torch.from_numpy(np.ascontiguousarray((frames_UHWC.astype(np.float32) @ _GREY)[:, window[0], window[1]]))
-    return resized(cut, height, max(8, round(height * cut.shape[2] / cut.shape[1])))[shown_T]
+    return cut(torch.from_numpy(frames_UHWC.astype(np.float32) @ _GREY), height, window)[shown_T]
 
 
-def without_bars(frames_THWC: NDArray[np.uint8]) -> Window:
-    """Rows and columns between the bars around frames."""
-    frames_UHWC, shown_T = _distinct(frames_THWC)
-    pixels = (frames_UHWC.astype(np.float32) @ _GREY)[shown_T]
-    rows = _without_bars(pixels)
-    return rows, _without_bars(pixels[:, rows].swapaxes(1, 2))
+def cut(grey_THW: Tensor, height: int, window: Window) -> Tensor:
+    """The window of some pictures, ``[T, height, W]``."""
+    (top, bottom), (left, right) = (
+        (round(low * size), round(high * size)) for (low, high), size in zip(window, grey_THW.shape[1:], strict=True)
+    )
+    part = grey_THW[:, top:bottom, left:right]
+    return resized(part, height, max(8, round(height * part.shape[2] / part.shape[1])))
+
+
+def without_bars(grey_THW: Tensor) -> Window:
+    """The part of pictures between the bars around them."""
+    top, bottom = _without_bars(grey_THW)
+    left, right = _without_bars(grey_THW[:, top:bottom].swapaxes(1, 2))
+    height, width = grey_THW.shape[1:]
+    return (top / height, bottom / height), (left / width, right / width)
 
 
 def _distinct(frames_THWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -67,40 +81,52 @@ def _distinct(frames_THWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArra
     return frames_THWC[new], np.cumsum(new) - 1
 
 
-def _without_bars(pixels_THW: NDArray[np.float32]) -> slice:
-    """Rows between the bars above and below: what is one colour, and stays so."""
-    varied = np.sqrt(pixels_THW.var(axis=(0, 2))) > _BAR
+def _without_bars(grey_THW: Tensor) -> tuple[int, int]:
+    """Rows between the bars above and below: what is one colour, and stays so. One that is half a bar is of it."""
+    varied = grey_THW.std(dim=(0, 2), correction=0).numpy() > _BAR
     count = len(varied)
     if not varied.any():
-        return slice(0, count)
+        return 0, count
     first, last = int(np.argmax(varied)), count - int(np.argmax(varied[::-1]))
-    return slice(first, last) if last - first >= _LEAST * count else slice(0, count)
+    first, last = first + (first > 0), last - (last < count)
+    return (first, last) if last - first >= _LEAST * count else (0, count)
 
 
 def resized(frames_THW: Tensor, height: int, width: int) -> Tensor:
     """Frames at another size, ``[T, height, width]``."""
+    if frames_THW.shape[1:] == (height, width):
+        return frames_THW
     return interpolate(frames_THW[:, None], (height, width), mode="bilinear", antialias=True)[:, 0]
 
 
-def register(first_JHW: Tensor, second_JHW: Tensor, *, every: int = 1) -> Registration:
-    """How the second pictures lie in the first, one way for all J pairs; both of one height.
+def register(first_JHW: Tensor, second_JHW: Tensor) -> Registration | None:
+    """How the second pictures lie in the first, one way for all J pairs; both at ``HEIGHT``. None: they are not alike.
 
-    Args:
-        first_JHW: grey levels.
-        second_JHW: grey levels.
-        every: so many of the scales are left out for each that is tried.
+    A few scales are tried in smaller pictures, and those about the best of these in the pictures as they are.
     """
-    scales = _SCALES[(len(_SCALES) // 2) % every :: every].tolist()
-    sizes = [(round(second_JHW.shape[1] * scale), round(second_JHW.shape[2] * scale)) for scale in scales]
-    ours = _Edges(edges(first_JHW), (max(height for height, _ in sizes), max(width for _, width in sizes)))
-    best = Registration(-1.0, 1.0, False, (0, 0))
-    for mirrored in (False, True):
+    every = range(1, len(_SCALES), 3)
+    ours, theirs = (resized(part, _GLANCE, part.shape[2] * _GLANCE // HEIGHT) for part in (first_JHW, second_JHW))
+    rough = _tried(ours, theirs, [(number, mirrored) for mirrored in (False, True) for number in every])
+    if rough[0][0].agreement < _ALIKE:
+        return None
+    near = {(number + step, mirrored) for _, (number, mirrored) in rough[:_KEPT] for step in (-1, 0, 1)}
+    return _tried(first_JHW, second_JHW, sorted(near))[0][0]
+
+
+def _tried(
+    first_JHW: Tensor, second_JHW: Tensor, ways: list[tuple[int, bool]]
+) -> list[tuple[Registration, tuple[int, bool]]]:
+    """The best shift for each of some ways, which are a scale and whether to mirror; best first."""
+    height, width = second_JHW.shape[1:]
+    largest = float(_SCALES[max(number for number, _ in ways)])
+    ours = _Edges(edges(first_JHW), (round(height * largest), round(width * largest)))
+    found = []
+    for number, mirrored in ways:
+        scale = float(_SCALES[number])
         turned = second_JHW.flip(2) if mirrored else second_JHW
-        for scale, size in zip(scales, sizes, strict=True):
-            agreement, shift = ours.best_shift(edges(resized(turned, *size)))
-            if agreement > best.agreement:
-                best = Registration(agreement, scale, mirrored, shift)
-    return best
+        agreement, shift = ours.best_shift(edges(resized(turned, round(height * scale), round(width * scale))))
+        found.append((Registration(agreement, scale, mirrored, shift), (number, mirrored)))
+    return sorted(found, key=lambda one: -one[0].agreement)
 
 
 def overlap(first_THW: Tensor, second_UHW: Tensor, found: Registration, side: int) -> tuple[Tensor, Tensor]:
@@ -134,34 +160,44 @@ class _Edges:
     def __init__(self, edges_JHW: Tensor, largest: tuple[int, int]) -> None:
         """``largest``: rows and columns of what will be shifted over them."""
         self._size = (edges_JHW.shape[1], edges_JHW.shape[2])
-        # Shifts of which little overlaps come out wrong, as they wrap around, and are not asked for.
         sides = zip(self._size, largest, strict=True)
-        self._padded = tuple(-(-(own + other - int(_OVERLAP * min(own, other)) + 1) // 8) * 8 for own, other in sides)
+        self._padded = [-(-(own + other - int(_OVERLAP * min(own, other)) + 1) // 8) * 8 for own, other in sides]
         self._spectrum = torch.fft.rfft2(edges_JHW, s=self._padded)
         self._energy = _sums(edges_JHW)
 
     def best_shift(self, edges_JHW: Tensor) -> tuple[float, tuple[int, int]]:
         """Where the others agree most, and how much: rows and columns of their corner."""
-        size = (edges_JHW.shape[1], edges_JHW.shape[2])
-        least = _OVERLAP * min(self._size[0] * self._size[1], size[0] * size[1])
+        rows, columns = (
+            _shifts(own, other) for own, other in zip(self._size, (edges_JHW.shape[1], edges_JHW.shape[2]), strict=True)
+        )
         product = self._spectrum * torch.fft.rfft2(edges_JHW, s=self._padded).conj()
+        # Shifts of which little overlaps come out wrong, as they wrap around, and are not asked for.
         sums = torch.fft.irfft2(product.sum(dim=0), s=self._padded)
-        shifts, ours, theirs = [], [], []
-        for own, other in zip(self._size, size, strict=True):
-            shift = torch.arange(-other + 1, own)
-            low, high = shift.clamp_min(0), (shift + other).clamp_max(own)
-            enough = high - low >= _OVERLAP * min(own, other)
-            shift, low, high = shift[enough], low[enough], high[enough]
-            shifts.append(shift)
-            ours.append((low, high))
-            theirs.append((low - shift, high - shift))
-        area = (ours[0][1] - ours[0][0])[:, None] * (ours[1][1] - ours[1][0])
-        energy = _inside(self._energy, ours).clamp_min(1e-6) * _inside(_sums(edges_JHW), theirs).clamp_min(1e-6)
-        alike = sums[shifts[0] % self._padded[0]][:, shifts[1] % self._padded[1]] / energy.sqrt()
-        agreement = torch.where(area >= least, alike, -torch.ones(()))
+        sums = sums[rows.shift % self._padded[0]][:, columns.shift % self._padded[1]]
+        energy = _inside(self._energy, rows.ours, columns.ours) * _inside(_sums(edges_JHW), rows.theirs, columns.theirs)
+        area = (rows.ours[1] - rows.ours[0])[:, None] * (columns.ours[1] - columns.ours[0])
+        least = _OVERLAP * min(self._size[0] * self._size[1], edges_JHW[0].numel())
+        agreement = (sums / energy.sqrt()).masked_fill(area < least, -1.0)
         place = int(agreement.argmax())
         row, column = divmod(place, agreement.shape[1])
-        return float(agreement.flatten()[place]), (int(shifts[0][row]), int(shifts[1][column]))
+        return float(agreement.flatten()[place]), (int(rows.shift[row]), int(columns.shift[column]))
+
+
+class _Shifts(NamedTuple):
+    """Shifts of one side over another of which enough overlaps, and from where to where that is, in either."""
+
+    shift: Tensor
+    ours: tuple[Tensor, Tensor]
+    theirs: tuple[Tensor, Tensor]
+
+
+@lru_cache(1024)
+def _shifts(own: int, other: int) -> _Shifts:
+    shift = torch.arange(-other + 1, own)
+    low, high = shift.clamp_min(0), (shift + other).clamp_max(own)
+    enough = high - low >= _OVERLAP * min(own, other)
+    shift, low, high = shift[enough], low[enough], high[enough]
+    return _Shifts(shift, (low, high), (low - shift, high - shift))
 
 
 def _sums(edges_JHW: Tensor) -> Tensor:
@@ -169,8 +205,7 @@ def _sums(edges_JHW: Tensor) -> Tensor:
     return pad((edges_JHW**2).sum(dim=0).double().cumsum(dim=0).cumsum(dim=1), (1, 0, 1, 0))
 
 
-def _inside(sums: Tensor, box: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Sums inside of boxes: for each pair of rows and each pair of columns."""
-    (top, bottom), (left, right) = box
-    between = sums[bottom] - sums[top]
-    return (between[:, right] - between[:, left]).float()
+def _inside(sums: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """Sums inside of boxes, for each pair of rows and each pair of columns; never 0."""
+    between = sums[rows[1]] - sums[rows[0]]
+    return (between[:, columns[1]] - between[:, columns[0]]).clamp_min(1e-6)
