@@ -5,7 +5,7 @@ All lines of speed ½ to 2 are voted for by the pairs above a threshold (Hough);
 where similarity less the threshold sums up to most (Kadane), gaps within it forgiven; then it is taken out and the next
 is looked for. So a copy with a part cut out of its middle gives two stretches.
 
-Legend: p and q stretches of two videos.
+Legend: p and q stretches of two videos, M pairs of them above the threshold, S speeds, L lines.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 SPEEDS = 2.0 ** (np.arange(-16, 17) / 16)
 _PREFER = 0.05  # of a vote is lost for every doubling or halving of the speed: what could be either is not faster
 _MOST_LINES = 20
+_AT_ONCE = 2**20  # votes that are counted together
 _GAP = 0.5  # a stretch below the threshold costs at most so much of what a good one brings
 _FINE = np.array([0, -1, 1, -2, 2, -3, 3, -4, 4]) / 4  # least change first: of equals the first is taken
 
@@ -77,11 +78,11 @@ def lines(similarity: Floats, a: Times, b: Times, *, threshold: float, least: in
         if best is None:
             break
         speed, offset = best
-        values = _along(left, a, b, speed, offset)
-        first, last = _run(values, threshold)
+        values = _along(left, a, b, np.array([speed]), np.array([offset]))
+        first, last = (int(place[0]) for place in _runs(values, threshold))
         if last - first < least:
             break
-        found.append(_line(values[first:last], a, b, first, last, speed, offset))
+        found.append(_line(values[0, first:last], a, b, first, last, speed, offset))
         _take_out(left, a, b, (speed, offset), slice(first, last), threshold)
     found.sort(key=lambda line: -line.score * line.stretches)
     return [line for i, line in enumerate(found) if not any(_within(line, better) for better in found[:i])]
@@ -103,16 +104,25 @@ def _best_line(similarity: Floats, a: Times, b: Times, threshold: float) -> tupl
     ta, tb = a.middle[rows], b.middle[columns]
     width = max(a.step, b.step)
     best = (0.0, 1.0, 0.0)
-    for speed in SPEEDS:
-        offset = tb - speed * ta
-        bins = np.floor((offset - offset.min()) / width * 2).astype(np.int64)
-        sums = np.bincount(bins, votes)
-        wide = np.convolve(sums, np.ones(3), "same") * (1 - _PREFER * abs(np.log2(speed))) * min(1.0, 1 / speed) ** 0.5
-        peak = int(np.argmax(wide))
-        if wide[peak] > best[0]:
-            near = np.abs(bins - peak) <= 1
-            best = (float(wide[peak]), float(speed), float(np.average(offset[near], weights=votes[near])))
-    return max(_finer(best[1], best[2], width, a), key=lambda line: _fit(similarity, a, b, threshold, *line))
+    at_once = max(1, _AT_ONCE // len(rows))
+    for speeds in (SPEEDS[i : i + at_once] for i in range(0, len(SPEEDS), at_once)):
+        offset_SM = tb - speeds[:, None] * ta
+        bins_SM = np.floor((offset_SM - offset_SM.min(axis=1, keepdims=True)) / width * 2).astype(np.int64)
+        count = int(bins_SM.max()) + 1
+        flat = (bins_SM + count * np.arange(len(speeds))[:, None]).ravel()
+        sums = np.bincount(flat, np.tile(votes, len(speeds)), len(speeds) * count).reshape(len(speeds), count)
+        beside = np.pad(sums, ((0, 0), (1, 1)))
+        preferred_S = (1 - _PREFER * np.abs(np.log2(speeds))) * np.minimum(1.0, 1 / speeds) ** 0.5
+        wide = (beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]) * preferred_S[:, None]
+        number, peak = divmod(int(wide.argmax()), count)
+        if wide[number, peak] > best[0]:
+            near = np.abs(bins_SM[number] - peak) <= 1
+            offset = float(np.average(offset_SM[number, near], weights=votes[near]))
+            best = (float(wide[number, peak]), float(speeds[number]), offset)
+    finer_L2 = np.array(list(_finer(best[1], best[2], width, a)))
+    fits = _fits(similarity, a, b, threshold, finer_L2[:, 0], finer_L2[:, 1])
+    speed, offset = finer_L2[fits.argmax()].tolist()
+    return speed, offset
 
 
 def _finer(speed: float, offset: float, width: float, a: Times) -> Iterator[tuple[float, float]]:
@@ -125,17 +135,21 @@ def _finer(speed: float, offset: float, width: float, a: Times) -> Iterator[tupl
     yield 1.0, offset + (speed - 1) * middle  # what is no faster is exactly so
 
 
-def _fit(similarity: Floats, a: Times, b: Times, threshold: float, speed: float, offset: float) -> float:
-    values = _along(similarity, a, b, speed, offset)
-    first, last = _run(values, threshold)
-    weight = 1 + _PREFER / 4 if speed == 1 else 1 - _PREFER * abs(float(np.log2(speed)))
-    return float((values[first:last] - threshold).sum()) * weight
+def _fits(similarity: Floats, a: Times, b: Times, threshold: float, speed_L: Floats, offset_L: Floats) -> Floats:
+    """How much lies on each of some lines."""
+    values_LP = _along(similarity, a, b, speed_L, offset_L)
+    first_L, last_L = _runs(values_LP, threshold)
+    place = np.arange(values_LP.shape[1])
+    inside = (place >= first_L[:, None]) & (place < last_L[:, None])
+    weight_L = np.where(speed_L == 1, 1 + _PREFER / 4, 1 - _PREFER * np.abs(np.log2(speed_L)))
+    fits: Floats = np.where(inside, values_LP - threshold, 0).sum(axis=1) * weight_L
+    return fits
 
 
-def _along(similarity: Floats, a: Times, b: Times, speed: float, offset: float) -> Floats:
-    """Similarity on the line for every stretch of the first video, ``[p]``; minus infinity off the second's ends."""
+def _along(similarity: Floats, a: Times, b: Times, speed_L: Floats, offset_L: Floats) -> Floats:
+    """Similarity on lines for every stretch of the first video, ``[L, p]``; minus infinity off the second's ends."""
     middle = b.middle
-    at = speed * a.middle + offset
+    at = speed_L[:, None] * a.middle + offset_L[:, None]
     place = np.interp(at, middle, np.arange(len(middle)))
     lower = np.minimum(place.astype(np.int64), max(len(middle) - 2, 0))
     upper = np.minimum(lower + 1, len(middle) - 1)
@@ -145,17 +159,17 @@ def _along(similarity: Floats, a: Times, b: Times, speed: float, offset: float) 
     return np.where(inside, values, -np.inf)
 
 
-def _run(values: Floats, threshold: float) -> tuple[int, int]:
-    """First and one past the last of the run whose sum above the threshold is largest."""
-    gains = values - threshold
-    good = gains[gains > 0]
-    if not len(good):
-        return 0, 0
-    floor = np.where(np.isfinite(gains), -_GAP * float(np.mean(good)), -1e9)
-    sums = np.concatenate([[0.0], np.cumsum(np.maximum(gains, floor))])
-    lowest = np.minimum.accumulate(sums)
-    last = int(np.argmax(sums - lowest))
-    return int(np.argmin(sums[: last + 1])), last
+def _runs(values_LP: Floats, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one past the last of the run whose sum above the threshold is largest, for every line."""
+    gains = values_LP - threshold
+    good = np.maximum(gains, 0)
+    mean_L = good.sum(axis=1) / np.maximum((gains > 0).sum(axis=1), 1)
+    floor = np.where(np.isfinite(gains), -_GAP * mean_L[:, None], -1e9)
+    sums = np.pad(np.maximum(gains, floor), ((0, 0), (1, 0))).cumsum(axis=1)
+    last_L = (sums - np.minimum.accumulate(sums, axis=1)).argmax(axis=1)
+    last_L[mean_L == 0] = 0
+    first_L = np.where(np.arange(sums.shape[1]) <= last_L[:, None], sums, np.inf).argmin(axis=1)
+    return first_L, last_L
 
 
 def _line(values: Floats, a: Times, b: Times, first: int, last: int, speed: float, offset: float) -> Line:

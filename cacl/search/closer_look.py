@@ -10,20 +10,15 @@ Legend: T moments of the first stretch, K moments of the second for each, H heig
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cacl.search.register import HEIGHT, Registration, Window, edges, grey
-
-Floats = NDArray[np.float64]
-FramesOf = Callable[[Floats], NDArray[np.uint8]]
-"""Frames of one video at these times, seconds, rising: uint8 ``[T, H, W, 3]``, of any one size."""
+from cacl.search.sketches import FramesOf
 
 SIDE = 64  # pixels of what both show, either way
 _TALL = 96  # pixels of a whole picture

@@ -20,10 +20,7 @@ from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
 from cacl.search.same_pixels import PixelMatch, compare_pixels
 from cacl.search.score import Scale
-
-Floats = NDArray[np.float64]
-Frames = Callable[[int, Floats], NDArray[np.uint8]]
-"""Frames of the video with this number at these times, seconds, rising: uint8 ``[T, H, W, 3]``; raises VideoError."""
+from cacl.search.sketches import Floats, Frames, Sketches
 
 Kind = Literal["copy", "mirrored copy", "similar scene"]
 Sure = Literal["sure", "likely"]
@@ -111,15 +108,16 @@ def find_duplicates(
     found: list[Duplicate] = []
     if not np.isfinite(floor):
         return found
+    sketches = None if frames is None else Sketches(frames, stretches.lengths)
     for a, b in _candidates(archive, stretches, floor, progress):
         names = stretches.names[a], stretches.names[b]
         if decisions is not None and decisions.not_same(*names):
             continue
         for line in _aligned(archive, stretches, a, b, floor):
             match = None
-            if frames is not None:
+            if sketches is not None:
                 try:
-                    match = _looked_at(frames, stretches, a, b, line)
+                    match = compare_pixels(line, sketches.film(a), sketches.film(b))
                 except VideoError as error:
                     if skipped is not None:
                         skipped.append(error)
@@ -174,13 +172,3 @@ def _aligned(archive: Neighbours, stretches: Stretches, a: int, b: int, floor: f
     sides = [archive.space.prepared(archive.rows[stretches.rows(v)].astype(np.float64))[0] for v in (a, b)]
     least = min(2, len(sides[0]), len(sides[1]))
     return lines(sides[0] @ sides[1].T, stretches.times(a), stretches.times(b), threshold=floor, least=least)
-
-
-def _looked_at(frames: Frames, stretches: Stretches, a: int, b: int, line: Line) -> PixelMatch:
-    return compare_pixels(
-        line,
-        lambda times: frames(a, times),
-        lambda times: frames(b, times),
-        length_a=stretches.lengths[a],
-        length_b=stretches.lengths[b],
-    )

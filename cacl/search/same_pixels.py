@@ -3,8 +3,9 @@
 Two takes of one scene share everything that stays; what moves in them moves otherwise. So the second stretch is laid
 over the first (register.py), the mean picture is taken out of both, and what is left of every frame of the first is
 compared with frames of the second about where the alignment says they are. A copy agrees along one line in time, and
-that line is finer than the one from vectors: it also says where the copy begins and ends. What agrees so far is looked
-at more closely (closer_look.py), for at so few pixels two people who do the same before one camera agree, too.
+that line is finer than the one from vectors: it also says where the copy begins and ends. All of that is done with
+small pictures (sketches.py). What agrees so far is looked at more closely (closer_look.py), for at so few pixels two
+people who do the same before one camera agree, too.
 
 Legend: T moments of the first stretch, K moments of the second for each, H height, W width, C = 3 colours.
 """
@@ -12,7 +13,7 @@ Legend: T moments of the first stretch, K moments of the second for each, H heig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.search.alignment import Line
-from cacl.search.closer_look import FramesOf, Side, look_closer
-from cacl.search.register import HEIGHT, grey, overlap, register, without_bars
+from cacl.search.closer_look import Side, look_closer
+from cacl.search.register import HEIGHT, Registration, Window, cut, overlap, register, without_bars
+from cacl.search.sketches import RATE, Film, Floats
 
-Floats = NDArray[np.float64]
 Kind = Literal["copy", "similar scene", "different"]
 ROUGHLY = 0.45  # agreement of what moves, at few pixels: below, no closer look; copies with a logo reach .7
 COPY = 0.75  # agreement when looked at closely: takes of one act before a fixed camera reach .65 (Weizmann), .81 (made)
@@ -34,6 +35,7 @@ _AROUND = np.linspace(-0.75, 0.75, 13)  # seconds by which the alignment may be 
 _TURNS = np.linspace(-0.04, 0.04, 9)  # of the speed
 _PAIRS = 6
 _SIDE = 24
+_FOR_BARS = 32  # pictures in which bars are looked for
 
 
 @dataclass(frozen=True)
@@ -59,44 +61,67 @@ class PixelMatch:
     speed: float
 
 
-def compare_pixels(line: Line, first: FramesOf, second: FramesOf, *, length_a: float, length_b: float) -> PixelMatch:
+def compare_pixels(line: Line, first: Film, second: Film) -> PixelMatch:
     """Look at the pixels of two aligned stretches.
 
     Args:
         line: how they are aligned.
-        first: frames of the first video.
-        second: frames of the second.
-        length_a: of the first video, seconds.
-        length_b: of the second, seconds.
+        first: the first video.
+        second: the second.
+
+    Raises:
+        VideoError: one of them cannot be read.
     """
     offset = line.b[0] - line.speed * line.a[0]
-    times = _moments(line, length_a, length_b, offset)
-    around = np.clip(line.speed * times[:, None] + offset + _AROUND, 0, max(length_b - 1e-3, 0))
-    wanted, back = np.unique(around, return_inverse=True)
-    frames_a, frames_b = first(times), second(wanted)
-    sides = Side(first, without_bars(frames_a)), Side(second, without_bars(frames_b))
-    ours, theirs = grey(frames_a, HEIGHT, sides[0].window), grey(frames_b, HEIGHT, sides[1].window)
-    back = back.reshape(around.shape)
-    inner = np.flatnonzero((times >= line.a[0]) & (times <= line.a[1]))
-    chosen = inner[np.linspace(0, len(inner) - 1, min(_PAIRS, len(inner))).round().astype(int)]
-    column = np.full(len(chosen), len(_AROUND) // 2)
-    agreement = np.zeros((0, 0))
-    for _ in range(2):  # once as aligned, once as the first look says it is
-        found = register(ours[chosen], theirs[back[chosen, column]])
-        mine, other = overlap(ours, theirs, found, _SIDE)
-        agreement, moving = _agreement(mine, other, back, inner)
-        shift, turn, values = _refined(agreement, times, inner)
-        at = shift + turn * (times - times[inner].mean())
-        column = np.abs(at[chosen, None] - _AROUND).argmin(axis=1)
-    score = float(np.median(values[inner]))
-    speed, offset = line.speed + turn, offset + shift - turn * float(times[inner].mean())
-    if score >= ROUGHLY and moving:
-        a, b = _stretches(times, values, line, speed, offset, (length_a, length_b))
-        score = look_closer(*sides, found, a=a, speed=speed, offset=offset, last=length_b - 1e-3)
+    times = _moments(line, first.length, second.length, offset)
+    around = np.clip(line.speed * times[:, None] + offset + _AROUND, 0, second.length)
+    wanted, flat = np.unique((around * RATE).round(), return_inverse=True)
+    back = flat.reshape(around.shape)
+    inner = np.flatnonzero((times > line.a[0] - 1 / RATE) & (times < line.a[1] + 1 / RATE))
+    mine, other = (torch.from_numpy(part).float() for part in (first.sketches(times), second.sketches(wanted / RATE)))
+    sides = Side(first.frames, _window(mine)), Side(second.frames, _window(other))
+    ours, theirs = cut(mine, HEIGHT, sides[0].window), cut(other, HEIGHT, sides[1].window)
+    laid = _laid(ours, theirs, back, times, inner, np.zeros(len(times)))
+    if laid is not None:  # once more, at the moments that this says are the same
+        laid = _laid(ours, theirs, back, times, inner, laid.shift + laid.turn * (times - times[inner].mean()))
+    if laid is None:
+        return PixelMatch("different", 0.0, 0.0, False, line.a, line.b, line.speed)
+    found, score = laid.found, float(np.median(laid.values[inner]))
+    speed, offset = line.speed + laid.turn, offset + laid.shift - laid.turn * float(times[inner].mean())
+    if score >= ROUGHLY and laid.moving:
+        a, b = _stretches(times, laid.values, line, speed, offset, (first.length, second.length))
+        score = look_closer(*sides, found, a=a, speed=speed, offset=offset, last=second.length - 1e-3)
         if score >= COPY:
             return PixelMatch("copy", score, found.agreement, found.mirrored, a, b, speed)
     kind: Kind = "similar scene" if found.agreement >= SCENE else "different"
     return PixelMatch(kind, score, found.agreement, found.mirrored, line.a, line.b, line.speed)
+
+
+class _Laid(NamedTuple):
+    """The second stretch over the first: how it lies, whether anything moves, and how that agrees in time."""
+
+    found: Registration
+    moving: bool
+    shift: float
+    turn: float
+    values: Floats
+
+
+def _laid(
+    ours: Tensor, theirs: Tensor, back: NDArray[np.int64], times: Floats, inner: NDArray[np.int64], late: Floats
+) -> _Laid | None:
+    """``late``: by how many seconds the alignment is wrong at each of the times. None: they show different places."""
+    chosen = inner[np.linspace(0, len(inner) - 1, min(_PAIRS, len(inner))).round().astype(int)]
+    column = np.abs(late[chosen, None] - _AROUND).argmin(axis=1)
+    found = register(ours[chosen], theirs[back[chosen, column]])
+    if found is None:
+        return None
+    agreement, moving = _agreement(*overlap(ours, theirs, found, _SIDE), back, inner)
+    return _Laid(found, moving, *_refined(agreement, times, inner))
+
+
+def _window(sketches_THW: Tensor) -> Window:
+    return without_bars(sketches_THW[:: -(-len(sketches_THW) // _FOR_BARS)])
 
 
 def _stretches(
@@ -115,11 +140,11 @@ def _moments(line: Line, length_a: float, length_b: float, offset: float) -> Flo
     """When the first video is looked at: between the ends, and finely about them."""
     inner = np.linspace(*line.a, _INNER + 2)[1:-1]
     ends = [end + np.arange(-_ENDS, _ENDS + 1) * _STEP for end in line.a]
-    times = np.unique(np.concatenate([inner, *ends]).round(3))
+    times = np.unique((np.concatenate([inner, *ends]) * RATE).round()) / RATE
     other = line.speed * times + offset
     inside = (times >= 0) & (times < length_a) & (other >= -_AROUND[-1]) & (other < length_b + _AROUND[-1])
     kept: Floats = times[inside]
-    return kept if len(kept) else np.array([line.a[0]])
+    return kept if ((kept > line.a[0] - 1 / RATE) & (kept < line.a[1] + 1 / RATE)).any() else np.array([line.a[0]])
 
 
 def _agreement(mine: Tensor, other: Tensor, back: NDArray[np.int64], inner: NDArray[np.int64]) -> tuple[Floats, bool]:
@@ -137,18 +162,14 @@ def _refined(agreement: Floats, times: Floats, inner: NDArray[np.int64]) -> tupl
     """By how many seconds, and by how much of the speed, the alignment is put right; agreement along it, ``[T]``."""
     middle = times[inner].mean()
     rows = np.arange(len(times))
-    best = (-np.inf, 0.0, 0.0, agreement[:, 0])
-    for turn in _TURNS.tolist():
-        for shift in _AROUND.tolist():
-            at = np.clip(shift + turn * (times - middle), _AROUND[0], _AROUND[-1])
-            place = (at - _AROUND[0]) / (_AROUND[1] - _AROUND[0])
-            lower = np.minimum(place.astype(np.int64), len(_AROUND) - 2)
-            share = place - lower
-            values = agreement[rows, lower] * (1 - share) + agreement[rows, lower + 1] * share
-            fit = float(values[inner].mean()) - 1e-3 * (abs(turn) / 0.04 + abs(shift))
-            if fit > best[0]:
-                best = (fit, shift, turn, values)
-    return best[1], best[2], best[3]
+    turn_L, shift_L = (part.ravel() for part in np.meshgrid(_TURNS, _AROUND, indexing="ij"))
+    at_LT = np.clip(shift_L[:, None] + turn_L[:, None] * (times - middle), _AROUND[0], _AROUND[-1])
+    place = (at_LT - _AROUND[0]) / (_AROUND[1] - _AROUND[0])
+    lower = np.minimum(place.astype(np.int64), len(_AROUND) - 2)
+    share = place - lower
+    values = agreement[rows, lower] * (1 - share) + agreement[rows, lower + 1] * share
+    best = int((values[:, inner].mean(axis=1) - 1e-3 * (np.abs(turn_L) / 0.04 + np.abs(shift_L))).argmax())
+    return float(shift_L[best]), float(turn_L[best]), values[best]
 
 
 def _ends(times: Floats, values: Floats, line: Line) -> tuple[float, float]:

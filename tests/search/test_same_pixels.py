@@ -15,8 +15,9 @@ from search.scenes import FPS, render
 
 from cacl.search.alignment import Line
 from cacl.search.duplicates import SURE
-from cacl.search.register import HEIGHT, grey, register, resized, without_bars
+from cacl.search.register import HEIGHT, WHOLE, _Edges, grey, register, resized
 from cacl.search.same_pixels import PixelMatch, compare_pixels
+from cacl.search.sketches import Sketches
 
 Frames = NDArray[np.uint8]
 
@@ -54,8 +55,9 @@ def reader(frames: Frames) -> Callable[[Any], Frames]:
 
 
 def compared(first: Frames, second: Frames, line: Line) -> PixelMatch:
-    lengths = {"length_a": len(first) / FPS, "length_b": len(second) / FPS}
-    return compare_pixels(line, reader(first), reader(second), **lengths)
+    videos = first, second
+    sketches = Sketches(lambda number, times: reader(videos[number])(times), [len(video) / FPS for video in videos])
+    return compare_pixels(line, sketches.film(0), sketches.film(1))
 
 
 ALIGNED = Line((0.3, 7.6), (0.5, 7.8), 1.0, 0.9, 4)  # .2 s beside the truth
@@ -131,17 +133,38 @@ def test_a_picture_that_stays_is_no_proof() -> None:
 
 def test_moments_that_show_one_frame_are_that_frame() -> None:
     frames, shown = render(1, 0)[:3], [0, 0, 1, 2, 2, 2]
-    window = without_bars(frames[shown])
-    expected = torch.cat([grey(frames[[number]], HEIGHT, window) for number in shown])
-    assert torch.equal(grey(frames[shown], HEIGHT, window), expected)
+    expected = torch.cat([grey(frames[[number]], HEIGHT, WHOLE) for number in shown])
+    assert torch.equal(grey(frames[shown], HEIGHT, WHOLE), expected)
 
 
 def test_registration_says_how_a_picture_lies() -> None:
     original = render(5, 0)[:6]
     original[:, [0, -1]] = original[:, :, [0, -1]] = np.random.default_rng(0).integers(0, 255, (1, 1, 1, 3))
     original[:, ::2, [0, -1]] = original[:, [0, -1], ::2] = 0  # no bars
-    pictures = [grey(frames, HEIGHT, without_bars(frames)) for frames in (original, CHANGES["cropped"](original))]
+    pictures = [grey(frames, HEIGHT, WHOLE) for frames in (original, CHANGES["cropped"](original))]
     found = register(*pictures)
+    assert found is not None
     assert found.scale == pytest.approx(0.8, abs=0.03)
     assert found.shift == pytest.approx((5 * 0.8, 10 * 0.8), abs=1.5)
     assert not found.mirrored
+
+
+@pytest.mark.parametrize(("own", "other"), [((20, 31), (17, 40)), ((24, 32), (30, 25)), ((21, 21), (21, 21))])
+def test_the_best_shift_is_that_of_all_shifts_tried_one_by_one(own: tuple[int, int], other: tuple[int, int]) -> None:
+    rng = np.random.default_rng(sum(own))
+    scene = rng.normal(size=(3, 60, 60))
+    first, second = scene[:, 5 : 5 + own[0], 5 : 5 + own[1]], scene[:, 7 : 7 + other[0], 2 : 2 + other[1]]
+    second = second + rng.normal(0, 0.5, second.shape)
+    best, least = (-1.0, (0, 0)), 0.75 * min(own[0] * own[1], other[0] * other[1])
+    for down in range(-other[0] + 1, own[0]):
+        for right in range(-other[1] + 1, own[1]):
+            rows = slice(max(0, down), min(own[0], down + other[0]))
+            columns = slice(max(0, right), min(own[1], right + other[1]))
+            ours = first[:, rows, columns]
+            theirs = second[:, rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+            if ours[0].size >= least:
+                alike = float((ours * theirs).sum() / np.sqrt((ours**2).sum() * (theirs**2).sum()))
+                best = max(best, (alike, (down, right)))
+    agreement, shift = _Edges(torch.from_numpy(first), other).best_shift(torch.from_numpy(second))
+    assert shift == best[1]
+    assert agreement == pytest.approx(best[0], abs=1e-9)
