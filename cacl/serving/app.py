@@ -18,11 +18,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cacl.errors import UserError, printable
+from cacl.exploring.labels import Labels, Stretch
 from cacl.indexing.words import duplicates_as_csv
 from cacl.serving.answer import answer
 from cacl.serving.current import Current, StaleError, View
 from cacl.serving.guard import Guard
-from cacl.serving.labels import Labels, Stretch
 from cacl.serving.media import Clips, file_of, type_of
 from cacl.serving.queries import LARGEST, Queries
 from cacl.serving.tables import labelled, listed

@@ -15,11 +15,11 @@ from serving.site import HTML, Served
 from starlette.testclient import TestClient
 
 import cacl
+from cacl.exploring.labels import Labels
 from cacl.search.duplicates import Duplicate
 from cacl.serving.answer import BINS, _of_bins
 from cacl.serving.app import Site, make_app
 from cacl.serving.current import Current
-from cacl.serving.labels import Labels
 from cacl.serving.queries import KEPT, Queries
 
 
