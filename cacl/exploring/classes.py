@@ -23,8 +23,6 @@ from cacl.indexing.reader import Index
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
 from cacl.search.rows import chunks
 
-_KIND = "classes"
-
 
 @dataclass(frozen=True, eq=False)
 class Told:
@@ -91,12 +89,12 @@ class Classes:
         config = {
             "classes": list(self.names), "weights": self.weights, "penalty": self.model.penalty, **self.facts,
         }  # fmt: skip
-        write_encoder_folder(folder, config, state, _card(self.names, self.facts), kind=_KIND)
+        write_encoder_folder(folder, config, state, _card(self.names, self.facts), kind="classes")
 
     @staticmethod
     def load(folder: Path) -> Classes:
         """Raises UserError: nothing there, or damaged."""
-        place, config, state = read_encoder_folder(folder, kind=_KIND)
+        place, config, state = read_encoder_folder(folder, kind="classes")
         known = {"format", "version", "classes", "weights", "penalty"}
         try:
             names, weights, penalty = config["classes"], str(config["weights"]), float(config["penalty"])
@@ -112,7 +110,7 @@ class Classes:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{place} is damaged ({error}): learn the classes anew with cacl finetune INDEX.") from None
         facts = {key: value for key, value in config.items() if key not in known}
-        return Classes(tuple(names), LogisticModel(*parts, penalty), weights, facts)
+        return Classes(tuple(names), LogisticModel(parts[0], parts[1], parts[2], parts[3], penalty), weights, facts)
 
 
 def _card(names: tuple[str, ...], facts: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ Shapes: N samples (vectors), E labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,24 +64,35 @@ def examples_of(index: Index, labels: Mapping[Stretch, str], *, name: str) -> Ex
             f"{name} holds no labels: name stretches on the page (cacl serve {index.path}), or name another table "
             "with --labels."
         )
-    owner = np.full(len(index.vectors), -1, np.int64)
     known = {video.path for video in index.videos}
     entries = [(stretch, label) for stretch, label in labels.items() if stretch.path in known]
-    elsewhere, beyond = len(labels) - len(entries), 0
+    elsewhere = len(labels) - len(entries)
     if not entries:
         first = next(iter(labels)).path
         raise UserError(
             f"{name} labels no video of {index.path} (its first is {printable(first)}): name a table of this index's "
             "videos with --labels."
         )
-    for number in sorted(range(len(entries)), key=lambda n: -_length(entries[n][0])):
-        stretch = entries[number][0]
-        try:
-            owner[index.rows(stretch.path, stretch.start or 0.0, stretch.end)] = number
-        except UserError:
-            beyond += 1
+    owner, beyond = owners(index, [stretch for stretch, _ in entries])
     used = [number for number in np.unique(owner).tolist() if number >= 0]
     return _gathered(name, [entries[number] for number in used], owner, used, elsewhere, beyond)
+
+
+def owners(index: Index, stretches: Sequence[Stretch]) -> tuple[Numbers, int]:
+    """Which of some stretches each vector is of, int64 ``[n]``, -1: none; and how many lie beyond their video's end.
+
+    Args:
+        index: whose vectors.
+        stretches: of its videos. Of two that hold the same vector the shorter counts, of equals the later.
+    """
+    owner, beyond = np.full(len(index.vectors), -1, np.int64), 0
+    for number in sorted(range(len(stretches)), key=lambda n: -_length(stretches[n])):
+        one = stretches[number]
+        try:
+            owner[index.rows(one.path, one.start or 0.0, one.end)] = number
+        except UserError:
+            beyond += 1
+    return owner, beyond
 
 
 def _gathered(

@@ -70,6 +70,7 @@ def serve(
             pass
         finally:
             site.twice.stop()
+            site.maps.stop()
 
 
 def listening(host: str, port: int) -> socket.socket:
