@@ -82,11 +82,8 @@ def _within(points_NP: Points, members_gs: Numbers, k: int) -> tuple[Numbers, Nu
 def _merged(
     found: Numbers, far: NDArray[np.float32], others: Numbers, distance: NDArray[np.float32]
 ) -> tuple[Numbers, NDArray[np.float32]]:
-    """The nearest of both, each once."""
-    k = found.shape[1]
+    """The nearest of both, each once, nearest first."""
+    distance = np.where((others[:, :, None] == found[:, None]).any(axis=2), np.inf, distance)
     number, length = np.concatenate([found, others], axis=1), np.concatenate([far, distance], axis=1)
-    order = np.argsort(number, axis=1, kind="stable")
-    number, length = np.take_along_axis(number, order, 1), np.take_along_axis(length, order, 1)
-    length[:, 1:][number[:, 1:] == number[:, :-1]] = np.inf
-    order = np.argsort(length, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(number, order, 1), np.take_along_axis(length, order, 1)
+    least, place = torch.from_numpy(length).topk(found.shape[1], dim=1, largest=False)
+    return np.take_along_axis(number, place.numpy(), 1), least.numpy()
