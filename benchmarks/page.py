@@ -126,13 +126,17 @@ def answers(index: cacl.Index, address: str, process: int, *, searches: int, ask
     ask(f"/api/search?like={place[0][0].key}@0-2")
     index.search(f"index:{place[0][0].path}@0-2", k=20)
     times: dict[str, list[float]] = {"the search itself": [], "the server's answer": []}
+    spent = {"the search itself": 0.0, "the server's answer": 0.0}
     for video, start in place[:asked]:
+        used, used_there = time.process_time(), processor_of(process)
         begun = time.perf_counter()
         own = index.search(f"index:{video.path}@{start}-{start + 2}", k=20)
         times["the search itself"].append(time.perf_counter() - begun)
+        spent["the search itself"] += time.process_time() - used
         begun = time.perf_counter()
         found = ask(f"/api/search?like={video.key}@{start}-{start + 2}")
         times["the server's answer"].append(time.perf_counter() - begun)
+        spent["the server's answer"] += processor_of(process) - used_there
         if [hit["path"] for hit in found["hits"]] != [hit.path for hit in own]:
             raise SystemExit("the server found something else than the index")
     print(f"- same: the hits of {asked} searches, difference 0 (at most 0)")
@@ -142,15 +146,30 @@ def answers(index: cacl.Index, address: str, process: int, *, searches: int, ask
     for video, start in place:
         ask(f"/api/search?like={video.key}@{start}-{start + 4}")
     after = own_mib(process)
-    rows = [[name, 1e3 * statistics.median(own), 1e3 * float(np.quantile(own, 0.95))] for name, own in times.items()]
-    table("A search by a part of a video", ("", "ms, median", "ms, p95"), rows)
+    rows = [
+        [name, 1e3 * statistics.median(own), 1e3 * float(np.quantile(own, 0.95)), 1e3 * spent[name] / asked]
+        for name, own in times.items()
+    ]
+    table("A search by a part of a video", ("", "ms, median", "ms, p95", "ms of processor, mean"), rows)
     table("Memory of the server's own", ("", "MiB"), [["before", before], [f"after {searches} searches more", after]])
     pairs = zip(times["the server's answer"], times["the search itself"], strict=True)
     beyond = 1e3 * statistics.median(answer - search for answer, search in pairs)
     return [
         target("answer beyond the search, ms", max(beyond, 0.0), 150, most=True),
+        target(
+            "the same, of processor",
+            max(1e3 * (spent["the server's answer"] - spent["the search itself"]) / asked, 0.0),
+            150,
+            most=True,
+        ),
         target(f"growth in {searches} searches, MiB", max(after - before, 0.0), 20, most=True),
     ]
+
+
+def processor_of(process: int) -> float:
+    """Seconds of processor that a process has used (Linux)."""
+    facts = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(facts[11]) + int(facts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def own_mib(process: int) -> float:
