@@ -15,13 +15,19 @@ from cacl.files import check_replaceable, write_whole
 _HEEDED = {"labelled", "labels", "linear", "out", "as_json"}
 
 
-def is_index(path: Path | None) -> bool:
+def is_index(path: Path) -> bool:
     """Whether a folder was made by ``cacl index``."""
-    return path is not None and (path / "index.json").is_file()
+    return (path / "index.json").is_file()
 
 
-def learn_classes(context: typer.Context, index: Path, *, labels: Path | None, out: Path | None, as_json: bool) -> None:
-    """``cacl finetune INDEX --linear``."""
+def learn_classes(
+    context: typer.Context, index: Path | None, *, labels: Path | None, out: Path | None, as_json: bool
+) -> bool:
+    """``cacl finetune INDEX --linear``. False where it is no index; then nothing is done."""
+    if index is None or not is_index(index):
+        if labels is not None:
+            raise UserError("--labels is for an index (cacl finetune INDEX --labels FILE --linear): leave it out.")
+        return False
     from cacl.exploring.labels import Labels, classes_of, labels_of
     from cacl.exploring.learn import learn
     from cacl.indexing.layout import DECISIONS
@@ -46,12 +52,13 @@ def learn_classes(context: typer.Context, index: Path, *, labels: Path | None, o
     say_replaced(folder, before)
     if as_json:
         print(json.dumps({"classes": list(learnt.classes.names), **learnt.classes.facts}, indent=2))
-        return
+        return True
     each = learnt.classes.facts["labels of each"]
     print(printable(", ".join(f"{name} ({count})" for name, count in each.items())))
     print(printable(learnt.held_out.words()))
     more = "" if out is None else f"{out} "
     print(f"{folder}: cacl classify {more}{index} writes what each stretch is; cacl serve {index} shows it.")
+    return True
 
 
 def classify_index(folder: Path, index: Path, *, out: Path | None, top: int) -> None:

@@ -79,10 +79,8 @@ def finetune(
 
     cacl finetune --resume runs/ucf
     """
-    if labelled is not None and is_index(labelled):
-        return learn_classes(context, labelled, labels=labels, out=out, as_json=as_json)
-    if labels is not None:
-        raise UserError("--labels is for an index (cacl finetune INDEX --labels labels.csv --linear): leave it out.")
+    if learn_classes(context, labelled, labels=labels, out=out, as_json=as_json):
+        return
     from cacl.finetune_settings import resolve_finetune
 
     name = f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}"

@@ -94,6 +94,8 @@ class Classes:
     @staticmethod
     def load(folder: Path) -> Classes:
         """Raises UserError: nothing there, or damaged."""
+        if not folder.exists():
+            raise UserError(f"{folder} does not exist: learn classes first, with cacl finetune INDEX --linear.")
         place, config, state = read_encoder_folder(folder, kind="classes")
         known = {"format", "version", "classes", "weights", "penalty"}
         try:

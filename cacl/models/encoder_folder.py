@@ -24,7 +24,7 @@ from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
 Kind = Literal["encoder", "classifier", "classes"]
-_A = {"encoder": "an encoder", "classifier": "a classifier", "classes": "a classes"}
+_A = {"encoder": "an encoder", "classifier": "a classifier", "classes": "classes in a"}
 
 
 def write_encoder_folder(
@@ -124,6 +124,8 @@ def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Pa
 
 def _nothing(path: Path, kind: Kind) -> str:
     """The sentence for a folder that holds no encoder or classifier, and what to do."""
+    if kind == "classes":
+        return f"{path} holds no classes of an index's stretches: learn them with cacl finetune INDEX --linear."
     if is_run(path) and kind == "classifier" and verb_of(path) == "pretrain":
         return f"{path} holds no classifier, it was pretrained: make one with cacl finetune LABELLED --model {path}"
     if is_run(path) and kind == "encoder" and verb_of(path) == "finetune":

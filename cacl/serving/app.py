@@ -156,12 +156,14 @@ class Site:
 
     def label(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
         """Give labels, in groups: ``{"groups": [{"label": …, "stretches": [{"key", "start", "end"}]}]}``."""
-        before: list[dict[str, Any]] = []
+        before: dict[str | None, list[Any]] = {}
         for group in sent["groups"]:
             keys = {_stretch(view, one): one for one in group["stretches"]}
             had = self.labels.change(list(keys), None if group["label"] is None else str(group["label"]))
-            before += [{"label": label, "stretches": [keys[stretch]]} for stretch, label in had.items()]
-        return {"before": before, **labelled(view, self.labels.read())}
+            for one, label in had.items():
+                before.setdefault(label, []).append(keys[one])
+        groups = [{"label": label, "stretches": stretches} for label, stretches in before.items()]
+        return {"before": groups, **labelled(view, self.labels.read())}
 
     def path(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
         """Ask with a file of this machine."""

@@ -5,6 +5,7 @@ import { $, button, counted, make, said, shown, toast } from "./dom.js";
 import { tile } from "./gallery.js";
 import { clear, chosen } from "./selection.js";
 
+const SHOWN = 60; // tiles of a label
 const done = []; // what each change had before
 
 export async function name() {
@@ -87,7 +88,8 @@ function group({ label, stretches }) {
     else again.value = label;
   });
   const away = (stretch) => button("×", () => change([{ label: null, stretches: parts([stretch]) }], "A label was taken away."), { title: "Take the label away", "aria-label": "Take the label away" });
-  return make("div.group", {}, make("h3", {}, again, make("span.soft", {}, String(stretches.length))), make("ul.gallery", {}, ...stretches.map((stretch) => tile(stretch, { more: away(stretch) }))));
+  return make("div.group", {}, make("h3", {}, again, make("span.soft", {}, String(stretches.length))), make("ul.gallery", {}, ...stretches.slice(0, SHOWN).map((stretch) => tile(stretch, { more: away(stretch) })),
+    stretches.length > SHOWN ? make("li.hint", {}, `and ${counted(stretches.length - SHOWN, "stretch")} more, in the file`) : ""));
 }
 
 document.addEventListener("name", name);
