@@ -17,6 +17,7 @@ SAME = {
     "step": 6,
     "embed": 2,
     "search": 4,
+    "page": 1,
 }  # at least so many comparisons of results before anything is timed
 TABLES = {
     "data": 4,
@@ -29,6 +30,7 @@ TABLES = {
     "duplicates": 2,
     "versions": 1,
     "index": 3,
+    "page": 6,
 }
 
 

@@ -45,6 +45,8 @@ def make_place(home: Path) -> None:
         shutil.copytree(home / "videos", home / name)
     files = sorted(p.relative_to(home / "videos") for p in (home / "videos").rglob("*.mp4"))
     (home / "videos" / "mine.txt").write_text("".join(f"{file}\n" for file in files[:8]))
+    labels = [f"{file.as_posix()},{file.parent.name},,\n" for file in files]
+    (home / "labels.csv").write_text("".join(["path,label,start,end\n", *labels]))
     shutil.copy(home / "videos" / files[0], home / "query.mp4")
     for file in files[:8]:
         make_pictures(home / "videos" / file, home / "frames" / file.with_suffix(""))
@@ -111,7 +113,7 @@ def in_small(words: list[str]) -> list[str]:
         words += ["--size", "36", "40"]
     elif words[0] == "serve":
         words += ["--port", "0"]
-    elif words[0] == "finetune" and trains:
+    elif words[0] == "finetune" and trains and not words[1].endswith(".index"):
         if "--labels-per-class" in words:
             words[words.index("--labels-per-class") + 1] = "1,2,all"
         words += ["--config", "tell.yaml", "--epochs", "1"]

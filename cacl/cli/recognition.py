@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Sets, Videos, app, holds_something, say_replaced, say_used, there
+from cacl.cli.app import LISTS, Moved, Sets, app, holds_something, say_replaced, say_used, there
+from cacl.cli.classes import classify_index, is_index, learn_classes
 from cacl.distributed import launch as several
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
@@ -27,7 +28,9 @@ def finetune(
     context: typer.Context,
     labelled: Annotated[
         Path | None,
-        typer.Argument(help="Labelled videos with a training and a test part: a folder, or a store.", callback=there),
+        typer.Argument(
+            help="Labelled videos with a training and a test part: a folder, or a store. Or an index.", callback=there
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A run, an encoder folder, RUN/initial (before it learnt), or untrained.")
@@ -49,8 +52,12 @@ def finetune(
         typer.Option(help="A frozen or fused encoder for more rows, by default the fused one of RUN.", callback=there),
     ] = None,
     linear: Annotated[
-        bool, typer.Option("--linear", help="Only the linear probe on frozen features: a minute.")
+        bool, typer.Option("--linear", help="Only the linear probe on frozen features: a minute; of an index, seconds.")
     ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Of an index: the table of labels (default: labels.csv beside it).", callback=there),
+    ] = None,
     labels_per_class: Annotated[
         str, typer.Option(help="Training videos of each class, for example 1,2,5,10,all.")
     ] = "all",
@@ -68,8 +75,12 @@ def finetune(
 
     cacl finetune mine/ --model runs/gulls --linear --labels-per-class 1,2,5,10,all --out runs/few
 
+    cacl finetune mine.index --labels labels.csv --linear
+
     cacl finetune --resume runs/ucf
     """
+    if learn_classes(context, labelled, labels=labels, out=out, as_json=as_json):
+        return
     from cacl.finetune_settings import resolve_finetune
 
     name = f"{labelled.resolve().name if labelled else 'run'}-{'linear' if linear else 'finetuned'}"
@@ -132,15 +143,33 @@ def finetune(
 
 @app.command()
 def classify(
-    run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.", callback=there)],
-    videos: Videos,
+    run: Annotated[
+        Path, typer.Argument(help="A fine-tuned run, or a classifier folder. Or an index with classes.", callback=there)
+    ],
+    videos: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder of videos (any tree), a list file, videos.csv, a store, or an index.", callback=there
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The table, .csv or .json, by default CSV on stdout.")] = None,
-    top: Annotated[int, typer.Option(help="Classes a video.")] = 5,
+    top: Annotated[int, typer.Option(help="Classes a video, or a stretch of an index.")] = 5,
 ) -> None:
     """Tell what each video shows: a table of classes with probabilities. Videos that cannot be read are listed.
 
-    Example: cacl classify runs/ucf videos/ --out table.csv
+    Of an index, tell what each stretch is by classes that were learnt from its labels.
+
+    Examples: cacl classify runs/ucf videos/ --out table.csv
+
+    cacl classify mine.index --out table.csv
     """
+    if videos is None and not is_index(run):
+        raise UserError(f"{run} is no index: name the videos to classify, cacl classify RUN VIDEOS.")
+    if videos is None or is_index(videos):
+        from cacl.exploring.labels import classes_of
+
+        index = run if videos is None else videos
+        return classify_index(classes_of(index) if videos is None else run, index, out=out, top=top)
     from cacl.experiments.recognition.classify import classify as run_classify
     from cacl.training.progress import VideoProgress
 

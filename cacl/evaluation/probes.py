@@ -75,8 +75,8 @@ def fit_logistic(
     several, y = y_N.ndim == 2, torch.from_numpy(y_N)
     centre, scale = x.mean(dim=0), x.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-9, scale, torch.ones_like(scale))
-    x = (x - centre) / scale
-    weight = torch.zeros(x.shape[1], classes, dtype=torch.float64) if start is None else start.weight.clone()
+    x, axes = _turned((x - centre) / scale)
+    weight = torch.zeros(x.shape[1], classes, dtype=torch.float64) if start is None else axes.T @ start.weight
     bias = torch.zeros(classes, dtype=torch.float64) if start is None else start.bias.clone()
     parameters = [weight.requires_grad_(True), bias.requires_grad_(True)]
     optimiser = torch.optim.LBFGS(
@@ -102,11 +102,28 @@ def fit_logistic(
 
     with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return LogisticModel(centre, scale, weight.detach(), bias.detach(), penalty)
+    return LogisticModel(centre, scale, axes @ weight.detach(), bias.detach(), penalty)
+
+
+def _turned(x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Fewer samples than features: coordinates of the samples in their own span ``[N, N]``, and its axes ``[D, N]``.
+
+    The penalty is of the weights' length, so weights outside the span only cost: the optimum lies in it, and turning
+    changes no length. With 250 samples of 1024 features that is four times fewer numbers, for the same optimum.
+    """
+    if len(x_ND) >= x_ND.shape[1]:
+        return x_ND, torch.eye(x_ND.shape[1], dtype=x_ND.dtype)
+    axes_DN, _ = torch.linalg.qr(x_ND.T)
+    return x_ND @ axes_DN, axes_DN
 
 
 def fit_probe(
-    x_ND: NDArray[np.float32], y_N: NDArray[np.int64], group_N: NDArray[np.int64], *, classes: int
+    x_ND: NDArray[np.float32],
+    y_N: NDArray[np.int64],
+    group_N: NDArray[np.int64],
+    *,
+    classes: int,
+    tolerance: float = 1e-9,
 ) -> LogisticModel:
     """A probe whose penalty is that of least cross entropy on held-out groups, fitted on all samples.
 
@@ -116,6 +133,7 @@ def fit_probe(
 
     Args:
         group_N: which video each sample is from; 3 videos or more.
+        tolerance: largest entry of the gradient at the end.
 
     Raises:
         ValueError: fewer than 3 groups.
@@ -133,7 +151,7 @@ def fit_probe(
         if loss >= least:
             break
         best, least = penalty, loss
-    return fit_logistic(x_ND, y_N, classes=classes, penalty=best)
+    return fit_logistic(x_ND, y_N, classes=classes, penalty=best, tolerance=tolerance)
 
 
 def neighbour_scores(

@@ -23,8 +23,8 @@ from cacl.files import write_synced
 from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
-Kind = Literal["encoder", "classifier"]
-_A = {"encoder": "an encoder", "classifier": "a classifier"}
+Kind = Literal["encoder", "classifier", "classes"]
+_A = {"encoder": "an encoder", "classifier": "a classifier", "classes": "classes in a"}
 
 
 def write_encoder_folder(
@@ -43,7 +43,8 @@ def write_encoder_folder(
         config: what ``config.json`` holds beside ``format`` and ``version``; plain JSON values.
         state: the network's weights.
         card: text of ``README.md``.
-        kind: what it holds; a classifier is an encoder with a linear layer on top.
+        kind: what it holds; a classifier is an encoder with a linear layer on top, ``"classes"`` the layer alone, on
+            stored vectors.
         files: what else lies there, by its name, a folder's before a slash.
 
     Raises:
@@ -123,6 +124,8 @@ def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Pa
 
 def _nothing(path: Path, kind: Kind) -> str:
     """The sentence for a folder that holds no encoder or classifier, and what to do."""
+    if kind == "classes":
+        return f"{path} holds no classes of an index's stretches: learn them with cacl finetune INDEX --linear."
     if is_run(path) and kind == "classifier" and verb_of(path) == "pretrain":
         return f"{path} holds no classifier, it was pretrained: make one with cacl finetune LABELLED --model {path}"
     if is_run(path) and kind == "encoder" and verb_of(path) == "finetune":

@@ -15,13 +15,22 @@ from cacl.errors import UserError
 from cacl.indexing.hits import Curve, Hit
 from cacl.serving.current import View
 from cacl.serving.queries import Queries
+from cacl.serving.stretches import Known, class_of
 
 BINS = 240  # of a strip: more are not seen
 MOST = 100  # hits
 
 
 def answer(
-    view: View, queries: Queries, like: Sequence[str], unlike: Sequence[str], *, k: int, within: str | None
+    view: View,
+    queries: Queries,
+    like: Sequence[str],
+    unlike: Sequence[str],
+    *,
+    k: int,
+    within: str | None,
+    without: NDArray[np.int64] | None = None,
+    known: Known = None,
 ) -> dict[str, Any]:
     """Hits for examples, as ``cacl search`` finds them.
 
@@ -32,6 +41,8 @@ def answer(
         unlike: examples against.
         k: how many videos, 1 to ``MOST``.
         within: a folder or a label.
+        without: rows that are not to be found, beside the examples' own.
+        known: what stretches are taken for.
 
     Raises:
         UserError: no example, or one that cannot be read; no such folder or label.
@@ -40,7 +51,7 @@ def answer(
         raise UserError("There is nothing to search by: choose a video or drop a file.")
     examples = [queries.example(view, text) for text in (*like, *unlike)]
     vectors = [vectors for vectors, _, _ in examples]
-    own = np.concatenate([rows for _, rows, _ in examples])
+    own = np.concatenate([*(rows for _, rows, _ in examples), np.zeros(0, np.int64) if without is None else without])
     against = np.concatenate(vectors[len(like) :]) if unlike else None
     index = view.index
     probes = index.probes(np.concatenate(vectors[: len(like)]), against)
@@ -49,16 +60,17 @@ def answer(
     best = max((hit.score for hit in hits), default=1.0)
     return {
         "notes": [line for _, _, said in examples for line in said],
-        "hits": [_hit(view, hit, index.curve(probes, hit.video), floor, best) for hit in hits],
+        "hits": [_hit(view, hit, index.curve(probes, hit.video), floor, best, known) for hit in hits],
     }
 
 
-def _hit(view: View, hit: Hit, curve: Curve, floor: float, best: float) -> dict[str, Any]:
+def _hit(view: View, hit: Hit, curve: Curve, floor: float, best: float, known: Known) -> dict[str, Any]:
     video = view.index.videos[hit.video]
     return {
         **hit.to_json(),
         **view.facts(video),
         "n": hit.row - video.first_row,
+        **class_of(hit.row, known),
         "strip": _strip(view, curve, floor, best),
     }
 

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -18,13 +20,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cacl.errors import UserError, printable
+from cacl.exploring.labels import Labels, Stretch, classes_of
 from cacl.indexing.words import duplicates_as_csv
 from cacl.serving.answer import answer
+from cacl.serving.classes import NONE, Taught
 from cacl.serving.current import Current, StaleError, View
 from cacl.serving.guard import Guard
-from cacl.serving.labels import Labels, Stretch
+from cacl.serving.map import Maps
 from cacl.serving.media import Clips, file_of, type_of
 from cacl.serving.queries import LARGEST, Queries
+from cacl.serving.stretches import stretch, stretches
 from cacl.serving.tables import labelled, listed
 from cacl.serving.twice import Twice
 
@@ -41,7 +46,8 @@ class Site:
     def __init__(self, current: Current, labels: Labels, queries: Queries, *, local: bool) -> None:
         """``local``: whoever asks is on this machine, and may name files of it."""
         self.current, self.labels, self.queries, self.local = current, labels, queries, local
-        self.twice, self.clips = Twice(), Clips()
+        self.twice, self.clips, self.maps = Twice(), Clips(), Maps()
+        self.taught = Taught(classes_of(current.view().index.path), labels)
 
     def about(self, request: Request, view: View) -> dict[str, Any]:
         """What the page begins with."""
@@ -73,8 +79,60 @@ class Site:
         asked = request.query_params
         return answer(
             view, self.queries, asked.getlist("like")[:100], asked.getlist("unlike")[:100], k=_whole(request, "k", 20),
-            within=asked.get("within"),
+            within=asked.get("within"), without=self._filtered(request, view), known=self.taught.told(view)[0],
         )  # fmt: skip
+
+    def _filtered(self, request: Request, view: View) -> NDArray[np.int64] | None:
+        """Rows that have another label or class than is asked for."""
+        out = np.zeros(len(view.index.vectors), np.bool_)
+        for by in ("label", "class"):
+            wanted = request.query_params.get(by)
+            if wanted:
+                names, codes = self.taught.codes(view, by)
+                out |= codes != names.index(wanted) if wanted in names else True
+        return np.flatnonzero(out) if out.any() else None
+
+    def kinds(self, request: Request, view: View) -> dict[str, Any]:
+        """Labels and classes with how many stretches have them, in the order of their numbers on the map."""
+        found: dict[str, Any] = {}
+        for by in ("label", "class"):
+            names, codes = self.taught.codes(view, by)
+            counts = np.bincount(codes[codes != NONE], minlength=len(names)).tolist()
+            found[by] = [{"name": name, "count": n} for name, n in zip(names, counts, strict=True)]
+        return found
+
+    def read_classes(self, request: Request, view: View) -> dict[str, Any]:
+        """The classes, and whether they are being learnt."""
+        return self.taught.report(view)
+
+    def learn(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
+        """Begin to learn them from the labels."""
+        self.taught.begin(view)
+        return self.taught.report(view)
+
+    def next(self, request: Request, view: View) -> dict[str, Any]:
+        """What to label next."""
+        known = self.taught.told(view)[0]
+        found = self.taught.next(view)
+        return {name: [stretch(view, row, known) for row in rows.tolist()] for name, rows in found.items()}
+
+    def read_map(self, request: Request, view: View) -> dict[str, Any]:
+        """How far the map is; begins it."""
+        return self.maps.report(view)
+
+    def points(self, request: Request, view: View) -> bytes:
+        """Its points: float32, x and y after each other."""
+        return self.maps.best(view).points.astype("<f4").tobytes()
+
+    def colours(self, request: Request, view: View) -> bytes:
+        """For each point the number of its label or class in ``kinds``: uint16, 65535 for none."""
+        _, codes = self.taught.codes(view, request.query_params.get("by", "label"))
+        return codes[:: self.maps.best(view).stride].astype("<u2").tobytes()
+
+    def stretches(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
+        """Points of the map, as as few stretches as they make."""
+        rows = np.asarray(sent["points"], np.int64) * self.maps.best(view).stride
+        return {"stretches": stretches(view, rows.tolist(), self.taught.told(view)[0]), "of": len(rows)}
 
     def read_labels(self, request: Request, view: View) -> dict[str, Any]:
         """All labels."""
@@ -98,12 +156,14 @@ class Site:
 
     def label(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
         """Give labels, in groups: ``{"groups": [{"label": …, "stretches": [{"key", "start", "end"}]}]}``."""
-        before: list[dict[str, Any]] = []
+        before: dict[str | None, list[Any]] = {}
         for group in sent["groups"]:
             keys = {_stretch(view, one): one for one in group["stretches"]}
             had = self.labels.change(list(keys), None if group["label"] is None else str(group["label"]))
-            before += [{"label": label, "stretches": [keys[stretch]]} for stretch, label in had.items()]
-        return {"before": before, **labelled(view, self.labels.read())}
+            for one, label in had.items():
+                before.setdefault(label, []).append(keys[one])
+        groups = [{"label": label, "stretches": stretches} for label, stretches in before.items()]
+        return {"before": groups, **labelled(view, self.labels.read())}
 
     def path(self, sent: Mapping[str, Any], view: View) -> dict[str, Any]:
         """Ask with a file of this machine."""
@@ -184,6 +244,12 @@ def make_app(site: Site, *, token: str | None) -> Starlette:
 
         return Route(path, reply, methods=["GET"])
 
+    def data(path: str, asked: Callable[[Request, View], bytes]) -> Route:
+        def reply(request: Request) -> Response:
+            return _reply(site, request.query_params.get("state"), lambda view: asked(request, view))
+
+        return Route(path, reply, methods=["GET"])
+
     def post(path: str, asked: Callable[[Mapping[str, Any], View], dict[str, Any]]) -> Route:
         return Route(path, _posted(site, asked), methods=["POST"])
 
@@ -194,6 +260,9 @@ def make_app(site: Site, *, token: str | None) -> Starlette:
         get("/api/search", site.search), get("/api/labels", site.read_labels), post("/api/labels", site.label),
         get("/api/duplicates", site.read_duplicates), post("/api/duplicates", site.look_for_duplicates),
         post("/api/decisions", site.decide), post("/api/path", site.path),
+        get("/api/kinds", site.kinds), get("/api/classes", site.read_classes), post("/api/classes", site.learn),
+        get("/api/next", site.next), get("/api/map", site.read_map), post("/api/stretches", site.stretches),
+        data("/map/points", site.points), data("/map/colours", site.colours),
         Route("/api/drop", site.drop, methods=["POST"]),
         Route("/duplicates.csv", site.duplicates_table),
         Route("/preview/{key}/{n:int}", site.preview),
@@ -234,10 +303,13 @@ def _posted(
     return reply
 
 
-def _reply(site: Site, state: str | None, asked: Callable[[View], dict[str, Any]]) -> Response:
+def _reply(site: Site, state: str | None, asked: Callable[[View], dict[str, Any] | bytes]) -> Response:
     try:
         view = site.current.view(state)
-        return answered(200, {"state": view.state, **asked(view)})
+        found = asked(view)
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/octet-stream")
+        return answered(200, {"state": view.state, **found})
     except StaleError:
         return answered(409, {"error": "The index has changed since this page was opened: reload it."})
     except UserError as error:

@@ -45,14 +45,14 @@ def serve(
         raise UserError(
             "cacl serve needs starlette and uvicorn, which are not installed: pip install 'cacl[serve]'."
         ) from None
+    from cacl.exploring.labels import Labels, labels_of
     from cacl.serving.app import Site, make_app
     from cacl.serving.current import Current
     from cacl.serving.guard import LOCAL
-    from cacl.serving.labels import Labels
     from cacl.serving.queries import Queries
 
     current = Current(index, videos=videos)
-    kept = Labels(labels or index.absolute().parent / "labels.csv", lock=index / DECISIONS)
+    kept = Labels(labels or labels_of(index), lock=index / DECISIONS)
     local = host in LOCAL
     token = None if local else secrets.token_urlsafe(24)
     with listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="cacl-serve-") as folder:
@@ -70,6 +70,7 @@ def serve(
             pass
         finally:
             site.twice.stop()
+            site.maps.stop()
 
 
 def listening(host: str, port: int) -> socket.socket:

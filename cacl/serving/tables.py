@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cacl.exploring.labels import Stretch
 from cacl.indexing.generation import IndexedVideo
 from cacl.serving.current import View
-from cacl.serving.labels import Stretch
 
 
 def listed(view: View, name: str, k: int) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from indexing.made import make_encoder, make_folder, make_index
 from serving.site import HTML, Served
 from starlette.testclient import TestClient
 
+from cacl.exploring.labels import Labels
 from cacl.serving.app import Site, make_app
 from cacl.serving.current import Current
-from cacl.serving.labels import Labels
 from cacl.serving.queries import Queries
 
 

@@ -34,17 +34,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/page"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "cacl",
-        "serve",
-        str(given.index),
-        "--port",
-        "0",
-        "--labels",
-        str(given.out / "l.csv"),
-    ]
+    index = given.index or make(given.out, given.model)
+    labels = given.out / "labels.csv"
+    labels.unlink(missing_ok=True)
+    words = ["serve", str(index), "--port", "0", "--labels", str(labels)]
+    command = [sys.executable, "-m", "cacl", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
         try:
             assert server.stdout is not None
@@ -58,6 +52,7 @@ def main() -> None:
                     color_scheme="dark" if "dark" in name else "light",
                 )
                 take(page, given.query, given.out, name)
+                show_classes(page, index, labels, given.out, name)
         finally:
             server.terminate()
 
@@ -74,6 +69,45 @@ def make(out: Path, model: Path) -> Path:
         write_video(videos / "copies" / "crosses again.mp4", np.concatenate([dots[:60], crosses[:, :, ::-1]]))
     cacl.index(videos, model=model, out=index)
     return index
+
+
+def show_classes(page: Any, index: Path, labels: Path, out: Path, name: str) -> None:
+    """The map with a lasso around its middle, classes of the labels of some videos, and what to label next."""
+    page.keyboard.press("4")
+    page.wait_for_selector("#map-status:has-text('what is near each other is alike')")
+    page.wait_for_timeout(800)
+    page.screenshot(path=out / f"map-{name}.png")
+    box = page.locator("#map-canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.locator("#map-lasso").click()
+    page.mouse.move(x - 90, y - 90)
+    page.mouse.down()
+    for dx, dy in ((80, -70), (110, 60), (-60, 100)):
+        page.mouse.move(x + dx, y + dy, steps=8)
+    page.mouse.up()
+    page.locator("#map-lasso").click()
+    page.wait_for_selector("#map-chosen:not(:empty)")
+    page.mouse.move(x + 20, y + 10)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / f"lasso-{name}.png", full_page=True)
+    with cacl.Index(index) as opened:
+        some = [video for video in opened.videos if video.label][::2]
+    labels.write_text("".join(["path,label,start,end\n", *(f"{video.path},{video.label},,\n" for video in some)]))
+    page.keyboard.press("t")
+    page.wait_for_selector("#next .tile")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / f"classes-{name}.png")
+    page.keyboard.press("4")
+    page.select_option("#map-by", "class")
+    page.wait_for_timeout(1000)
+    page.screenshot(path=out / f"map-classes-{name}.png")
+    page.keyboard.press("1")
+    page.wait_for_selector("#only-class option:nth-child(3)", state="attached")
+    page.select_option("#only-class", index=2)
+    page.wait_for_selector("#answer:not([aria-busy])")
+    page.wait_for_timeout(2000)
+    page.screenshot(path=out / f"filtered-{name}.png")
+    labels.unlink()
 
 
 def frames_of(video: Path) -> NDArray[np.uint8]:

@@ -15,11 +15,11 @@ from serving.site import HTML, Served
 from starlette.testclient import TestClient
 
 import cacl
+from cacl.exploring.labels import Labels
 from cacl.search.duplicates import Duplicate
 from cacl.serving.answer import BINS, _of_bins
 from cacl.serving.app import Site, make_app
 from cacl.serving.current import Current
-from cacl.serving.labels import Labels
 from cacl.serving.queries import KEPT, Queries
 
 
@@ -133,7 +133,8 @@ def test_labels_are_stored_at_once_and_taken_back(served: Served):
     undone = served.post("/api/labels", {"groups": changed["before"]})
     assert [(group["label"], len(group["stretches"])) for group in undone["labels"]] == [("left, right", 2)]
     assert undone["labels"][0]["stretches"][0]["n"] == 2  # the last one labelled anew stands last
-    served.post("/api/labels", {"groups": [{"label": None, "stretches": [one, two]}]})
+    taken = served.post("/api/labels", {"groups": [{"label": None, "stretches": [one, two]}]})
+    assert [(group["label"], len(group["stretches"])) for group in taken["before"]] == [("left, right", 2)]
     assert file.read_text() == "path,label,start,end\n"
     for label in ("", " ", "a\nb", "x" * 201):
         served.post("/api/labels", {"groups": [{"label": label, "stretches": [one]}]}, status=400)

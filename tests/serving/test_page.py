@@ -3,99 +3,35 @@
 from __future__ import annotations
 
 import re
-import select
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from indexing.made import add
+from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, chromium, names, ready, serving, until, watched
 from serving.site import HTML
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of cacl[test]")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: install it (Debian: apt install chromium)"),
-]
+pytest.importorskip("playwright.sync_api", reason="needs playwright, of cacl[test]")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
 
 @pytest.fixture(scope="module")
 def address(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``cacl serve`` in its own process, at a free port."""
-    labels = tmp_path_factory.mktemp("labels") / "labels.csv"
-    words = ["serve", str(archive / "my.index"), "--port", "0", "--labels", str(labels)]
-    command = [sys.executable, "-m", "cacl", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert select.select([server.stdout], [], [], 120)[0], "cacl serve says nothing"
-            found = re.search(r"http://\S+", server.stdout.readline())
-            assert found is not None
-            yield found[0]
-        finally:
-            server.terminate()
+    with serving(archive / "my.index", tmp_path_factory.mktemp("labels") / "labels.csv") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """A page with nothing kept, offline but for the server; in the end its console is empty."""
-    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
-    errors: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: errors.append(message.text) if is_fault(message) else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: errors.append(request.url) if not local(request.url, address) else None)
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
-    assert errors == []
-
-
-def is_fault(message: Any) -> bool:
-    """A refusal (status 400) is an answer, which Chromium writes to the console all the same."""
-    return message.type in ("error", "warning") and "status of 400" not in message.text
-
-
-def local(url: str, address: str) -> bool:
-    return url.startswith((address, "blob:", "data:"))
-
-
-def ready(page: Any, path: str = "/") -> None:
-    page.goto(path)
-    page.wait_for_selector("html[data-ready]")
-    page.wait_for_selector("#answer:not([aria-busy])", state="attached")
-
-
-def until(page: Any, said: str) -> None:
-    """Playwright's own would need ``eval``, which the page does not allow."""
-    for _ in range(300):
-        if page.evaluate(said):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"never: {said}")
-
-
-def names(page: Any) -> list[str]:
-    found: list[str] = page.locator("#hits .hit .name").all_inner_texts()
-    return [name.strip() for name in found]
-
-
-def choose(page: Any, name: str) -> None:
-    page.fill("#find", name)
-    page.locator("#found button", has_text=name).first.click()
-    page.wait_for_selector("#hits .hit .strip")
+    with watched(browser, address) as page:
+        yield page
 
 
 def test_search_by_an_indexed_video_and_its_part(page: Any):
@@ -178,7 +114,7 @@ def test_labels_by_keys_alone(page: Any):
     page.wait_for_selector("#toast:has-text('2 stretches named')")
     page.keyboard.press("3")
     page.wait_for_selector("#labels .group li")
-    assert page.locator("#labels .group input").input_value() == "going <b>up</b>"
+    assert page.locator("#labels .group h3 input").input_value() == "going <b>up</b>"
     assert page.locator("#labels .gallery li").count() == 2
     page.keyboard.press("z")
     page.wait_for_selector("#labels:has-text('Nothing has a label yet')")

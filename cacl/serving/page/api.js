@@ -3,7 +3,7 @@ import { $ } from "./dom.js";
 
 const state = document.documentElement.dataset.state;
 
-async function answered(request) {
+async function answered(request, binary = false) {
   let reply;
   try {
     reply = await request;
@@ -12,6 +12,7 @@ async function answered(request) {
     throw new Error("The server does not answer: start cacl serve again.");
   }
   const type = reply.headers.get("content-type") ?? "";
+  if (binary && reply.ok) return reply.arrayBuffer();
   const content = type.startsWith("application/json") ? await reply.json() : { error: await reply.text() };
   if (reply.status === 409) {
     $("#stale span").textContent = content.error;
@@ -30,6 +31,8 @@ function address(path, asked) {
 }
 
 export const get = (path, asked = {}, signal = null) => answered(fetch(address(path, asked), { signal }));
+
+export const data = (path, asked = {}) => answered(fetch(address(path, asked)), true);
 
 export const post = (path, sent) =>
   answered(fetch(address(path, {}), { method: "POST", headers: { "x-cacl": "1" }, body: JSON.stringify(sent) }));

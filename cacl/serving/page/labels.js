@@ -1,32 +1,16 @@
 // Labels: what is selected gets a name, which is stored at once; the last one can be taken back.
-import { get, post, preview } from "./api.js";
-import { $, button, counted, make, named, range, said, shown, toast } from "./dom.js";
-import { text } from "./state.js";
+import { get, post } from "./api.js";
+import * as classes from "./classes.js";
+import { $, button, counted, make, said, shown, toast } from "./dom.js";
+import { tile } from "./gallery.js";
+import { clear, chosen } from "./selection.js";
 
-const selected = new Map(); // text of a part -> the part
+const SHOWN = 60; // tiles of a label
 const done = []; // what each change had before
 
-export const isSelected = (part) => selected.has(text(part));
-
-export function select(part, video, wanted) {
-  if (wanted) selected.set(text(part), { ...part, path: video.path });
-  else selected.delete(text(part));
-  showSelected();
-}
-
-export function showSelected() {
-  for (const element of document.querySelectorAll(".hit[data-part]")) {
-    const own = selected.has(element.dataset.part);
-    element.classList.toggle("selected", own);
-    element.acts.tick.checked = own;
-  }
-  $("#selected").replaceChildren(...(selected.size ? [`${selected.size} selected `, button("Name …", name, { title: "Give them a label (l)" }),
-    " ", button("None", () => { selected.clear(); showSelected(); }, { title: "Select none" })] : []));
-}
-
 export async function name() {
-  if (!selected.size) return toast("Select some hits first (x).");
-  $("#naming-count").textContent = counted(selected.size, "stretch");
+  if (!chosen().length) return toast("Select something first (x).");
+  $("#naming-count").textContent = counted(chosen().length, "stretch");
   $("#naming-name").value = "";
   $("#naming").showModal();
   const { labels } = await get("/api/labels").catch(() => ({ labels: [] }));
@@ -38,9 +22,8 @@ $("#naming form").addEventListener("submit", (event) => {
   const label = $("#naming-name").value.trim();
   if (!label) return;
   $("#naming").close();
-  change([{ label, stretches: parts([...selected.values()]) }], `${counted(selected.size, "stretch")} named “${shown(label)}”.`);
-  selected.clear();
-  showSelected();
+  change([{ label, stretches: parts(chosen()) }], `${counted(chosen().length, "stretch")} named “${shown(label)}”.`);
+  clear();
 });
 $("#naming-cancel").addEventListener("click", () => $("#naming").close());
 
@@ -51,7 +34,7 @@ async function change(groups, words) {
     const answer = await post("/api/labels", { groups });
     done.push(answer.before);
     toast(words, ["Undo (z)", undo]);
-    draw(answer);
+    changed(answer);
   } catch (error) {
     toast(error.message);
   }
@@ -61,7 +44,7 @@ export async function undo() {
   const before = done.pop();
   if (!before) return toast("There is nothing to undo.");
   try {
-    draw(await post("/api/labels", { groups: before }));
+    changed(await post("/api/labels", { groups: before }));
     toast("Taken back.");
   } catch (error) {
     done.push(before);
@@ -69,11 +52,17 @@ export async function undo() {
   }
 }
 
+function changed(answer) {
+  draw(answer);
+  document.dispatchEvent(new Event("kinds"));
+}
+
 export async function show() {
   try {
     draw(await get("/api/labels"));
+    await classes.show();
   } catch (error) {
-    $("#labels").replaceChildren(said(error));
+    $("#given-head").replaceChildren(said(error));
   }
 }
 
@@ -85,10 +74,10 @@ function draw({ labels, elsewhere }) {
   const head = total
     ? `${counted(total, "stretch")} with ${counted(labels.length, "label")}, in `
     : "Nothing has a label yet: select hits of a search (x) and name them (l). They are kept in ";
-  $("#labels").replaceChildren(
+  $("#given-head").replaceChildren(
     make("div.bar", {}, make("p", {}, head, make("code", {}, shown(file))), button("Undo", undo, { title: "Take the last change back (z)", disabled: !done.length })),
-    elsewhere ? make("p.hint", {}, `${elsewhere} more are of videos that this index has not.`) : "",
-    ...labels.map(group));
+    elsewhere ? make("p.hint", {}, `${elsewhere} more are of videos that this index has not.`) : "");
+  $("#given").replaceChildren(...labels.map(group));
 }
 
 function group({ label, stretches }) {
@@ -98,10 +87,9 @@ function group({ label, stretches }) {
     if (now && now !== label) change([{ label: now, stretches: parts(stretches) }], `“${shown(label)}” is “${shown(now)}” now.`);
     else again.value = label;
   });
-  const one = (stretch) => make("li", {},
-    make("img.preview", { src: preview(stretch.key, stretch.n), alt: "", loading: "lazy", width: 96, height: 72 }),
-    make("span.name", { title: stretch.path }, named(stretch.path)), make("span.soft", {}, range(stretch.start, stretch.end)),
-    make("span.row", {}, make("a", { href: `/?like=${encodeURIComponent(text(stretch)).replaceAll("%40", "@")}` }, "search"),
-      button("×", () => change([{ label: null, stretches: parts([stretch]) }], "A label was taken away."), { title: "Take the label away", "aria-label": "Take the label away" })));
-  return make("div.group", {}, make("h3", {}, again, make("span.soft", {}, String(stretches.length))), make("ul.gallery", {}, ...stretches.map(one)));
+  const away = (stretch) => button("×", () => change([{ label: null, stretches: parts([stretch]) }], "A label was taken away."), { title: "Take the label away", "aria-label": "Take the label away" });
+  return make("div.group", {}, make("h3", {}, again, make("span.soft", {}, String(stretches.length))), make("ul.gallery", {}, ...stretches.slice(0, SHOWN).map((stretch) => tile(stretch, { more: away(stretch) })),
+    stretches.length > SHOWN ? make("li.hint", {}, `and ${counted(stretches.length - SHOWN, "stretch")} more, in the file`) : ""));
 }
+
+document.addEventListener("name", name);

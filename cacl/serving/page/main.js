@@ -1,8 +1,10 @@
 // The page: tabs, keys, and what begins.
 import { get } from "./api.js";
+import * as classes from "./classes.js";
 import { $, counted, said, shown } from "./dom.js";
 import * as duplicates from "./duplicates.js";
 import * as labels from "./labels.js";
+import * as map from "./map.js";
 import * as search from "./search.js";
 import * as state from "./state.js";
 
@@ -15,6 +17,7 @@ function showTab() {
   }
   if (tab === "duplicates") duplicates.show();
   if (tab === "labels") labels.show();
+  if (tab === "map") map.show();
 }
 
 function goTab(tab) {
@@ -36,7 +39,7 @@ document.addEventListener("tab", showTab);
 window.addEventListener("popstate", () => { showTab(); search.revisit(); });
 
 function move(step) {
-  const hits = [...document.querySelectorAll("#hits .hit")];
+  const hits = [...document.querySelectorAll("main > section:not([hidden]) .hit")];
   if (!hits.length) return;
   const now = hits.indexOf(document.activeElement?.closest(".hit"));
   const next = hits[now < 0 ? 0 : Math.min(Math.max(now + step, 0), hits.length - 1)];
@@ -57,6 +60,8 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") move(-1);
   else if (event.key === "z") labels.undo();
   else if (event.key === "l") labels.name();
+  else if (event.key === "t") { goTab("labels"); classes.learn(); }
+  else if (event.key === "m") { goTab("map"); $("#map-canvas").focus(); }
   else if (event.key === "Enter" && target.matches(".hit")) (target.acts?.toggle ?? (() => $("button", target).click()))();
   else if (acts && event.key === "u") acts.use();
   else if (acts && event.key === "+") acts.like();
@@ -71,6 +76,7 @@ try {
   $("#size").textContent = `${counted(about.stretches, "stretch")} of ${counted(about.videos, "video")}`;
   $("#size").title = shown(about.root);
   labels.start(about);
+  map.start();
   showTab();
   await search.start(about);
 } catch (error) {

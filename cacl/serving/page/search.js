@@ -1,8 +1,10 @@
 // The search: what is asked on the left, hits with their strips on the right.
 import { drop, get, post, preview } from "./api.js";
 import { $, button, counted, make, named, range, said, shown, time, toast } from "./dom.js";
+import { picture, taken } from "./gallery.js";
 import { player } from "./player.js";
-import { isSelected, select, showSelected } from "./labels.js";
+import * as filters from "./filters.js";
+import { isSelected, select, showSelected } from "./selection.js";
 import * as state from "./state.js";
 import { strip } from "./strip.js";
 
@@ -23,10 +25,13 @@ export async function start(facts) {
   $("#choose").addEventListener("click", () => $("#file").click());
   $("#file").addEventListener("change", () => { if ($("#file").files[0]) take($("#file").files[0]); $("#file").value = ""; });
   $("#within").addEventListener("change", () => go({ within: $("#within").value.trim() }));
+  filters.start((change) => go(change));
+  document.addEventListener("ask", (event) => use(event.detail));
   document.addEventListener("click", (event) => { if (!event.target.closest("#drop, #found")) $("#found").hidden = true; });
   for (const name of ["dragover", "drop"]) document.addEventListener(name, dropped);
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
   await show();
+  filters.fill(asked);
 }
 
 export function revisit() {
@@ -36,7 +41,7 @@ export function revisit() {
 
 // Change what is asked.
 export function go(change) {
-  asked = { ...asked, tab: "search", ...change };
+  asked = { ...asked, by: state.read().by, at: state.read().at, tab: "search", ...change };
   state.write(asked);
   document.dispatchEvent(new Event("tab"));
   show();
@@ -52,6 +57,7 @@ function also(name, part) {
 
 async function show() {
   $("#within").value = asked.within;
+  filters.set(asked);
   const parts = [...asked.like, ...asked.unlike];
   asking?.abort();
   asking = new AbortController();
@@ -66,7 +72,7 @@ async function show() {
     if (!asked.like.length) return await showSome(signal);
     $("#answer").setAttribute("aria-busy", "true");
     $("#answer-title").textContent = "Searching …";
-    const words = { like: asked.like.map(state.text), unlike: asked.unlike.map(state.text), within: asked.within };
+    const words = { like: asked.like.map(state.text), unlike: asked.unlike.map(state.text), within: asked.within, label: asked.label, class: asked.class };
     showHits(await get("/api/search", words, signal));
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -116,15 +122,9 @@ async function showSome(signal) {
       picture(video, Math.floor(video.rows / 2)), make("span.name", {}, named(video.path))))));
 }
 
-function picture(video, n) {
-  const image = make("img.preview", { src: preview(video.key, n), alt: "", loading: "lazy", decoding: "async", width: 96, height: 72 });
-  image.addEventListener("error", () => image.replaceWith(make("span.preview", {}, "no preview")));
-  return image;
-}
-
 function showHits(answer) {
   empty();
-  $("#answer-title").textContent = answer.hits.length ? `${counted(answer.hits.length, "video")}, most like it first` : "Nothing else is in the index";
+  $("#answer-title").textContent = answer.hits.length ? `${counted(answer.hits.length, "video")}, most like it first` : (asked.within || asked.label || asked.class ? "Nothing else, among what is asked for" : "Nothing else is in the index");
   $("#notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
   $("#hits").replaceChildren(...answer.hits.map(hit));
   showSelected();
@@ -155,7 +155,7 @@ function hit(video) {
       make("p.name", { title: video.path }, tick, " ", named(video.path)),
       make("p.meaning", {}, make("b", {}, video.score.toFixed(2)), ` ${video.words}`),
       make("p.soft", {}, part.start === null ? "" : `${range(part.start, part.end)}, best at ${time(video.best_s)}`,
-        video.label ? make("span.label", {}, shown(video.label)) : null, video.absent ? make("span.label.absent", {}, "file is absent") : null),
+        video.label ? make("span.label", {}, shown(video.label)) : null, taken(video), video.absent ? make("span.label.absent", {}, "file is absent") : null),
       strip(video, { marks, onseek: (seconds) => toggle(seconds), onlook })));
   element.acts = { toggle, use: () => use(chosen()), like: () => also("like", chosen()), unlike: () => also("unlike", chosen()),
     select: () => { tick.checked = !tick.checked; select(part, video, tick.checked); }, tick, part };
@@ -209,7 +209,7 @@ function chosen(key) {
   use({ key, start: null, end: null });
 }
 
-async function taken(request, what) {
+async function receive(request, what) {
   $("#asked").replaceChildren(make("p.hint", { role: "status" }, what));
   try {
     chosen((await request).key);
@@ -219,8 +219,8 @@ async function taken(request, what) {
   }
 }
 
-const take = (file) => taken(drop(file), `Reading ${shown(file.name)} …`);
-const takePath = (path) => taken(post("/api/path", { path }), `Reading ${shown(path)} …`);
+const take = (file) => receive(drop(file), `Reading ${shown(file.name)} …`);
+const takePath = (path) => receive(post("/api/path", { path }), `Reading ${shown(path)} …`);
 
 function dropped(event) {
   if (![...event.dataTransfer.types].includes("Files")) return;

@@ -1,6 +1,6 @@
 // What is asked, as the address of the page holds it: reload, back and a bookmark bring the same again.
 
-export const TABS = ["search", "duplicates", "labels"];
+export const TABS = ["search", "duplicates", "labels", "map"];
 
 export function parse(text) {
   const found = /^([\w-]+)(?:@([\d.]+)-([\d.]+))?$/.exec(text);
@@ -21,6 +21,10 @@ export function read() {
     like: parts("like"),
     unlike: parts("unlike"),
     within: words.get("within") ?? "",
+    label: words.get("label") ?? "",
+    class: words.get("class") ?? "",
+    by: words.get("by") === "class" ? "class" : "label",
+    at: (words.get("at") ?? "").split(",").map(Number),
   };
 }
 
@@ -29,8 +33,10 @@ export function write(asked, { replace = false } = {}) {
   if (asked.tab !== "search") words.set("tab", asked.tab);
   for (const part of asked.like) words.append("like", text(part));
   for (const part of asked.unlike) words.append("unlike", text(part));
-  if (asked.within) words.set("within", asked.within);
-  const query = words.toString().replaceAll("%40", "@");
+  for (const name of ["within", "label", "class"]) if (asked[name]) words.set(name, asked[name]);
+  if (asked.by !== "label") words.set("by", asked.by);
+  if (asked.at.length === 3 && asked.at.every(Number.isFinite)) words.set("at", asked.at.map((x) => Number(x.toFixed(4))).join(","));
+  const query = words.toString().replaceAll("%40", "@").replaceAll("%2C", ",");
   const place = query ? `/?${query}` : "/";
   if (place === location.pathname + location.search) return;
   history[replace ? "replaceState" : "pushState"](null, "", place);

@@ -19,6 +19,17 @@ from cacl.lock import locked
 COLUMNS = ("path", "label", "start", "end")
 
 
+def labels_of(index: Path) -> Path:
+    """Where the labels of an index are kept unless another file is named: beside it."""
+    return index.absolute().parent / "labels.csv"
+
+
+def classes_of(index: Path) -> Path:
+    """Where the classes that were learnt from them are kept: beside the index, ``mine.classes`` for ``mine.index``."""
+    path = index.absolute()
+    return path.with_name(f"{path.name.removesuffix('.index')}.classes")
+
+
 @dataclass(frozen=True)
 class Stretch:
     """A part of a video.
