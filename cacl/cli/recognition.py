@@ -134,7 +134,9 @@ def finetune(
 def classify(
     run: Annotated[Path, typer.Argument(help="A fine-tuned run, or a classifier folder.", callback=there)],
     videos: Videos,
-    out: Annotated[Path | None, typer.Option(help="The table, .csv or .json, by default CSV on stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A table, .csv, .json, .parquet or .arrow; else CSV on stdout.")
+    ] = None,
     top: Annotated[int, typer.Option(help="Classes a video.")] = 5,
 ) -> None:
     """Tell what each video shows: a table of classes with probabilities. Videos that cannot be read are listed.
