@@ -9,7 +9,7 @@ KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-media test-oldest test-slow test-real lint dist licences bench fuzz chaos setup clean
+.PHONY: demo test test-media test-oldest test-slow test-real lint docs notebooks dist licences bench fuzz chaos setup clean
 
 setup: $(VENV)/installed
 
@@ -68,6 +68,17 @@ lint: setup
 dist: setup
 	rm -rf dist
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build
+
+# The site of the docs, strict: a page, a link or an anchor that is missing ends it.
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: setup
+	$(BIN)/python docs/site/notebooks.py build/notebooks
 
 licences: setup
 	$(BIN)/python tests/licences.py

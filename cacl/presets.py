@@ -135,6 +135,7 @@ PAPER: dict[str, Any] = {
         "save_minutes": 5.0,
         "checkpoint_activations": False,
         "tf32": "auto",
+        "tensorboard": False,
     },
 }
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import feather, parquet
 from tiny import FINETUNING
 
 from cacl.experiments.recognition import finetune as recognition
@@ -103,10 +106,32 @@ def test_classify_prints_a_table_or_writes_one(cacl, probed, squares):
     assert list(csv.DictReader(io.StringIO(Path("t.csv").read_text()))) == rows
 
 
+@pytest.mark.parametrize(("name", "read"), [("t.parquet", parquet.read_table), ("t.arrow", feather.read_table)])
+def test_classify_writes_tables_of_arrow(cacl, probed, squares, tmp_path, name, read):
+    """The same cells as the CSV on stdout, a file that cannot be read among them."""
+    shutil.copytree(squares / "test", tmp_path / "some")
+    (tmp_path / "some" / "text.mp4").write_text("no video")
+    rows = list(csv.DictReader(io.StringIO(cacl("classify", probed, tmp_path / "some", "--top", 2).out)))
+    assert cacl("classify", probed, tmp_path / "some", "--top", 2, "--out", name).status == 0
+    table = read(name)
+    assert table.column_names == list(rows[0])
+    for found, told in zip(table.to_pylist(), rows, strict=True):
+        for key, cell in told.items():
+            if key.startswith("probability") and cell:
+                assert abs(found[key] - float(cell)) <= 5e-7
+            else:
+                assert ("" if found[key] is None else str(found[key])) == cell
+    assert [row["status"] for row in table.to_pylist()][-1] == "skipped"
+    again = cacl("classify", probed, tmp_path / "some", "--out", name)
+    assert "has been replaced" in again.err
+    feather.write_feather(pyarrow.table({"path": ["mine"]}), name, compression="uncompressed")
+    cacl("classify", probed, tmp_path / "some", "--out", name).refused("was not written by cacl classify")
+
+
 def test_classify_names_what_it_cannot_do(cacl, probed, finished, squares):
     cacl("classify", finished, squares).refused("holds no classifier")
     cacl("classify", probed, "nowhere").refused("nowhere does not exist")
-    cacl("classify", probed, squares, "--out", "t.pdf").refused("a table ends in .csv or .json")
+    cacl("classify", probed, squares, "--out", "t.pdf").refused("a table ends in .csv, .json, .parquet or .arrow")
 
 
 def test_other_verbs_say_what_a_fine_tuning_is(cacl, probed):

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import PictureRate, Videos, app, say_used
+from cacl.arrow import check_arrow, is_arrow
+from cacl.cli.app import PictureRate, Videos, app, holds_something, say_replaced, say_used
 from cacl.errors import UserError, did_you_mean
 
 
@@ -19,6 +20,9 @@ def embed(
     out: Annotated[Path, typer.Option(help="The folder to make; one that was stopped goes on.")],
     step: Annotated[
         int | None, typer.Option(help="Frames from one window to the next, by default a whole window.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="All of it as one table, too: .parquet or .arrow (cacl[arrow]).")
     ] = None,
     rate: PictureRate = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
@@ -31,6 +35,13 @@ def embed(
     names = ("auto", "float32", "bfloat16", "float16")
     if precision not in names:
         raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
+    there_before = table is not None and holds_something(table)
+    if table is not None:
+        if not is_arrow(table):
+            raise UserError(f"{table}: a table of vectors ends in .parquet or .arrow.")
+        from cacl.evaluation.embedding import TABLE_BY
+
+        check_arrow(table, by=TABLE_BY)
     from cacl.experiments.embed import embed as run_embed
     from cacl.training.progress import VideoProgress
 
@@ -50,6 +61,9 @@ def embed(
     except KeyboardInterrupt:
         print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
         raise typer.Exit(130) from None
+    if table is not None:
+        made.write_table(table)
+        say_replaced(table, there_before)
     about = made.about
     say_used(out / "videos.csv")
     print(f"{about['segments']} vectors of {about['features']} numbers: {out / 'vectors.npy'}, {out / 'segments.csv'}")

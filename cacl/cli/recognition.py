@@ -152,7 +152,9 @@ def classify(
             help="A folder of videos (any tree), a list file, videos.csv, a store, or an index.", callback=there
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The table, .csv or .json, by default CSV on stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A table, .csv, .json, .parquet or .arrow; else CSV on stdout.")
+    ] = None,
     top: Annotated[int, typer.Option(help="Classes a video, or a stretch of an index.")] = 5,
 ) -> None:
     """Tell what each video shows: a table of classes with probabilities. Videos that cannot be read are listed.

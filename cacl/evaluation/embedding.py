@@ -11,6 +11,7 @@ Shapes: S segments of all videos, D features.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.arrow import check_arrow, write_arrow
 from cacl.errors import UserError
 from cacl.files import read_object
 from cacl.models.segments import Segments
 
 FORMAT = 1
 ABOUT, VECTORS, SEGMENTS = "embedding.json", "vectors.npy", "segments.csv"
+TABLE_BY = "cacl embed"  # of its own table
+_ROWS = 4096  # of a table, written at once
 POINTER, GENERATIONS = "index.json", "generations"  # of an index
 
 
@@ -70,6 +74,31 @@ class Embedding:
             return Segments(paths, start_S, end_S, first_S, length_S, self.vectors)
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path / SEGMENTS} is missing or damaged ({error}): embed again.") from error
+
+    def write_table(self, path: str | Path) -> None:
+        """All segments with their vectors as one Parquet or Arrow file: ``segments.csv``'s columns and ``vector``.
+
+        Args:
+            path: ends in ``.parquet`` or ``.arrow``.
+
+        Raises:
+            UserError: it cannot be written, or pyarrow is missing.
+        """
+        path = Path(path)
+        check_arrow(path, by=TABLE_BY)
+        import pyarrow as pa
+
+        segments, width = self.segments, int(self.about["features"])
+        types = {"path": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
+        types |= {"first_frame": pa.int64(), "frames": pa.int64(), "vector": pa.list_(pa.float32(), width)}
+
+        def parts() -> Iterator[Sequence[Any]]:
+            columns = (segments.path, segments.start_s, segments.end_s, segments.first_frame, segments.frames)
+            for first in range(0, len(self), _ROWS):
+                rows = slice(first, first + _ROWS)
+                yield *(column[rows] for column in columns), np.asarray(self.vectors[rows])
+
+        write_arrow(path, types, parts(), by=TABLE_BY)
 
     def __len__(self) -> int:
         return int(self.about["segments"])

@@ -24,6 +24,7 @@ from cacl.machine.device_errors import device_errors
 from cacl.machine.meter import Meter
 from cacl.run_folder import Metrics
 from cacl.sections import section, waited
+from cacl.tensorboard import BoardMetrics
 from cacl.training.checkpoint import (
     checkpoint_cost,
     load_checkpoint,
@@ -63,6 +64,7 @@ class Stage:
         optim: the group of settings that says how it is optimised, for messages.
         fetch_every: so many steps the numbers for ``metrics`` stay on the device (a GPU would have to be waited for).
         keep_at, keep: after these steps it is called, with their number: what a run keeps of its way.
+        tensorboard: write the metrics as event files beside ``metrics``, too.
         profile: a folder for the trace of some steps, or None for no profile.
         say: told what the user should know.
     """
@@ -81,6 +83,7 @@ class Stage:
     fetch_every: int = 1
     keep_at: Collection[int] = ()
     keep: Callable[[int], None] = _keep_nothing
+    tensorboard: bool = False
     profile: Path | None = None
     say: Callable[[str], None] = _to_stderr
 
@@ -101,7 +104,8 @@ def train(stage: Stage, stop: StopRequest) -> None:
     """
     done, spent = _restore(stage)
     meter = Meter(spent)
-    metrics = Metrics(stage.metrics, kind=stage.name, step=done) if is_first() else None
+    kept = BoardMetrics if stage.tensorboard else Metrics
+    metrics = kept(stage.metrics, kind=stage.name, step=done) if is_first() else None
     per_epoch, saved_at = stage.loader.steps_per_epoch, time.monotonic()
     waiting: list[StepNumbers] = []  # of the steps since the last fetch
     folder = stage.profile if is_first() else None

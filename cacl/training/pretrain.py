@@ -34,6 +34,7 @@ from cacl.machine.precision import PrecisionChoice, choose_precision
 from cacl.models.weights import read_frame_state
 from cacl.run import Run
 from cacl.run_folder import RunFolder
+from cacl.tensorboard import check_tensorboard
 from cacl.training.finish import end_with_frozen, finish
 from cacl.training.pretrain_stages import frame_encoder_stage, frozen_stage, video_stage
 from cacl.training.progress import VideoProgress
@@ -101,6 +102,7 @@ def pretrain(
         raise UserError(f"{videos}: there is no such file or folder.")
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
+    check_tensorboard(resolved.settings.run.tensorboard)
     check_frozen(resolved.settings.method, with_frozen)
     if with_frozen is not None:
         open_image_encoder(with_frozen)
@@ -170,7 +172,7 @@ def resume(
         videos: the folder (or store) that its videos are in now, where they were moved.
         epochs: ``optim.epochs``, more than it had.
         settings: what to change: ``optim.epochs`` (more) and settings that do not touch the result
-            (``data.workers``, ``run.log_every``, ``run.save_minutes``).
+            (``data.workers``, ``run.log_every``, ``run.save_minutes``, ``run.tensorboard``).
         assignments: the same as text.
         profile: as in ``pretrain``.
 
@@ -181,6 +183,7 @@ def resume(
     folder = RunFolder(RunFolder.open(Path(run)).path, owner=is_first())
     settings = {**(settings or {}), **({} if epochs is None else {"optim.epochs": epochs})}
     old, new = folder.resolved, resume_settings(run, settings=settings, assignments=assignments)
+    check_tensorboard(new.settings.run.tensorboard)
     _check_device(new.settings)
     _check_processes(new.settings)
     changed = differences(old.settings, new.settings)

@@ -76,7 +76,7 @@ def resume_settings(
     return Resolved(new.settings, {**old.origins, **dict.fromkeys(changed, "resume")})
 
 
-_MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes"}
+_MAY_CHANGE = {"optim.epochs", "data.workers", "run.log_every", "run.save_minutes", "run.tensorboard"}
 
 
 def _check_changes(folder: RunFolder, old: Resolved, new: Resolved) -> None:

@@ -121,6 +121,7 @@ def build_stage(
         save_minutes=run.save_minutes,
         optim=group,
         fetch_every=fetch_every(run.device, run.log_every),
+        tensorboard=run.tensorboard,
         profile=profile,
         say=say,
     )

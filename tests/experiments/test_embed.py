@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyarrow import feather, parquet
 
 import cacl
 from cacl.data.media.decode import VideoDecoder
@@ -21,6 +23,7 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError
+from cacl.evaluation import embedding
 from cacl.evaluation.embedding import Embedding
 from cacl.experiments import embed_parts
 from cacl.models.encoder import ClipSpec, Encoder
@@ -52,6 +55,39 @@ def videos(tmp_path_factory: pytest.TempPathFactory, media: Path, bad_media: Pat
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embed_parts, "PART", 4)
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "table.arrow"])
+def test_the_table_has_the_rows_of_the_folder(
+    encoder: Path, videos: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "_ROWS", 3)  # several parts
+    made = cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
+    made.write_table(tmp_path / name)
+    read = parquet.read_table if name.endswith("parquet") else feather.read_table
+    table = read(tmp_path / name)
+    assert len(table) == len(made) > 3
+    np.testing.assert_array_equal(np.array(table["vector"].to_pylist(), np.float32), np.load(made.path / "vectors.npy"))
+    with (made.path / "segments.csv").open(newline="") as file:
+        told = list(csv.DictReader(file))
+    assert table.column_names == [*told[0], "vector"]
+    for row, cells in zip(table.to_pylist(), told, strict=True):
+        assert row["path"] == cells["path"]
+        assert [row[key] for key in cells if key != "path"] == [float(v) for key, v in cells.items() if key != "path"]
+
+
+def test_a_table_replaces_only_a_table_and_needs_pyarrow(
+    encoder: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
+    (tmp_path / "notes.parquet").write_text("mine")
+    with pytest.raises(UserError, match="was not written by cacl embed"):
+        made.write_table(tmp_path / "notes.parquet")
+    with pytest.raises(UserError, match="there is no folder"):
+        made.write_table(tmp_path / "none" / "t.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UserError, match=r"pip install 'cacl\[arrow\]'"):
+        made.write_table(tmp_path / "t.arrow")
 
 
 def content(folder: Path) -> dict[str, bytes]:

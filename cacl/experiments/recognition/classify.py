@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cacl.arrow import SUFFIXES, check_arrow, is_arrow, write_arrow
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.dataset import open_videos
 from cacl.data.videos.resampled import resampled
@@ -21,6 +22,7 @@ from cacl.files import check_replaceable, write_whole
 from cacl.machine.device import choose_device
 from cacl.models.classifier import Classifier
 
+_BY = "cacl classify"
 _COLUMNS = ("path", "first_frame", "frames", "status", "reason")  # and a class and its probability, rank after rank
 
 
@@ -76,6 +78,32 @@ class Classified:
         skipped = [{"path": item.path, "reason": item.reason} for item in self.skipped]
         return json.dumps({"videos": videos, "skipped": skipped}, indent=2, ensure_ascii=False) + "\n"
 
+    def write(self, path: Path) -> None:
+        """The table at ``path``, whole: ``.csv``, ``.json``, ``.parquet`` or ``.arrow``, these with the columns of CSV.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if is_arrow(path):
+            self._write_arrow(path)
+        else:
+            write_whole(path, self.to_json() if path.suffix.lower() == ".json" else self.to_csv())
+
+    def _write_arrow(self, path: Path) -> None:
+        import pyarrow as pa
+
+        top = len(self.predicted[0].classes)
+        types = dict(zip(_COLUMNS, (pa.string(), pa.int64(), pa.int64(), pa.string(), pa.string()), strict=True))
+        for k in range(1, top + 1):
+            types |= {f"class_{k}": pa.string(), f"probability_{k}": pa.float64()}
+        rows: list[tuple[Any, ...]] = [
+            (v.path, v.first_frame, v.frames, "used", v.note, *(cell for pair in one.classes for cell in pair))
+            for one in self.predicted
+            for v in (one.video,)
+        ]
+        rows += [(item.path, None, None, "skipped", item.reason, *[None] * 2 * top) for item in self.skipped]
+        write_arrow(path, types, [list(zip(*rows, strict=True))], by=_BY)
+
 
 def classify(
     run: str | Path,
@@ -90,7 +118,7 @@ def classify(
     Args:
         run: a fine-tuned run, or a classifier folder.
         videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
-        out: a table to write whole, ``.csv`` or ``.json``; an older one is replaced.
+        out: a table to write whole, ``.csv``, ``.json``, ``.parquet`` or ``.arrow``; an older one is replaced.
         top: classes a video, at most as many as there are.
         progress: called with what is done, how much of it and of how much; may raise to end it.
 
@@ -101,12 +129,14 @@ def classify(
     if top < 1:
         raise UserError(f"--top is {top}; it must be 1 or more.")
     target = None if out is None else Path(out)
-    if target is not None and target.suffix.lower() not in (".csv", ".json"):
-        raise UserError(f"{target}: a table ends in .csv or .json.")
+    if target is not None and target.suffix.lower() not in (".csv", ".json", *SUFFIXES):
+        raise UserError(f"{target}: a table ends in .csv, .json, .parquet or .arrow.")
     if target is not None and not target.parent.is_dir():  # before hours of work, not after
         raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
-    if target is not None:
-        check_replaceable(target, _is_table, by="cacl classify")
+    if target is not None and is_arrow(target):
+        check_arrow(target, by=_BY)
+    elif target is not None:
+        check_replaceable(target, _is_table, by=_BY)
     classifier = Classifier.load(run)
     clip = classifier.encoder.clip
     data = open_videos(
@@ -131,7 +161,7 @@ def classify(
         notes += trained_on_notes(Path(run), known, data.catalog.root, what="videos with a label", head=True)
     result = Classified(rows, (*data.catalog.skipped, *found.skipped), "\n".join(note for note in notes if note))
     if target is not None:
-        write_whole(target, result.to_json() if target.suffix.lower() == ".json" else result.to_csv())
+        result.write(target)
     return result
 
 

@@ -38,6 +38,7 @@ from cacl.models.encoder import Encoder
 from cacl.reports.figures import save_figure
 from cacl.reports.heatmap import confusion_figure
 from cacl.run_folder import RunFolder
+from cacl.tensorboard import check_tensorboard
 from cacl.training.finetune import finetune_auto_values
 from cacl.training.resolve import resolve_settings
 from cacl.training.stop import StopRequest
@@ -105,6 +106,7 @@ def finetune(
             raise UserError(f"{place}: there is no such {what}.")
     if is_store(labelled) and (lists is not None or tuple(splits) != (1,)):
         raise UserError(f"{labelled} is a store and has its parts already; leave out --lists and --splits.")
+    check_tensorboard(resolved.settings.run.tensorboard)
     choose_device(resolved.settings.run.device)
     _check_processes(resolved.settings)
     start = _load_start(model, resolved.settings)
