@@ -56,7 +56,7 @@ def embed(
         model: a run, or an encoder folder.
         out: a folder, new or empty.
         step: frames from one window to the next; ``None``: one window after the other, each of ``frames * stride``.
-        rate: frames a second of pictures in folders, where no list says it; 0: unknown, 25 is taken.
+        rate: frames a second of pictures in folders, where no list says it; 0: unknown, seconds are then NaN.
         device: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:N``.
         precision: ``auto`` (16 bits where they are faster and right), ``float32``, ``bfloat16`` or ``float16``.
         say: told what is done.

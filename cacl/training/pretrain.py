@@ -187,17 +187,18 @@ def resume(
     _check_device(new.settings)
     _check_processes(new.settings)
     changed = differences(old.settings, new.settings)
+    if videos is not None and is_first():
+        with folder:
+            move_videos(folder, videos)
     if changed and is_first():
         with folder:
+            open_run_data(folder)  # where its videos are gone, a finished run stays finished
             if "optim.epochs" in changed and (folder.path / "finished.json").exists():
                 (folder.path / "finished.json").unlink()  # before the settings: a kill in between only ends it twice
                 longer = new.settings.optim.epochs
                 assert longer != "auto"
                 folder.log(f"Training goes on to {counted(longer, 'epoch')}; the schedule is worked out anew.")
             folder.write("config.yaml", new.to_yaml())
-    if videos is not None and is_first():
-        with folder:
-            move_videos(folder, videos)
     if is_first() and not (folder.path / "finished.json").exists():
         _check_precision(new)
     wait_for_first()

@@ -88,7 +88,7 @@ def fill(root: Path, media: Path, bad_media: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     (root / "photo.jpg").write_bytes(jpeg(frames[0], exif=exif))
-    for name in ("one.avif", "one.webp", "one.tif", "one.png"):
+    for name in ("one.avif", "one.webp", "one.tif", "one.png", "one.gif"):
         pages[0].save(root / name)
     small = jpeg(frames[0])
     (root / "exif.jpg").write_bytes(small[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + small[2:])
@@ -126,6 +126,7 @@ def test_every_file_has_its_reason(cacl: Command, media: Path, bad_media: Path, 
     assert notes.pop("hdr.mkv") == "HDR (PQ)"
     assert notes.pop("deep.mkv") == "16 bits a value"
     assert notes.pop("short.mp4") == "20 frames, too short for stride 2"
+    assert notes.pop("stack.tif") == "40 pages, frames a second not known"
     assert notes == {}
     reasons = {path: row["reason"] for path, row in rows.items() if row["status"] == "skipped"}
     assert reasons.pop("photos").startswith("9 photos IMG_*.jpg, not the frames of a video (40×24 and 40×26 pixels)")
@@ -133,6 +134,6 @@ def test_every_file_has_its_reason(cacl: Command, media: Path, bad_media: Path, 
     assert "32 bits a pixel" in reasons.pop("float.tif")
     assert reasons.pop("labels.csv").startswith("looks like a list, not used")
     assert reasons.pop("empty.mp4") == "empty file"
-    stills = ("photo.jpg", "exif.jpg", "one.avif", "one.webp", "one.tif", "one.png")
+    stills = ("photo.jpg", "exif.jpg", "one.avif", "one.webp", "one.tif", "one.png", "one.gif")
     assert reasons == dict.fromkeys(stills, STILL)
     assert "labels.csv looks like a list, not used" in checked.out

@@ -61,6 +61,8 @@ def test_moved_videos_are_named_and_found_again(cacl: Command, run: Path, tmp_pa
     other = cacl("evaluate", run, "--videos", tmp_path / "other")
     ends_with(other, f"{missing} is not there", f"not in {tmp_path / 'other'}")
     ends_with(cacl("pretrain", "--resume", run, "--epochs", 3), f"{first} is not there", "--videos FOLDER")
+    ends_with(cacl("pretrain", "--resume", run, "--epochs", 3, "--videos", tmp_path / "other"), missing)
+    assert (run / "finished.json").exists(), "what is refused changes nothing"
     moved = cacl("pretrain", "--resume", run, "--epochs", 3, "--videos", there)
     assert moved.status == 0, moved.err
     assert f"The videos of {run} are in {there} now." in moved.err

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_ANIMATIONS = frozenset({"gif", "apng"})  # most of their files hold a single picture
 _LEANING = frozenset({2, 3, 4, 6})  # AVPictureType: P, B, S, SP
 _PARSED = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})  # in MPEG-TS; see damage.good_frames
 
@@ -34,10 +35,12 @@ def first_look(outputs: Outputs) -> tuple[FirstLook, Timeline | None]:
     """Read every packet and decode the first frames: the timeline that the packets state, if it can be trusted.
 
     Raises:
-        VideoError: no frame comes out.
+        VideoError: no frame comes out, or it is a still image.
     """
     stream, name = outputs.stream, outputs.container.format.name
     frame, times, packets = first_frames(outputs.path, outputs.container, stream)
+    if name in _ANIMATIONS and len(packets) == 1:
+        raise VideoError(outputs.path, "a still image, not a video")
     try:
         rgb(frame, Orientation(), height=8, width=8)
         orientation, unusual = orientation_of(frame), oddities(frame)

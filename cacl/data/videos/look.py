@@ -101,11 +101,13 @@ def _about_file(decoder: AnyVideo, first: int, frames: int) -> list[str]:
 
 
 def _about_pictures(decoder: AnyVideo) -> str:
-    """What is worth knowing of a folder of pictures, or an empty string."""
-    if not isinstance(decoder, PictureVideo) or not isinstance(decoder.pictures, NumberedPictures):
+    """What is worth knowing of a row of pictures, or an empty string."""
+    if not isinstance(decoder, PictureVideo):
         return ""
-    sequence = decoder.pictures.sequence
     rate = "" if decoder.info.fps else ", frames a second not known"
+    if not isinstance(decoder.pictures, NumberedPictures):
+        return f"{counted(decoder.frames, 'page')}{rate}" if rate else ""
+    sequence = decoder.pictures.sequence
     gaps = f", {sequence.gaps}" if sequence.gaps else ""
     return f"{counted(len(sequence.names), 'picture')} {sequence.pattern}{rate}{gaps}"
 

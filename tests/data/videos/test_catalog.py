@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cacl.data.videos.catalog import MISSING, Catalog, Skipped, Video
 from cacl.data.videos.scan import scan
@@ -60,6 +61,27 @@ def test_short_videos_are_used_and_noted(media: Path, tmp_path: Path) -> None:
     put(media / "one_frame.mp4", tmp_path / "1.mp4")
     put(media / "animated.gif", tmp_path / "20.gif")
     assert [v.note for v in scan(tmp_path).videos] == ["1 frame, looped to 16", "20 frames, too short for stride 2"]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "apng"])
+def test_an_animation_of_one_picture_is_a_still_image(tmp_path: Path, suffix: str) -> None:
+    pages = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(3)]
+    form = {"gif": "GIF", "apng": "PNG"}[suffix]
+    pages[0].save(tmp_path / f"one.{suffix}", form, save_all=True)
+    pages[0].save(tmp_path / f"three.{suffix}", form, save_all=True, append_images=pages[1:])
+    found = scan(tmp_path)
+    assert [(v.path, v.frames) for v in found.videos] == [(f"three.{suffix}", 3)]
+    assert [(s.path, s.reason) for s in found.skipped] == [(f"one.{suffix}", "a still image, not a video")]
+
+
+def test_pages_without_a_rate_say_so(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(12)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "timed.webp", save_all=True, append_images=pages[1:], duration=40)
+    notes = {v.path: v.note for v in scan(tmp_path).videos}
+    assert notes["stack.tif"].startswith("12 pages, frames a second not known")
+    assert "not known" not in notes["timed.webp"]
+    assert [v.fps for v in scan(tmp_path / "stack.tif", rate=10.0).videos] == [10.0]
 
 
 def test_folders_give_labels_and_splits(media: Path, tmp_path: Path) -> None:
