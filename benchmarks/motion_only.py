@@ -30,8 +30,8 @@ from cacl.data.synthetic.generate import CLASSES
 from cacl.data.synthetic.motions import Motion
 from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset, open_videos
-from cacl.evaluation.temporal_clips import Task, TaskSamples, temporal_samples
-from cacl.evaluation.temporal_probe import probe_time
+from cacl.evaluation.temporal.clips import Task, TaskSamples, temporal_samples
+from cacl.evaluation.temporal.probe import probe_time
 from cacl.models.clip_encoder import ClipSpec
 from cacl.models.encoder import Encoder
 from cacl.models.image.encoder import ImageEncoder

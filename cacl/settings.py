@@ -54,7 +54,6 @@ class Data(Section):
     resize: Annotated[tuple[Positive, Positive], FromList]  # height, width in pixels
     start_window: Positive | None  # draw training starts as if the window were this long, leave out shorter videos
     moments: Annotated[int, Field(ge=1, le=2)]  # 2: view k shows another moment of the same video
-    # older runs had none of these
     frame_rate: Rate | None = None  # frames a second at which every video is read; None: each at its own
     clips_per_video: Literal["one", "duration"] = "one"  # an epoch; duration: more of those longer than the median
     window: Literal["fitted", "padded"] = "fitted"  # of evaluation clips: released counts the gap after the last frame
@@ -277,7 +276,7 @@ class Frames(Section):
 
 
 class Run(Section):
-    """Where and how it runs."""
+    """Where and how it runs. Older runs have none of those that have a value here."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
@@ -288,7 +287,6 @@ class Run(Section):
     threads: Auto | Positive  # of PyTorch on the CPU
     log_every: Positive  # steps
     save_minutes: Rate
-    # older runs had none of these
     checkpoint_activations: bool = False  # compute the 3D CNN's activations again in the backward pass: less memory
     tf32: Auto | bool = "auto"  # on NVIDIA GPUs, float32 products with 10 bits of mantissa
     tensorboard: bool = False  # the metrics as event files, too

@@ -24,7 +24,7 @@ from cacl.evaluation.method_views import drawn_views
 from cacl.evaluation.projection import Projection, ProjectionName, project
 from cacl.evaluation.similarity import pair_similarity
 from cacl.evaluation.task_test import draw_examples, task_confusion
-from cacl.evaluation.temporal_probe import probe_networks
+from cacl.evaluation.temporal.probe import probe_networks
 from cacl.files import write_whole
 from cacl.machine.auto import channels_last
 from cacl.methods.contract import Method, MethodBatch

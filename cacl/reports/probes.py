@@ -19,7 +19,7 @@ def probes_figure(results: Mapping[str, Any]) -> Figure:
     """The tasks side by side.
 
     Args:
-        results: as of :func:`cacl.evaluation.temporal_probe.probe_time`.
+        results: as of :func:`cacl.evaluation.temporal.probe.probe_time`.
     """
     figure = new_figure(3.2 * len(results), 3.0)
     for axes, (task, found) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):

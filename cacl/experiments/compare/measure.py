@@ -22,7 +22,7 @@ from cacl.evaluation.multilabel import related
 from cacl.evaluation.probes import fit_linear, neighbour_scores
 from cacl.evaluation.recognition import ranking
 from cacl.evaluation.retrieval import class_recall, nearest
-from cacl.evaluation.temporal_probe import FEWEST_VIDEOS, probe_networks
+from cacl.evaluation.temporal.probe import FEWEST_VIDEOS, probe_networks
 from cacl.experiments.recognition.labelled import draw_labels
 from cacl.models.encoder import Encoder
 

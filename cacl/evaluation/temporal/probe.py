@@ -20,7 +20,7 @@ from cacl.data.videos.catalog import Skipped
 from cacl.data.videos.dataset import Dataset
 from cacl.errors import UserError
 from cacl.evaluation.probes import fit_probe
-from cacl.evaluation.temporal_clips import Task, TaskSamples, speeds_that_fit, temporal_samples
+from cacl.evaluation.temporal.clips import Task, TaskSamples, speeds_that_fit, temporal_samples
 from cacl.models.clip_encoder import ClipSpec
 
 FEWEST_VIDEOS = 5
@@ -82,7 +82,7 @@ def probe_time(
     """Fit a probe a task and row on the training samples and score it on the test samples.
 
     Args:
-        train: from :func:`cacl.evaluation.temporal_clips.temporal_samples`.
+        train: from :func:`cacl.evaluation.temporal.clips.temporal_samples`.
         test: likewise, the same rows.
         frames: frames a clip, which says how many shuffle degrees there are.
         speeds: the playback speeds.

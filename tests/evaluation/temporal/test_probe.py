@@ -8,8 +8,8 @@ from array_videos import clip_of, data_of
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.videos.catalog import Video
 from cacl.errors import UserError
-from cacl.evaluation.temporal_clips import TaskSamples, temporal_samples
-from cacl.evaluation.temporal_probe import probe_time
+from cacl.evaluation.temporal.clips import TaskSamples, temporal_samples
+from cacl.evaluation.temporal.probe import probe_time
 
 
 class Brightness:

@@ -10,7 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from cacl.data.clips.shuffle import degree_class
 from cacl.data.videos.catalog import Video
-from cacl.evaluation.temporal_clips import DIFFERENCES, TASKS, speeds_that_fit, temporal_samples
+from cacl.evaluation.temporal.clips import DIFFERENCES, TASKS, speeds_that_fit, temporal_samples
 from cacl.methods.differences import pair_differences
 
 

@@ -1,0 +1,1 @@
+"""What differs in time alone: clips for it, and probes of it."""
