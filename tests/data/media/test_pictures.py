@@ -245,6 +245,19 @@ def test_heic_is_a_still_image(stills: int, tmp_path: Path) -> None:
         open_video(tmp_path / "IMG_0001.HEIC")
 
 
+def test_a_phones_heic_with_exif_is_a_still_image(tmp_path: Path) -> None:
+    """As a phone writes it: PyAV 18 does not know the kind of side data that EXIF is."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = tmp_path / "IMG_0002.HEIC"
+    pillow_heif.from_pillow(Image.fromarray(pictures(1)[0])).save(file, exif=exif.tobytes())
+    with av.open(str(file)) as container:
+        assert container.streams.video[0].codec_context.name == "hevc"
+    with pytest.raises(VideoError, match="a still image, not a video"):
+        open_video(file)
+
+
 def test_avif_is_what_the_number_of_its_pictures_says(tmp_path: Path) -> None:
     frames = pictures(12)
     pages = [Image.fromarray(frame) for frame in frames]
