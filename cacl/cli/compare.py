@@ -37,6 +37,7 @@ def compare(
     with_frozen: Annotated[
         Path | None, typer.Option(help="A frozen image encoder, for methods that learn beside one.", callback=there)
     ] = None,
+    finetune: Annotated[bool, typer.Option("--finetune", help="Fine-tune every network with all labels, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Train methods under equal conditions; which is better, how sure that is, and what it cost.
@@ -63,6 +64,7 @@ def compare(
             jobs=jobs,
             shard=shard,
             with_frozen=with_frozen,
+            finetune=finetune,
         )
     except (Stopped, KeyboardInterrupt) as stopped:
         print("Stopped; what is done is kept. Go on: give the same command again.", file=sys.stderr)

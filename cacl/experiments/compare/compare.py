@@ -21,6 +21,7 @@ from typing import Any
 
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
+from cacl.experiments.compare.finetuned import finetuned
 from cacl.experiments.compare.pictures import neighbour_pictures
 from cacl.experiments.compare.plan import Budget, Cell, Plan, check_plan_words, read_budget, read_shard, shard_cells
 from cacl.experiments.compare.shared import alone, lengths, open_shared, queries
@@ -51,6 +52,7 @@ def compare(
     jobs: int = 1,
     shard: str = "1/1",
     with_frozen: str | Path | None = None,
+    finetune: bool = False,
 ) -> dict[str, Any]:
     """Train and measure every method under equal conditions; what is finished in ``out`` is taken as it is.
 
@@ -69,6 +71,7 @@ def compare(
         jobs: cells at the same time, each in a process of its own.
         shard: ``2/8``: make each eighth cell only, from the second on.
         with_frozen: a frozen image encoder, for the methods that learn beside one.
+        finetune: fine-tune every network with all labels, too, as ``cacl finetune`` does; may be asked for later.
 
     Returns:
         What ``comparison.json`` holds.
@@ -79,7 +82,7 @@ def compare(
     """
     plan = prepared(
         videos, methods=methods, budget=read_budget(budget), networks=networks, seeds=seeds, out=out, preset=preset,
-        lists=lists, split=split, assignments=assignments, jobs=jobs, with_frozen=with_frozen,
+        lists=lists, split=split, assignments=assignments, jobs=jobs, with_frozen=with_frozen, finetune=finetune,
     )  # fmt: skip
     share = read_shard(shard)
     if not _complete(plan):
@@ -102,6 +105,7 @@ def _command(plan: Plan) -> str:
     words += ["--methods", ",".join(plan.methods), "--networks", ",".join(plan.networks), "--seeds", str(plan.seeds)]
     words += ["--budget", str(plan.budget), "--preset", plan.preset, "--out", str(plan.out)]
     words += [] if plan.with_frozen is None else ["--with-frozen", str(plan.with_frozen)]
+    words += ["--finetune"] if plan.finetune else []
     return shlex.join([*words, *(word for text in plan.assignments for word in ("--set", text))])
 
 
@@ -119,6 +123,7 @@ def prepared(
     assignments: Sequence[str],
     jobs: int,
     with_frozen: str | Path | None = None,
+    finetune: bool = False,
 ) -> Plan:
     """The plan, checked as far as words and folders go; nothing is written. Raises UserError."""
     if preset not in PRESETS:
@@ -140,6 +145,7 @@ def prepared(
         assignments=tuple(assignments),
         settings=_machine(Path(out), assignments, jobs),
         with_frozen=None if with_frozen is None else Path(with_frozen),
+        finetune=finetune,
     )
     check_plan_words(plan)
     check_plan(plan.out, plan.content())
@@ -160,6 +166,7 @@ def _machine(out: Path, assignments: Sequence[str], jobs: int) -> dict[str, Any]
 def _complete(plan: Plan) -> bool:
     """Whether there is nothing left to make: then no video is opened."""
     files = [f"cells/{cell.name}/results.json" for cell in plan.cells]
+    files += [f"cells/{cell.name}/finetuned.json" for cell in plan.cells if plan.finetune]
     files += [f"references/untrained-{cell.network}-seed{cell.seed}.json" for cell in plan.cells]
     needed = ["plan.json", "queries.json", "references/videos.json", *files]
     return all((plan.out / name).exists() for name in needed)
@@ -223,6 +230,8 @@ def _items(plan: Plan, run: RunFolder, shard: tuple[int, int]) -> Iterator[Item]
     for seed in range(plan.seeds):
         for cell in (cell for cell in mine if cell.seed == seed):
             yield f"cells/{cell.name}", partial(cell_results, plan, run, cell, length[cell.row])
+            if plan.finetune:
+                yield f"cells/{cell.name}", partial(finetuned, plan, run, cell)
         for network in plan.networks:
             own = Cell(plan.methods[0], network, seed)
             if own in mine:

@@ -89,6 +89,7 @@ class Plan:
         assignments: settings of all cells as text, ``optim.lr=1e-3``.
         settings: of all cells too: what the machine decided.
         with_frozen: folder of a frozen image encoder, for the methods that learn beside one.
+        finetune: fine-tune every cell's network, too; may be asked for later.
     """
 
     videos: Path
@@ -103,6 +104,7 @@ class Plan:
     assignments: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     with_frozen: Path | None = None
+    finetune: bool = False
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -46,7 +46,11 @@ def summary(plan: Plan) -> dict[str, Any]:
         "networks": {network: _network(plan, network, there, asked) for network in plan.networks},
         "off budget": _off_budget(plan, there),
         "missing": [str(cell) for cell, one in found.items() if not one and not _why(plan, cell)],
-        "failed": {str(cell): _why(plan, cell) for cell, one in found.items() if not one and _why(plan, cell)},
+        "failed": {
+            f"{cell}, fine-tuning" if one else str(cell): why
+            for cell, one in found.items()
+            if (why := _why(plan, cell)) and (plan.finetune or not one)
+        },
     }
 
 
@@ -70,6 +74,7 @@ def _network(plan: Plan, network: str, there: Results, asked: Mapping[str, Any])
         by_method.setdefault(cell.method, {})[cell.seed] = one
     rows = {method: _row(seeds, asked["source"]) for method, seeds in by_method.items()}
     for method, row in rows.items():
+        row["fine-tuned"] = _finetuned(plan.out, [cell for cell in own if cell.method == method])
         row["published"] = published(method, network)
     order = sorted(rows, key=lambda method: -rows[method]["measures"][MAIN]["mean"])
     pairs = {measure: _pairs(by_method, order, measure, asked["source"]) for measure in HITS}
@@ -112,6 +117,13 @@ def _row(seeds: Mapping[int, Mapping[str, Any]], sources: Sequence[str]) -> dict
         "curve": [[step, _mean(curve[step])] for step in sorted(curve)],
         "warnings": sorted({warning for one in each for warning in one["warnings"]}),
     }
+
+
+def _finetuned(out: Path, cells: Sequence[Cell]) -> float | None:
+    """Mean top-1 of the seeds that were fine-tuned, if any."""
+    each = [read_object(out / "cells" / cell.name / "finetuned.json").get("top-1") for cell in cells]
+    there = [float(one) for one in each if one is not None]
+    return _mean(there) if there else None
 
 
 def hit_rows(each: Sequence[Mapping[str, Any]], measure: str) -> tuple[NDArray[np.float64], list[int]]:

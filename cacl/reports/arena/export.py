@@ -48,6 +48,7 @@ def _rows(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             found |= {key: value for key, value in row["retrieval"].items() if key != "R@1"}
             found |= {f"{count} labels a class": value for count, value in row["few labels"].items() if count != "all"}
             found |= row.get("time", {})
+            found |= {} if row.get("fine-tuned") is None else {"fine-tuned": row["fine-tuned"]}
             found |= {key: row[key] for key in ("passes a sample", "passes", "steps", "epochs")}
             found |= row["cost"] | {f"frame encoder, {key}": value for key, value in row["frame encoder"].items()}
             yield found | {"published R@1": row.get("published", {}).get("R@1", "")}

@@ -63,6 +63,7 @@ def _view(name: str, one: Mapping[str, Any], results: Mapping[str, Any]) -> dict
         "shown": sorted({count for row in one["rows"].values() for count in row["few labels"]}, key=_count),
         "published": any(row.get("published") for row in one["rows"].values()),
         "time": list(dict.fromkeys(task for row in one["rows"].values() for task in row.get("time", {}))),
+        "finetuned": any(row.get("fine-tuned") is not None for row in one["rows"].values()),
         "energy": all("joules" in row["cost"] for row in one["rows"].values()),
     }
 

@@ -19,6 +19,7 @@ from tiny import TINY
 
 from cacl.errors import UserError
 from cacl.experiments.compare import cells as cell_module
+from cacl.experiments.compare import finetuned as finetuned_module
 from cacl.experiments.compare import shared as shared_module
 from cacl.experiments.compare.compare import _command, compare
 from cacl.experiments.compare.plan import Budget, Plan
@@ -113,6 +114,36 @@ def test_what_every_method_knows_of_time(arena: tuple[Path, dict[str, Any]]) -> 
     page = (out / "report.html").read_text()
     assert "Does it know time?" in page
     assert "arrow of time" in (out / "comparison.csv").read_text().splitlines()[0]
+
+
+def test_fine_tuning_is_asked_for_later_and_done_once(
+    arena: tuple[Path, dict[str, Any]], squares: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, calls, original = Path(shutil.copytree(arena[0], tmp_path / "out")), [], finetuned_module.finetune
+
+    def short(*parts: Any, **keywords: Any) -> dict[str, Any]:
+        calls.append(keywords)
+        shorter = {"optim.epochs": 1, "optim.batch_size": 4}
+        return original(*parts, **{**keywords, "settings": {**keywords["settings"], **shorter}})
+
+    monkeypatch.setattr(finetuned_module, "finetune", short)
+    found = made(squares, out, ("vcop",), finetune=True)
+    cell = out / "cells" / "vcop-r3d10-seed0"
+    top = json.loads((cell / "finetune" / "results.json").read_text())["recognition"]["fine-tuned"]["all"]["top-1"]
+    assert found["networks"]["r3d10"]["rows"]["vcop"]["fine-tuned"] == pytest.approx(top, abs=1e-3)
+    assert calls[0]["model"] == cell / "run"
+    assert "<th>fine-tuned</th>" in (out / "report.html").read_text()
+    assert made(squares, out, ("vcop",), finetune=True) == found
+    assert len(calls) == 1
+    assert made(squares, out)["networks"]["r3d10"]["rows"]["cacl"]["fine-tuned"] is None
+
+    def fails(*parts: Any, **keywords: Any) -> Any:
+        raise UserError("No room.")
+
+    monkeypatch.setattr(finetuned_module, "finetune", fails)
+    assert made(squares, out, ("vcop", "cacl"), finetune=True)["failed"] == {
+        "cacl, r3d10, seed 0, fine-tuning": "No room."
+    }
 
 
 def test_the_page_names_the_split_that_it_is_of() -> None:
