@@ -191,7 +191,7 @@ class FrameStore:
         """When each frame is shown: see ``TimedSource.seconds``. Stores made before there were times know the rate."""
         entry, found = self.catalog.videos[video], self._kept_times(video)
         if found is not None:
-            return found - found[0]
+            return np.asarray(found - found[0], np.float64)
         return np.arange(entry.frames + 1) / entry.fps if entry.fps > 0 else np.full(entry.frames + 1, np.nan)
 
     def file_seconds(self, video: int) -> NDArray[np.float64]:
