@@ -217,5 +217,5 @@ def _seconds(files: Dataset, number: int, *, timed: bool) -> NDArray[np.float64]
                 return seconds
     seconds = even_seconds(last, video.fps)
     if isinstance(files.source, FrameStore):
-        seconds[video.first_frame :] = seconds[video.first_frame] + files.source.seconds(number)
+        seconds[video.first_frame :] = files.source.file_seconds(number)
     return seconds

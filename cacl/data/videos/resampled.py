@@ -107,7 +107,8 @@ def resampled(data: Dataset, rate: float | None, *, say: Callable[[str], None] =
             f"{rate:g} frames a second ({first.path}: {first.fps:.4g}): some of their frames are repeated."
         )
     if unknown := sum(video.fps <= 0 for video in videos):
-        say(f"{counted(unknown, 'video')} of {len(videos)} say nothing of time: read frame by frame.")
+        verb = "says" if unknown == 1 else "say"
+        say(f"{counted(unknown, 'video')} of {len(videos)} {verb} nothing of time: read frame by frame.")
     assert isinstance(data.source, TimedSource)
     source = ResampledFrames(data.source, data.catalog, rate)
     return Dataset(source.catalog, source, data.rules)

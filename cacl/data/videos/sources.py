@@ -189,14 +189,28 @@ class FrameStore:
 
     def seconds(self, video: int) -> NDArray[np.float64]:
         """When each frame is shown: see ``TimedSource.seconds``. Stores made before there were times know the rate."""
+        entry, found = self.catalog.videos[video], self._kept_times(video)
+        if found is not None:
+            return np.asarray(found - found[0], np.float64)
+        return np.arange(entry.frames + 1) / entry.fps if entry.fps > 0 else np.full(entry.frames + 1, np.nan)
+
+    def file_seconds(self, video: int) -> NDArray[np.float64]:
+        """The same, counted from the first frame of the file that the video is a part of."""
+        entry, found = self.catalog.videos[video], self._kept_times(video)
+        if found is not None and (found[0] > 0 or not entry.first_frame):
+            return found
+        begin = entry.first_frame / entry.fps if entry.fps > 0 else np.nan  # older stores count parts from 0
+        return begin + self.seconds(video)
+
+    def _kept_times(self, video: int) -> NDArray[np.float64] | None:
+        """What the store says of a video's times; None where that is nothing, or damaged."""
         if self._times is None:
             self._times = read_object(self.path / "times.json")
-        entry = self.catalog.videos[video]
-        with suppress(ValueError, TypeError):  # of a damaged file the rate is left
+        with suppress(ValueError, TypeError):
             found = np.array(self._times.get(str(video)), np.float64)
-            if found.shape == (entry.frames + 1,) and (np.diff(found) > 0).all():
+            if found.shape == (self.catalog.videos[video].frames + 1,) and (np.diff(found) > 0).all():
                 return found
-        return np.arange(entry.frames + 1) / entry.fps if entry.fps > 0 else np.full(entry.frames + 1, np.nan)
+        return None
 
     def read(self, video: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Frames of one video, uint8 RGB ``[T, height, width, 3]``; numbers as in ``FrameSource.read``."""

@@ -184,11 +184,16 @@ class _Source:
         return "; ".join(notes(self._decoder.timeline, video.first_frame, min(video.frames, self._decoder.frames)))
 
     def times(self, video: Video, frames: int) -> list[float]:
-        """When the first ``frames`` frames of a video are shown, and when the last one ends; empty where evenly."""
+        """When the first ``frames`` frames of a video are shown, and when the last one ends, in seconds of its file.
+
+        Empty where its rate says the same, counted from the first frame of the file.
+        """
         seconds = self._decoder.seconds[video.first_frame : video.first_frame + frames + 1]
-        seconds = seconds - seconds[0]
-        even = np.isnan(seconds).any() or np.abs(seconds - np.linspace(0, seconds[-1], len(seconds))).max() < _EVENLY
-        return [] if even else [round(second, 6) for second in seconds.tolist()]
+        if np.isnan(seconds).any():
+            return []
+        begin = video.first_frame / video.fps if video.fps > 0 else 0.0
+        even = np.linspace(begin, begin + seconds[-1] - seconds[0], len(seconds))
+        return [] if np.abs(seconds - even).max() < _EVENLY else [round(second, 6) for second in seconds.tolist()]
 
     def _read(self, frame: int) -> NDArray[np.uint8]:
         if frame not in self._block:

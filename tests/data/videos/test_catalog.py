@@ -74,6 +74,22 @@ def test_an_animation_of_one_picture_is_a_still_image(tmp_path: Path, suffix: st
     assert [(s.path, s.reason) for s in found.skipped] == [(f"one.{suffix}", "a still image, not a video")]
 
 
+@pytest.mark.parametrize("brand", ["avif", "heic", "heix", "mif1"])
+def test_a_photo_in_an_iso_file_is_a_still_image_whatever_its_brand_and_name(tmp_path: Path, brand: str) -> None:
+    pages = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(3)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, options in (("one.mp4", {}), ("exif.heic", {"exif": exif})):
+        pages[0].save(tmp_path / name, "AVIF", **options)
+        data = (tmp_path / name).read_bytes()
+        assert data[4:12] == b"ftypavif"
+        (tmp_path / name).write_bytes(data[:8] + brand.encode() + data[12:])
+    shutil.copy(tmp_path / "one.mp4", tmp_path / "two.heif")
+    found = scan(tmp_path, empty=True)
+    assert found.videos == ()
+    assert {s.reason for s in found.skipped} == {"a still image, not a video"}
+
+
 def test_pages_without_a_rate_say_so(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(12)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
