@@ -153,10 +153,10 @@ class Generation:
     @cached_property
     def pieces(self) -> dict[str, Piece]:
         """The stretches of every video, by its key."""
-        spans, broken = self.spans, self.known.broken
+        spans, broken, vectors = self.spans, self.known.broken, np.asarray(self.vectors)
         ends = np.searchsorted(spans.video, np.arange(len(self.known.keys) + 1)).tolist()
         return {
-            key: Piece(self.vectors[a:b], spans.frames[a:b], spans.seconds[a:b], broken.get(key, ""))
+            key: Piece(vectors[a:b], spans.frames[a:b], spans.seconds[a:b], broken.get(key, ""))
             for key, a, b in zip(self.known.keys, ends[:-1], ends[1:], strict=True)
         }
 

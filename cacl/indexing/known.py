@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ class Memory:
         """See ``look``."""
         if not self._mine(path):
             return []
-        stamp, asked = stamp_of(root / path), asked_of(entries, rate, named)
+        stamp, asked = stamp_of(os.path.join(root, path)), asked_of(entries, rate, named)
         before = self._before.get(path)
         if before is None or before.stamp != stamp or before.asked != asked or not before.lasts:
             found = look(root, path, entries, deep=deep, rate=rate, named=named)

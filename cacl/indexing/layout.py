@@ -26,7 +26,7 @@ KNOWN, ROWS, SPACE, SCALE, COPY = "known.json", "rows.npz", "space.npz", "scale.
 Stamp = tuple[int, ...]
 
 
-def stamp_of(place: Path) -> Stamp | None:
+def stamp_of(place: Path | str) -> Stamp | None:
     """Changes when a video does: size and time of a file, of a folder of pictures of them all; None where it is gone.
 
     Nothing that a copy of the folder changes (``cp -a``, another disk) is in it.
@@ -35,7 +35,7 @@ def stamp_of(place: Path) -> Stamp | None:
         found = os.stat(place)
     except OSError:
         try:
-            found = os.stat(place := on_disk(place))
+            found = os.stat(place := on_disk(Path(place)))
         except OSError:
             return None
     if not stat.S_ISDIR(found.st_mode):

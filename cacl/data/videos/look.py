@@ -15,6 +15,7 @@ from cacl.data.media.picture_video import PictureVideo
 from cacl.data.media.pictures import NumberedPictures
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.data.videos.lists.entry import Entry
+from cacl.data.videos.walk import why_no_video
 from cacl.errors import VideoError, counted
 
 _TAKEN, _WHEN = 0x8769, 36867  # Exif: where the camera's facts are, and the moment of the exposure
@@ -33,7 +34,7 @@ class Look(Protocol):
 def look(
     root: Path, path: str, entries: Sequence[Entry], *, deep: bool, rate: float, named: bool
 ) -> list[Video | Skipped]:
-    """Open one file in a decode process: a file that is the end of it is skipped.
+    """Open one file in a decode process: a file that is the end of it is skipped; none that begins like no video.
 
     Args:
         root: the folder of videos.
@@ -43,6 +44,8 @@ def look(
         rate: frames a second of pictures, where nothing says it; 0: unknown.
         named: a list names it, so pictures are frames whatever they look like.
     """
+    if (root / path).is_file() and (no_video := why_no_video(root / path)):
+        return [Skipped(path, no_video)]
     try:
         return isolated(path, time_limit(root / path), _look, root, path, entries, deep=deep, rate=rate, named=named)
     except VideoError as error:

@@ -21,4 +21,4 @@ def may_pass(reason: str) -> bool:
         reason: of a ``VideoError``, or a sentence with it.
     """
     text = reason.lower()
-    return any(words in text for words in (*LOST, CHANGED, *_WORDS))
+    return bool(text) and any(words in text for words in (*LOST, CHANGED, *_WORDS))

@@ -95,10 +95,8 @@ def scan(
     for done, path in enumerate(items, 1):
         if path in named.lists:
             out.append(Skipped(path, named.lists[path]))
-        elif path not in places and (reason := why_no_video(root / path)):
-            out.append(Skipped(path, reason))
         elif strict and path not in named.entries and listing is not None:
-            out.append(Skipped(path, listing.absent))
+            out.append(Skipped(path, (path not in places and why_no_video(root / path)) or listing.absent))
         else:
             entries = named.entries.get(path)
             found = look(root, path, entries or [Entry(path)], deep=deep, rate=rate, named=entries is not None)

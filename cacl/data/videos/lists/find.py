@@ -22,6 +22,7 @@ from cacl.errors import UserError
 
 _TABLES = (".csv", ".tsv")
 _TEXTS = (*_TABLES, ".txt", ".lst", ".list")
+_LISTS = (*_TEXTS, ".json")
 _PART_NAME = re.compile(rf"({'|'.join(SPLIT_NAMES)})[ _-]?(list|split|set|videos|labels|files|annotations)?[ _-]?\d*")
 _READ = 65_536  # bytes
 _LOOKED_AT = 40  # lines of a file that may be a list
@@ -59,7 +60,9 @@ def read_lists(place: Path, *, split: int = 1) -> Listing:
 
 def find_lists(folder: Path, *, split: int = 1) -> Listing | None:
     """The lists of a folder, of whatever kind they are; ``None`` where there are none."""
-    names = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_file()}
+    with os.scandir(folder) as entries:  # of a folder of many videos few are made into a Path
+        lists = sorted(one.name for one in entries if one.name.lower().endswith(_LISTS) and one.is_file())
+    names = {name.lower(): folder / name for name in lists}
     if "videos.csv" in names:
         return tables([names["videos.csv"]])
     if f"trainlist0{split}.txt" in names or f"testlist0{split}.txt" in names:
