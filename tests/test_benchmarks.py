@@ -17,6 +17,7 @@ SAME = {
     "step": 6,
     "embed": 2,
     "search": 4,
+    "server": 1,
 }  # at least so many comparisons of results before anything is timed
 TABLES = {
     "data": 4,
@@ -26,6 +27,7 @@ TABLES = {
     "scaling": 4,
     "embed": 2,
     "search": 2,
+    "server": 3,
     "duplicates": 2,
     "versions": 1,
     "index": 3,
