@@ -23,6 +23,7 @@ import yaml
 from array_videos import make_videos
 from fingerprint import _fingerprint
 from numpy.typing import NDArray
+from postgres import Server
 from squares import make_squares, square
 from tiny import TINY
 
@@ -165,6 +166,14 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_square() -> Callable[..., NDArray[np.uint8]]:
     """``square``, for tests that write videos of their own."""
     return square
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL with pgvector, in which tests make databases of their own."""
+    server = Server()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ SAME = {
     "embed": 2,
     "search": 4,
     "page": 1,
+    "server": 1,
 }  # at least so many comparisons of results before anything is timed
 TABLES = {
     "data": 4,
@@ -27,6 +28,7 @@ TABLES = {
     "scaling": 4,
     "embed": 2,
     "search": 2,
+    "server": 3,
     "duplicates": 2,
     "versions": 1,
     "index": 3,

@@ -11,8 +11,24 @@ import typer
 
 from cacl.cli.app import PictureRate, app, say_used, there
 from cacl.errors import UserError, counted, did_you_mean, printable
+from cacl.servers.address import is_address, shown
+from cacl.servers.connect import connect
 
-IndexFolder = Annotated[Path, typer.Argument(help="A folder made by cacl index.", metavar="INDEX", callback=there)]
+
+def _folder_or_server(place: str) -> str:
+    """An index, if it is there; of a server that is asked later."""
+    return place if is_address(place) else str(there(Path(place)))
+
+
+IndexPlace = Annotated[
+    str,
+    typer.Argument(
+        help="A folder made by cacl index, or postgresql://… that it was pushed to.",
+        metavar="INDEX",
+        callback=_folder_or_server,
+    ),
+]
+Approximate = Annotated[bool, typer.Option("--approximate", help="Of a server: search by HNSW, which may miss some.")]
 NewRoot = Annotated[
     Path | None, typer.Option("--videos", help="The folder that the index's videos were moved to.", callback=there)
 ]
@@ -31,6 +47,10 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Forget videos that are not there.")] = False,
     shard: Annotated[str | None, typer.Option(help="Embed a share of the videos only, such as 3/16.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; embed nothing.")] = False,
+    to: Annotated[str | None, typer.Option(help="A vector server to push it to: postgresql://USER@HOST/DB.")] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="With --to: make HNSW for approximate searches there.")
+    ] = False,
     rate: PictureRate = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -44,7 +64,14 @@ def index(
         raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
     there(videos)
     there(model)
+    if to is not None:
+        if shard is not None:
+            raise UserError("--to pushes a whole index, --shard makes a share of one: give --to with --merge.")
+        connect(to).close()  # said now, not after hours
+    elif approximate:
+        raise UserError("--approximate is for a vector server: name it with --to postgresql://USER@HOST/DATABASE.")
     from cacl.indexing.build import index as run_index
+    from cacl.indexing.on_server.push import push
     from cacl.training.progress import VideoProgress
 
     try:
@@ -65,6 +92,8 @@ def index(
                 say=_say,
                 progress=progress,
             )
+            if made is not None and to is not None:
+                push(made, to, approximate=approximate, say=_say, progress=progress)
     except KeyboardInterrupt:
         print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -75,12 +104,13 @@ def index(
     with made:
         say_used(made.catalog_file)
         stretches = f"{len(made):,} stretches".replace(",", " ")
-        print(f"{out}: {stretches} of {counted(len(made.videos), 'video')}. Search them: cacl search {out} FILE")
+        place = out if to is None else f"'{shown(to)}'"
+        print(f"{out}: {stretches} of {counted(len(made.videos), 'video')}. Search them: cacl search {place} FILE")
 
 
 @app.command()
 def search(
-    index: IndexFolder,
+    index: IndexPlace,
     query: Annotated[
         str, typer.Argument(help="A video, a part of one (FILE@12.5-15), or of one in the index (index:PATH@3-5).")
     ],
@@ -89,6 +119,7 @@ def search(
     like: Annotated[list[str] | None, typer.Option(help="Another example, as QUERY (repeatable).")] = None,
     unlike: Annotated[list[str] | None, typer.Option(help="An example against, as QUERY (repeatable).")] = None,
     videos: NewRoot = None,
+    approximate: Approximate = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/search.md has its schema).")] = False,
 ) -> None:
     """Find where else something happens: videos with stretches like a video or a part of one, best first.
@@ -98,7 +129,7 @@ def search(
     from cacl.indexing.reader import Index
     from cacl.indexing.words import hits_as_json, hits_as_lines
 
-    with Index(index, videos=videos, few=True) as opened:
+    with Index(index, videos=videos, few=True, approximate=approximate) as opened:
         hits = opened.search(
             [query, *(like or ())],
             unlike=unlike or (),
@@ -115,7 +146,7 @@ def search(
 
 @app.command()
 def duplicates(
-    index: IndexFolder,
+    index: IndexPlace,
     not_same: Annotated[
         tuple[str, str] | None,
         typer.Option("--not-same", help="Remember that two videos (paths) are not the same.", metavar="A B"),

@@ -1,10 +1,16 @@
-"""What a search is asked with: a file, a part of one, or a part of a video of the index: ``b12.mp4@12.5-15``."""
+"""What a search is asked with: a file, a part of one, or a part of a video of the index: ``b12.mp4@12.5-15``.
+
+Shapes: p stretches of a video.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cacl.errors import UserError
 
@@ -58,6 +64,29 @@ def part_of(text: str, *, index: Path) -> Part:
     if end <= start:
         raise UserError(f"{text}: the part ends at {end:g} s, before it begins ({start:g} s); write @START-END.")
     return Part(found[1], indexed, start, end)
+
+
+def inside(seconds: NDArray[np.float64], path: str, start: float, end: float | None) -> NDArray[np.int64]:
+    """Which stretches of a video are in a part of it, by their middles; where none is, the nearest one.
+
+    Args:
+        seconds: start and end of each, ``[p, 2]``; where one is NaN, all are.
+        path: of the video.
+        start: of the part, seconds.
+        end: of the part, ``None``: the video's.
+
+    Raises:
+        UserError: the part is beyond the end.
+    """
+    if (not start and end is None) or np.isnan(seconds).any():
+        return np.arange(len(seconds))
+    last = float(seconds[:, 1].max())
+    if start >= last:
+        raise UserError(f"{path} ends at {last:.1f} s, the part begins at {start:g} s: name one within it.")
+    end = last if end is None else min(end, last)
+    middle = seconds.mean(axis=1)
+    chosen = np.flatnonzero((middle >= start) & (middle < end))
+    return chosen if len(chosen) else np.array([np.abs(middle - (start + end) / 2).argmin()])
 
 
 def _seconds(text: str, whole: str) -> float:

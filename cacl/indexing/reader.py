@@ -21,7 +21,8 @@ from cacl.files import check_there
 from cacl.indexing.generation import Generation, IndexedVideo, Spans, open_generation
 from cacl.indexing.hits import Curve, Hit
 from cacl.indexing.layout import COPY, DECISIONS, POINTER, SCALE, SPACE, stamp_of
-from cacl.indexing.parts_of import Part, part_of
+from cacl.indexing.on_server.served import Served
+from cacl.indexing.parts_of import Part, inside, part_of
 from cacl.indexing.previews import read_preview
 from cacl.indexing.request import read_pointer
 from cacl.indexing.searcher import Searcher
@@ -30,6 +31,7 @@ from cacl.search.decisions import Decisions
 from cacl.search.exact import exact_nearest
 from cacl.search.score import Scale
 from cacl.search.space import Space
+from cacl.servers.address import is_address
 
 if TYPE_CHECKING:
     from cacl.search.duplicates import Duplicate
@@ -53,15 +55,21 @@ class Index:
         UserError: no index there, one that is not finished, or damaged.
     """
 
-    def __init__(self, path: str | Path, *, videos: str | Path | None = None, few: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, videos: str | Path | None = None, few: bool = False, approximate: bool = False
+    ) -> None:
         """Open it.
 
         Args:
-            path: the folder.
+            path: the folder, or the address of the vector server that it was pushed to, ``postgresql://…``.
             videos: the folder that its videos were moved to.
             few: for a search or two: vectors are read as they are, and PyTorch is not needed.
+            approximate: search by what the server has for that, which may miss some; of a server only.
         """
-        self.path = Path(path)
+        self._served = Served(str(path), approximate=approximate) if is_address(path) else None
+        if approximate and self._served is None:
+            raise UserError(f"{path} is a folder, which is searched exactly: --approximate is for a vector server.")
+        self.path = Path(path) if self._served is None else self._served.folder
         check_there(self.path)
         if not read_pointer(self.path):
             raise UserError(f"{self.path} is no index: it has no {POINTER}; make one with cacl index VIDEOS --out.")
@@ -69,6 +77,8 @@ class Index:
         if generation is None:
             raise UserError(f"{self.path} is not finished: give the command that began it again.")
         self._generation: Generation = generation
+        if self._served is not None:
+            self._served.attach(generation)
         self._few = few
         self.about: dict[str, Any] = generation.about
         self.root = Path(self.about["root"] if videos is None else videos)
@@ -78,6 +88,8 @@ class Index:
     def close(self) -> None:
         """Let go of the state that it was opened with; a later ``cacl index`` may remove it."""
         self._generation.close()
+        if self._served is not None:
+            self._served.close()
 
     def __enter__(self) -> Index:
         return self
@@ -89,8 +101,8 @@ class Index:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors, float32 ``[n, d]``, mapped: read from the disk as they are used."""
-        return self._generation.vectors
+        """All vectors, float32 ``[n, d]``, read from the disk or the server as they are used."""
+        return self._generation.vectors if self._served is None else self._served.rows
 
     @property
     def catalog(self) -> Catalog:
@@ -136,6 +148,8 @@ class Index:
         """The vectors as ``cacl.search.neighbours.Neighbours``, to be searched again and again."""
         from cacl.search.neighbours import Neighbours
 
+        if self._served is not None:
+            return self._served.neighbours(self.space)
         folder = self._generation.path
         return Neighbours(
             folder / VECTORS, space=self.space, copy=folder / COPY, version=self.about["fingerprint"], few=self._few
@@ -230,18 +244,8 @@ class Index:
         if numbers is None:
             raise UserError(f"{self.path} has no video {path}.{did_you_mean(path, self._numbers)}")
         own = np.concatenate([np.arange(*self.spans.rows(n).indices(len(self.vectors))) for n in numbers])
-        seconds = self.spans.seconds[own]
-        if (not start and end is None) or np.isnan(seconds).any():
-            return own
-        last = float(seconds[:, 1].max())
-        if start >= last:
-            raise UserError(f"{path} ends at {last:.1f} s, the part begins at {start:g} s: name one within it.")
-        end = last if end is None else min(end, last)
-        middle = seconds.mean(axis=1)
-        inside = np.flatnonzero((middle >= start) & (middle < end))
-        chosen = inside if len(inside) else [int(np.abs(middle - (start + end) / 2).argmin())]
-        rows: NDArray[np.int64] = own[chosen]
-        return rows
+        chosen: NDArray[np.int64] = own[inside(self.spans.seconds[own], path, start, end)]
+        return chosen
 
     def along(self, probes: ArrayLike, k: int = 10, *, within: str | None = None, without: ArrayLike = ()) -> list[Hit]:
         """The videos that have most of what is asked for: the mean, over the probes, of the best stretch for each.
@@ -323,14 +327,17 @@ class Index:
 
     @cached_property
     def _searcher(self) -> Searcher:
+        videos, spans, space, scale = self.catalog.videos, self.spans, self.space, self.scale
+        if self._served is not None:
+            return Searcher(self.vectors, spans, videos, space, scale, self._served.nearest(space))
         few = self._few and len(self.vectors) <= _FEW
 
         def nearest(probes: Vectors, k: int, mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], Vectors]]:
             if few:
-                return exact_nearest(self.vectors, self.space, probes, k, within=mask)
+                return exact_nearest(self.vectors, space, probes, k, within=mask)
             return [(found.rows, found.scores) for found in self.neighbours.along(probes, k, within=mask)]
 
-        return Searcher(self.vectors, self.spans, self.catalog.videos, self.space, self.scale, nearest)
+        return Searcher(self.vectors, spans, videos, space, scale, nearest)
 
     def __len__(self) -> int:
         return int(self.about["segments"])

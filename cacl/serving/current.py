@@ -13,6 +13,7 @@ import numpy as np
 from cacl.errors import UserError
 from cacl.indexing.generation import IndexedVideo
 from cacl.indexing.reader import Index
+from cacl.servers.address import is_address
 
 
 class StaleError(Exception):
@@ -72,12 +73,20 @@ class View:
 
 
 class Current:
-    """The state of an index that counts now."""
+    """The state of an index that counts now.
 
-    def __init__(self, path: Path, *, videos: Path | None = None) -> None:
-        """Raises UserError: no index, or damaged."""
-        self._path, self._videos = path, videos
+    Attributes:
+        folder: where the index lies.
+    """
+
+    def __init__(self, place: str | Path, *, videos: Path | None = None, approximate: bool = False) -> None:
+        """Raises UserError: no index, or damaged; or the server cannot be reached."""
+        self._place, self._videos, self._approximate = place, videos, approximate
         self._lock = threading.Lock()
+        self.folder = Path(place)
+        if is_address(place):
+            with Index(place) as index:
+                self.folder = index.path
         self._stamp = self._stamp_now()
         self._view = self._open()
 
@@ -101,12 +110,12 @@ class Current:
         return view
 
     def _open(self) -> View:
-        index = Index(self._path, videos=self._videos)
+        index = Index(self._place, videos=self._videos, approximate=self._approximate)
         return View(index, f"{index.catalog_file.parent.name}-{str(index.about['fingerprint'])[:8]}")
 
     def _stamp_now(self) -> tuple[int, int] | None:
         try:
-            found = (self._path / "index.json").stat()
+            found = (self.folder / "index.json").stat()
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns

@@ -16,23 +16,25 @@ PORT = 8420
 
 
 def serve(
-    index: Path,
+    index: str | Path,
     *,
     host: str = "127.0.0.1",
     port: int = PORT,
     videos: Path | None = None,
     labels: Path | None = None,
+    approximate: bool = False,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Answer browsers until the process is stopped (Ctrl-C).
 
     Args:
-        index: made by ``cacl index``.
+        index: made by ``cacl index``, or the address of the vector server that it was pushed to.
         host: the address to answer at. At any that is not of this machine alone the page's address holds a token, and
             nobody without it is answered.
         port: 0: any that is free.
         videos: the folder that the videos were moved to.
         labels: the table of labels, by default ``labels.csv`` beside the index.
+        approximate: as of ``Index``.
         ready: told the page's address, when it can be opened.
 
     Raises:
@@ -51,8 +53,8 @@ def serve(
     from cacl.serving.guard import LOCAL
     from cacl.serving.queries import Queries
 
-    current = Current(index, videos=videos)
-    kept = Labels(labels or labels_of(index), lock=index / DECISIONS)
+    current = Current(index, videos=videos, approximate=approximate)
+    kept = Labels(labels or labels_of(current.folder), lock=current.folder / DECISIONS)
     local = host in LOCAL
     token = None if local else secrets.token_urlsafe(24)
     with listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="cacl-serve-") as folder:

@@ -1,0 +1,1 @@
+"""An index whose vectors lie on a vector server too: pushed there, and searched there."""
