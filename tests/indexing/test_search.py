@@ -198,7 +198,7 @@ def test_what_cannot_be_searched_by(made: tuple[Path, Path], index: cacl.Index, 
         (f"{outside}@2-1", "the part ends at 1 s, before it begins"),
         (f"{outside}@1:2:3:4-9", "is no time"),
         (tmp_path / "none.mp4", r"none\.mp4 does not exist"),
-        (bad_media / "text.mp4", r"text\.mp4: cannot be opened as a video"),
+        (bad_media / "text.mp4", r"text\.mp4: not a video \(text file\); name a video"),
     ):
         with pytest.raises(UserError, match=match):
             index.search(query)
