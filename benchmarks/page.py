@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,11 @@ def serving(index: Path) -> Iterator[tuple[str, int]]:
 
 def answers(index: cacl.Index, address: str, process: int, *, searches: int, asked: int) -> list[list[object]]:
     """How much longer the server takes than the search itself, and what it holds after many."""
-    connection = http.client.HTTPConnection(address)
 
     def ask(path: str) -> Any:
-        connection.request("GET", path)
-        answer = connection.getresponse().read()
-        return json.loads(answer)
+        with closing(http.client.HTTPConnection(address)) as connection:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
 
     random = np.random.default_rng(1)
     parts = [(int(random.integers(len(index.videos))), float(random.integers(0, 20))) for _ in range(searches)]

@@ -61,12 +61,15 @@ def make(out: Path, model: Path) -> Path:
     """An index of 40 generated videos of some 11 s, and copies of two of them: a part, and one turned left to right."""
     videos, index = out / "videos", out / "videos.index"
     if not videos.exists():
-        make_videos(videos, seed=1, videos_per_class=(3, 1), size=(144, 192), frames=(250, 320))
-        dots = frames_of(videos / "train" / "orbiting_dots" / "orbiting_dots_000.mp4")
-        crosses = frames_of(videos / "train" / "spinning_crosses" / "spinning_crosses_001.mp4")
-        (videos / "copies").mkdir()
-        write_video(videos / "copies" / "part of <b>dots.avi", dots[60:220], codec="mpeg4")
-        write_video(videos / "copies" / "crosses again.mp4", np.concatenate([dots[:60], crosses[:, :, ::-1]]))
+        new = out / "new"
+        shutil.rmtree(new, ignore_errors=True)
+        make_videos(new, seed=1, videos_per_class=(3, 1), size=(144, 192), frames=(250, 320))
+        dots = frames_of(new / "train" / "orbiting_dots" / "orbiting_dots_000.mp4")
+        crosses = frames_of(new / "train" / "spinning_crosses" / "spinning_crosses_001.mp4")
+        (new / "copies").mkdir()
+        write_video(new / "copies" / "part of <b>dots.avi", dots[60:220], codec="mpeg4")
+        write_video(new / "copies" / "crosses again.mp4", np.concatenate([dots[:60], crosses[:, :, ::-1]]))
+        new.rename(videos)  # whole or not there
     cacl.index(videos, model=model, out=index)
     return index
 
