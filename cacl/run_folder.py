@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -204,7 +205,7 @@ def go_on(path: Path) -> str | None:
     """The command that goes on with a run that has not come to its end; None for every other folder."""
     verb = verb_of(path)
     last = "finished.json" if verb == "pretrain" else "results.json"
-    return f"cacl {verb} --resume {path}" if is_run(path) and not (path / last).is_file() else None
+    return f"cacl {verb} --resume {shlex.quote(str(path))}" if is_run(path) and not (path / last).is_file() else None
 
 
 def how_to_mend(folder: Path) -> str:
