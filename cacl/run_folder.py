@@ -135,7 +135,7 @@ class Metrics:
         """Open for rows of one kind; rows of that kind beyond ``step`` are from after the checkpoint and go."""
         self._path, self._kind = path, kind
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _keep(line, kind, step)]
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _keep(line, kind, step)]
             write_whole(path, "".join(line + "\n" for line in kept))
         with writing(path):
             self._file = path.open("a", encoding="utf-8")
