@@ -44,7 +44,7 @@ OLDEST := build/oldest
 $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
-		--editable . hypothesis pyarrow pytest
+		--editable . hypothesis pyarrow pytest rapidfuzz scikit-learn
 	touch $@
 
 test-oldest: $(OLDEST)/installed

@@ -34,7 +34,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield partial
-            descriptor = os.open(partial, os.O_RDONLY)
+            descriptor = os.open(partial, os.O_RDWR)  # Windows brings to the disk only what may be written
             try:
                 os.fsync(descriptor)
             finally:
@@ -58,6 +58,17 @@ def write_synced(file: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; does nothing where folders cannot be opened (Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_object(file: Path) -> dict[str, Any]:

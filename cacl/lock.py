@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import IO, Any, TextIO
 
 from cacl.errors import UserError
 from cacl.files import writing
@@ -18,6 +19,52 @@ from cacl.files import writing
 NAME = ".lock"
 _WAIT = 10.0  # seconds for a change that takes milliseconds
 _HELD: set[TextIO] = set()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR = 2**30  # a byte that no file of ours has: Windows keeps others from reading what is locked
+
+    def try_lock(file: IO[Any], *, shared: bool = False) -> None:
+        """Lock an open file until it is closed, or its process ends.
+
+        Args:
+            file: open for writing, but for a shared lock.
+            shared: with others who share it; Windows has none, and then nothing is locked.
+
+        Raises:
+            BlockingIOError: another holds it.
+            OSError: the disk has no locks.
+        """
+        if shared:
+            return
+        at = file.tell()
+        file.seek(_FAR)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EDEADLK):
+                raise BlockingIOError(errno.EAGAIN, "locked by another") from error
+            raise
+        finally:
+            file.seek(at)
+
+else:
+    import fcntl
+
+    def try_lock(file: IO[Any], *, shared: bool = False) -> None:
+        """Lock an open file until it is closed, or its process ends.
+
+        Args:
+            file: open.
+            shared: with others who share it.
+
+        Raises:
+            BlockingIOError: another holds it.
+            OSError: the disk has no locks.
+        """
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class InUse(UserError):
@@ -31,7 +78,8 @@ def _leave_locks_to_the_parent() -> None:
     _HELD.clear()
 
 
-os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+if hasattr(os, "register_at_fork"):  # elsewhere nothing forks
+    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 class FolderLock:
@@ -52,7 +100,7 @@ class FolderLock:
         except OSError as error:
             raise UserError(f"{self._folder}: the folder cannot be written ({error.strerror or error}).") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(file)
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"

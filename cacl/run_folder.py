@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -137,7 +138,7 @@ class Metrics:
         """Open for rows of one kind; rows of that kind beyond ``step`` are from after the checkpoint and go."""
         self._path, self._kind = path, kind
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _keep(line, kind, step)]
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _keep(line, kind, step)]
             write_whole(path, "".join(line + "\n" for line in kept))
         with writing(path):
             self._file = path.open("a", encoding="utf-8")
@@ -209,7 +210,7 @@ def go_on(path: Path) -> str | None:
     """The command that goes on with a run that has not come to its end; None for every other folder."""
     verb = verb_of(path)
     last = "finished.json" if verb == "pretrain" else "results.json"
-    return f"cacl {verb} --resume {path}" if is_run(path) and not (path / last).is_file() else None
+    return f"cacl {verb} --resume {shlex.quote(str(path))}" if is_run(path) and not (path / last).is_file() else None
 
 
 def how_to_mend(folder: Path) -> str:

@@ -21,7 +21,6 @@ def there(value: Any) -> Any:
 
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,10 +82,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _cacl(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
-    """Only for the options of no verb; the help is the app's."""
+    """The options of no verb, and what to do next where nothing else is given; the help is the app's."""
+    if context.invoked_subcommand is None:
+        from cacl.cli.next_step import next_steps
+
+        print(next_steps(Path()))

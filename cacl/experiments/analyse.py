@@ -134,7 +134,7 @@ def _earlier(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Results of other parts that were made of the same weights, videos and seed."""
     fresh: dict[str, Any] = {"about": about, "left out": {}}
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return fresh
     return found if found.get("about") == about and "left out" in found else fresh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from cacl.data.videos.resampled import resampled
 from cacl.data.videos.sources import DecodedVideos
 from cacl.errors import UserError
 from cacl.files import read_object
+from cacl.lock import try_lock
 from cacl.machine.auto import samples_per_video
 from cacl.run import Run
 from cacl.run_folder import RunFolder
@@ -128,7 +128,7 @@ def _holder(path: Path) -> str | None:
     try:
         with (path / ".lock").open() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                try_lock(lock, shared=True)
             except BlockingIOError:
                 return lock.read().strip() or "another process"
     except OSError:

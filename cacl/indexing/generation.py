@@ -8,7 +8,6 @@ Shapes: S segments, D features.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import zipfile
 from contextlib import suppress
@@ -27,6 +26,7 @@ from cacl.files import read_object
 from cacl.indexing.journal import Piece
 from cacl.indexing.known import Known
 from cacl.indexing.layout import GENERATIONS, KNOWN, POINTER, ROWS
+from cacl.lock import try_lock
 from cacl.search.rows import Rows, open_rows
 
 _TRIES = 20  # to read a pointer that is moved meanwhile
@@ -183,7 +183,7 @@ def open_generation(index: Path) -> Generation | None:
                 raise UserError(f"{folder / ABOUT} is missing ({error.strerror or error}): {_MEND}.") from error
             continue
         with suppress(OSError):  # a disk without locks: then nobody keeps it
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try_lock(held, shared=True)
         if (folder / ABOUT).exists():
             generation = Generation(folder, held)
             if generation.about.get("format") != FORMAT or not generation.about.get("finished"):
@@ -219,7 +219,7 @@ def next_name(index: Path) -> str:
 def _free(folder: Path) -> bool:
     try:
         with (folder / ABOUT).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(file)
     except FileNotFoundError:
         return True  # never finished
     except BlockingIOError:

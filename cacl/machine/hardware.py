@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import resource
 import shutil
 import tempfile
 import time
@@ -18,9 +16,17 @@ from typing import Literal
 
 import torch
 
+from cacl.lock import try_lock
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None  # type: ignore[assignment]
+
 Status = Literal["ok", "note", "wrong"]
 
 _GIB = 2**30
+_INFINITE = -1 if resource is None else resource.RLIM_INFINITY
 _FEW_FILES, _ENOUGH_FILES = 128, 1024  # open at once; a training of 4 workers has about a hundred
 _SMALLEST_FILE = 2 * _GIB  # a checkpoint of the paper's networks takes 1 GB
 _TEST_BYTES = 64 * 2**20
@@ -72,12 +78,12 @@ def check_memory() -> Check:
     """Memory that is free, and the limit of this process."""
     facts = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             name, value = line.split(":")
             facts[name] = int(value.split()[0]) * 1024
     free, total = facts.get("MemAvailable"), facts.get("MemTotal")
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < 16 * _GIB:
+    limit = _INFINITE if resource is None else resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != _INFINITE and limit < 16 * _GIB:
         return Check("memory", "wrong", f"limited to {_size(limit)} (ulimit -v)", "Raise it: ulimit -v unlimited.")
     if free is None or total is None:
         return Check("memory", "ok", "cannot be told here")
@@ -104,6 +110,8 @@ def check_shared_memory(folder: str = "/dev/shm") -> Check:
 
 def check_limits() -> Check:
     """Open files, size of a file, processes."""
+    if resource is None:
+        return Check("limits", "ok", "this system has none")
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     size = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     found = f"{_limit(files)} open files, file size {_limit(size, size=True)}"
@@ -121,7 +129,7 @@ def check_disk(folder: Path) -> Check:
     try:
         free = shutil.disk_usage(folder).free
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".cacl-doctor-") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(file)
             if free < 2 * _TEST_BYTES:
                 return Check(name, "wrong", f"{_size(free)} free", "Make room: a run needs some gigabytes.")
             block = os.urandom(2**20)
@@ -161,6 +169,6 @@ def _size(count: float) -> str:
 
 
 def _limit(value: int, *, size: bool = False) -> str:
-    if value == resource.RLIM_INFINITY:
+    if value == _INFINITE:
         return "unlimited"
     return _size(value) if size else str(value)

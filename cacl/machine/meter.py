@@ -5,7 +5,6 @@ Energy is that of all processors of the machine (RAPL), whoever uses them; most 
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 RAPL = Path("/sys/class/powercap")
 
@@ -24,7 +28,7 @@ class Meter:
         """Begin; ``before`` is what ``so_far`` gave in an earlier process."""
         self._before = dict(before or {})
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # the largest memory counts from here
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the largest memory counts from here
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._wall, self._processor, self._energy = time.monotonic(), time.process_time(), joules()
@@ -47,10 +51,12 @@ class Meter:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process had at once."""
+    """The most memory that this process had at once; 0 where the system does not tell."""
     with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    if resource is None:
+        return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cacl.errors import UserError
-from cacl.files import write_synced
+from cacl.files import sync_folder, write_synced
 from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
@@ -64,13 +63,13 @@ def write_encoder_folder(
             (new / name).parent.mkdir(exist_ok=True)
             write_synced(new / name, text)
         for place in {(new / name).parent for name in content} - {new}:
-            _sync_folder(place)
-        _sync_folder(new)
+            sync_folder(place)
+        sync_folder(new)
         # a folder that is not empty cannot be renamed over: between the two renames _recover finds the old one
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -188,14 +187,3 @@ def _recover(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.rename(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names in a folder durable; does nothing where folders cannot be opened (Windows)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

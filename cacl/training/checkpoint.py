@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from cacl.errors import UserError
-from cacl.files import read_object
+from cacl.files import read_object, sync_folder
 from cacl.models.state_file import refuse_bomb
 
 
@@ -53,7 +53,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, cost: Map
             text.flush()
             _sync(text.fileno())
         partial.rename(final)
-        _sync_folder(folder)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
@@ -149,11 +149,3 @@ def _complete(path: Path) -> bool:
 
 def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

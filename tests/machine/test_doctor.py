@@ -127,7 +127,7 @@ def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(37, "No locks available")
 
     with monkeypatch.context() as patch:
-        patch.setattr(machine.fcntl, "flock", refuse)
+        patch.setattr(machine, "try_lock", refuse)
         assert "no locks available" in check_disk(tmp_path).found
     with monkeypatch.context() as patch:
         patch.setattr(machine.shutil, "disk_usage", lambda _: Usage(2**40, 0, 1000))

@@ -162,7 +162,7 @@ def test_a_network_in_channels_last_is_saved_alike(encoder: Encoder, tmp_path: P
     assert torch.equal(Encoder.load(tmp_path / "e")(frames), expected)
 
 
-@pytest.mark.parametrize("failing", ["write_synced", "_sync_folder", "rename"])
+@pytest.mark.parametrize("failing", ["write_synced", "sync_folder", "rename"])
 def test_a_failed_save_leaves_the_old_encoder(encoder: Encoder, tmp_path: Path, monkeypatch, failing: str):
     encoder.save(tmp_path / "e")
     before = {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir()}

@@ -34,6 +34,7 @@ T = TypeVar("T")
 SECONDS = 60.0
 SECONDS_PER_MEGABYTE = 10.0
 MEMORY = 4 * 2**30  # bytes of address space of one decode process
+ISOLATING = os.name == "posix"
 _START = 120.0  # seconds in which Python must be up
 
 
@@ -57,7 +58,11 @@ def isolated(path: str, seconds: float, work: Callable[P, T], *args: P.args, **k
     Raises:
         LostVideo: the process died twice, the work took too long, or needed more than ``MEMORY``.
         Exception: whatever ``work`` raised.
+
+    Where a process cannot be given one end of a pipe (Windows), the work is done in this one, without limits.
     """
+    if not ISOLATING:
+        return _here_and_now(path, work, *args, **kwargs)
     for attempt in range(2):
         # A file before this one may have left the process with a damaged heap: a death counts in a fresh process only.
         process = _borrow() if attempt == 0 else _DecodeProcess()
@@ -79,6 +84,13 @@ def isolated(path: str, seconds: float, work: Callable[P, T], *args: P.args, **k
                 raise LostVideo(path, f"needs more than {MEMORY / 2**30:.0f} GiB of memory to decode")
             raise result
     raise LostVideo(path, f"the process that decoded it died ({died})")
+
+
+def _here_and_now(path: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return work(*args, **kwargs)
+    except MemoryError as error:
+        raise LostVideo(path, "needs more memory to decode than there is") from error
 
 
 class _DecodeProcess:
@@ -179,7 +191,8 @@ def end_idle() -> None:
             _idle.pop().leave()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def serve(descriptor: int) -> None:
@@ -190,7 +203,7 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = Connection(descriptor)
     connection.send(None)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # what a dying decoder has to say helps nobody
     while True:
         try:
@@ -255,7 +268,7 @@ def _limit() -> None:
     """More memory than this is asked for by damaged headers only; no core dumps; and where memory ends, this goes."""
     import resource
 
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
         file.write("500")
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.videos.pixel_rules import Levels, choose_rules, rules_from_json, rules_to_json
@@ -61,6 +62,26 @@ def test_auto_finds_the_bits_in_use(tmp_path: Path, form: str, top: int) -> None
     write_deep(tmp_path / "v.mkv", values if form == "rgb48le" else values[..., 0], form)
     high = choose_rules(scan(tmp_path), colours="coded", levels="auto").levels[1] * 65535
     assert high == pytest.approx({"gray16le": 4095, "rgb48le": 1023, "gray12le": 65535, "gray10le": 65535}[form])
+
+
+@pytest.mark.parametrize("kind", ["stack", "folder"])
+def test_stacks_of_pages_and_folders_of_pictures_have_levels_too(tmp_path: Path, kind: str) -> None:
+    """As microscopes write them: 12 bits in 16, of which the largest becomes white."""
+    values = np.random.default_rng(0).integers(0, 4096, (20, 32, 48)).astype(np.uint16)
+    values[0, 0, 0] = 4095
+    pages = [Image.fromarray(page) for page in values]
+    (tmp_path / "cells").mkdir()
+    if kind == "stack":
+        pages[0].save(tmp_path / "cells.tif", save_all=True, append_images=pages[1:])
+    else:
+        for number, page in enumerate(pages, 1):
+            page.save(tmp_path / "cells" / f"img_{number:05}.png")
+    catalog = scan(tmp_path)
+    assert len(catalog.videos) == 1
+    rules = choose_rules(catalog, colours="shown", levels="auto")
+    assert rules.levels == (0, 4095 / 65535)
+    seen = DecodedVideos(catalog, height=32, width=48, rules=rules).read(0, np.arange(20))
+    np.testing.assert_allclose(seen[..., 0], values / 4095 * 255, atol=1)
 
 
 def test_ordinary_video_has_no_levels(media: Path) -> None:
