@@ -2,8 +2,9 @@
 
 Before a fixed camera, takes of one act share the place and the rough course of what moves: an arm goes up here, another
 there. At ``SIDE`` pixels of a place that is shared, what moves has its own shape and moment in every take, and agrees
-nearly everywhere in copies only. Agreement is of all moments together, weighted by how much moves in them, so moments
-at which little moves neither help nor harm.
+nearly everywhere in copies only. Each moment may lie one step beside the line in time, for a copy may have frames left
+out or twice, and what counts is the median over moments: one that a caption or a cut spoils does no harm. Moments weigh
+as much as moves in them, so those at which nothing does say nothing.
 
 Legend: T moments of the first stretch, K moments of the second for each, H height, W width, J pairs of frames.
 """
@@ -62,7 +63,7 @@ class _Lie:
 def look_closer(
     first: Side, second: Side, found: Registration, *, a: tuple[float, float], speed: float, offset: float, last: float
 ) -> float:
-    """Agreement of what moves, -1 to 1.
+    """Agreement of what moves at half of the moments or more, -1 to 1.
 
     Args:
         first: the one video.
@@ -136,7 +137,7 @@ def _sampled(frames_THW: Tensor, box: list[tuple[float, float]]) -> Tensor:
 
 
 def _agreement(mine_TSS: Tensor, other_USS: Tensor, back_TK: Tensor) -> tuple[float, Tensor]:
-    """Of what moves, along the line in time on which it is most, and which of K moments that takes, ``[T]``."""
+    """Of what moves, near the line in time on which it is most, and which of K moments that takes, ``[T]``."""
     mine, other = (part.flatten(1) - part.mean(dim=(1, 2))[:, None] for part in (mine_TSS, other_USS))
     mine = mine - mine.mean(dim=0)
     rows, last = torch.arange(len(mine)), len(_AROUND) - 1
@@ -150,4 +151,19 @@ def _agreement(mine_TSS: Tensor, other_USS: Tensor, back_TK: Tensor) -> tuple[fl
             agreement = float((mine * theirs).sum() / (mine.norm() * theirs.norm()).clamp_min(1e-6))
             if agreement > best[0]:
                 best = (agreement, column)
-    return best
+    beside = (best[1][:, None] + torch.arange(-1, 2)).clamp(0, last)
+    near = other[back_TK.gather(1, beside)] - other[back_TK[rows, best[1]]].mean(dim=0)
+    column = beside.gather(1, _alike(mine[:, None], near).argmax(dim=1, keepdim=True))[:, 0]
+    theirs = other[back_TK[rows, column]]
+    return _median(_alike(mine, theirs - theirs.mean(dim=0)), mine.square().sum(dim=1)), column
+
+
+def _alike(mine: Tensor, theirs: Tensor) -> Tensor:
+    alike: Tensor = (mine * theirs).sum(dim=-1) / (mine.norm(dim=-1) * theirs.norm(dim=-1)).clamp_min(1e-6)
+    return alike
+
+
+def _median(values: Tensor, weights: Tensor) -> float:
+    order = values.argsort()
+    sums = weights[order].cumsum(dim=0)
+    return float(values[order[int((sums < sums[-1] / 2).sum().clamp_max(len(values) - 1))]])

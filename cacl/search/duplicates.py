@@ -18,7 +18,7 @@ from cacl.errors import VideoError
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
-from cacl.search.same_pixels import PixelMatch, compare_pixels
+from cacl.search.same_pixels import SURE, PixelMatch, compare_pixels
 from cacl.search.score import Scale
 from cacl.search.sketches import Floats, Frames, Sketches
 
@@ -28,7 +28,6 @@ _SHARE = 0.99  # of unrelated pairs lie below what is worth a look
 _BELOW, _SPREADS = 0.159, 2.33  # one standard deviation below the median; of a normal distribution, 99 % lie below this
 _NEAREST = 20  # of every stretch, among later videos
 _VIDEOS = 20  # looked at more closely, for every video
-SURE = 0.9  # agreement of what moves, looked at closely: one person who squats again reaches .86 (UCF101)
 
 
 @dataclass(frozen=True, eq=False)

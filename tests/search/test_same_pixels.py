@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from search.scenes import FPS, render
 
 from cacl.search.alignment import Line
-from cacl.search.duplicates import SURE
 from cacl.search.register import HEIGHT, WHOLE, _Edges, grey, register, resized
-from cacl.search.same_pixels import PixelMatch, compare_pixels
+from cacl.search.same_pixels import SURE, PixelMatch, compare_pixels
 from cacl.search.sketches import Sketches
 
 Frames = NDArray[np.uint8]
