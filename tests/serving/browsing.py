@@ -50,7 +50,7 @@ def watched(browser: Any, address: str) -> Iterator[Any]:
     page.on("console", lambda message: errors.append(message.text) if is_fault(message) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: errors.append(request.url) if not local(request.url, address) else None)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(240_000)  # of a busy machine
     yield page
     context.close()
     assert errors == []
