@@ -288,7 +288,6 @@ class Run(Section):
     threads: Auto | Positive  # of PyTorch on the CPU
     log_every: Positive  # steps
     save_minutes: Rate
-    # older runs had none of these
     checkpoint_activations: bool = False  # compute the 3D CNN's activations again in the backward pass: less memory
     tf32: Auto | bool = "auto"  # on NVIDIA GPUs, float32 products with 10 bits of mantissa
     tensorboard: bool = False  # the metrics as event files, too

@@ -1,6 +1,6 @@
 """Notebooks from the programs of ``examples/notebooks``, whose cells begin with ``# %%`` or ``# %% [markdown]``.
 
-    python docs/site/notebooks.py build/notebooks
+python docs/site/notebooks.py build/notebooks
 """
 
 from __future__ import annotations
