@@ -101,6 +101,25 @@ def test_every_extra_for_users_is_in_all() -> None:
     assert everything.extras == set(extras) - {"all", "docs", "test"}
 
 
+def test_what_is_missing_is_named_with_an_extra_that_there_is() -> None:
+    """Every ``cacl[...]`` of a message is an extra, and for each extra there is a message."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cacl").rglob("*.py"))
+    named = set(re.findall(r"cacl\[([a-z]+)\]", text))
+    assert named <= set(PROJECT["optional-dependencies"])
+    assert set(PROJECT["optional-dependencies"]) - named <= {"all", "docs", "test", "tsne", "umap"}
+    assert "cacl[{kind}]" in text  # of tsne and umap
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(set(PROJECT["optional-dependencies"]) - {"test"}))
+def test_every_extra_can_be_installed_alone_and_all_together(extra: str) -> None:
+    """By what pip would do: with the pinned versions nothing contradicts another."""
+    asked = ["install", "--dry-run", "--quiet", "--only-binary", ":all:", "-c", str(ROOT / "constraints.txt")]
+    command = [sys.executable, "-m", "pip", *asked, "--no-build-isolation", "-e", f"{ROOT}[{extra}]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_package_that_is_missing_is_named() -> None:
     code = "import sys; sys.modules['torch'] = None; sys.argv = ['cacl', 'doctor']; from cacl import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
