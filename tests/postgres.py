@@ -102,10 +102,22 @@ class Server:
             found = connection.execute(query)  # type: ignore[call-overload]
             return found.fetchall() if found.description else []
 
+    def _processes(self) -> list[int]:
+        main = self._process.pid
+        return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
+
+    def processor_seconds(self) -> float:
+        """Of all its processes, those that ended too."""
+        ticks = 0
+        for process in self._processes():
+            with suppress(OSError):
+                spent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:15]
+                ticks += sum(map(int, spent if process == self._process.pid else spent[:2]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """SIGKILL to it and all of its processes."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for process in (self._process.pid, *map(int, children)):
+        for process in self._processes():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self._process.wait()

@@ -19,6 +19,7 @@ SAME = {
     "search": 4,
     "page": 1,
     "server": 1,
+    "ray_tasks": 2,
 }  # at least so many comparisons of results before anything is timed
 TABLES = {
     "data": 4,
@@ -29,6 +30,7 @@ TABLES = {
     "embed": 2,
     "search": 2,
     "server": 3,
+    "ray_tasks": 2,
     "duplicates": 2,
     "versions": 1,
     "index": 3,

@@ -47,6 +47,10 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Forget videos that are not there.")] = False,
     shard: Annotated[str | None, typer.Option(help="Embed a share of the videos only, such as 3/16.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; embed nothing.")] = False,
+    engine: Annotated[str, typer.Option(help="here, or ray: by the tasks of a Ray cluster.")] = "here",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster (default: one is started on this machine).")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="A vector server to push it to: postgresql://USER@HOST/DB.")] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="With --to: make HNSW for approximate searches there.")
@@ -62,6 +66,8 @@ def index(
     names = ("auto", "float32", "bfloat16", "float16")
     if precision not in names:
         raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
+    if engine not in ("here", "ray"):
+        raise UserError(f"--engine is {engine}; it can be here or ray.")
     there(videos)
     there(model)
     if to is not None:
@@ -87,6 +93,8 @@ def index(
                 prune=prune,
                 shard=shard,
                 merge=merge,
+                engine=engine,  # type: ignore[arg-type]
+                address=address,
                 device=device,
                 precision=precision,  # type: ignore[arg-type]
                 say=_say,

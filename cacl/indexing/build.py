@@ -12,8 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from cacl.data.videos.catalog import Catalog, root_of
 from cacl.data.videos.scan import scan
@@ -21,7 +22,7 @@ from cacl.data.videos.sources import is_store
 from cacl.errors import UserError, counted
 from cacl.evaluation.video_vectors import embedding_precision
 from cacl.indexing.changes import Entry, Found, compare, is_there, joined
-from cacl.indexing.embedding_run import Progress, Work, embed_entries
+from cacl.indexing.embedding_run import Progress, Speed, Work, embed_entries
 from cacl.indexing.generation import Generation, keys_in_use, next_name, open_generation, remove_others
 from cacl.indexing.journal import Journal, read_parts
 from cacl.indexing.known import Known, Memory
@@ -40,6 +41,7 @@ from cacl.models.load import load_encoder
 
 _WIDEST = 2048  # numbers of a vector that can be whitened: beyond, it takes hours and gigabytes
 Say = Callable[[str], None]
+Engine = Literal["here", "ray"]
 
 
 def index(
@@ -54,6 +56,8 @@ def index(
     prune: bool = False,
     shard: str | None = None,
     merge: bool = False,
+    engine: Engine = "here",
+    address: str | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
     say: Say = lambda text: None,
@@ -73,6 +77,8 @@ def index(
         prune: forget videos that are not there.
         shard: embed a share of the videos only, ``"3/16"`` (from 1), for ``merge`` to join.
         merge: join what the shares made; embed nothing.
+        engine: ``here``, in this process, or ``ray``, by the tasks of a Ray cluster; the index is the same.
+        address: of the Ray cluster; ``None``: one is started on this machine.
         device: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:N``.
         precision: ``auto`` (as the index was made; 16 bits for a new one where they are faster and right),
             ``float32``, ``bfloat16`` or ``float16``.
@@ -90,6 +96,10 @@ def index(
         raise UserError(f"--step is {step}; it must be 1 or more.")
     if shard is not None and merge:
         raise UserError("--shard makes a share, --merge joins them: give one of them.")
+    if address is not None and engine != "ray":
+        raise UserError("--address is of a Ray cluster: give it with --engine ray.")
+    if engine == "ray" and (shard is not None or merge):
+        raise UserError("--engine ray shares the work out by itself: leave out --shard and --merge.")
     share = None if shard is None else shard_of(shard)
     videos, out = Path(videos), Path(out)
     run = _begun(videos, model, out, step, whiten, device, precision, say)
@@ -99,7 +109,8 @@ def index(
     with _taken_back(out), ExitStack() as held:
         held.enter_context(FolderLock(out))
         shares = locked_shards(out, held)
-        _bring_up_to_date(run, [out / PARTS, *shares], videos, rate, previews, prune, merge, progress)
+        embed = embed_entries if engine == "here" else _on_ray(address)
+        _bring_up_to_date(run, embed, [out / PARTS, *shares], videos, rate, previews, prune, merge, progress)
     return Index(out)
 
 
@@ -182,8 +193,15 @@ def _make_share(run: _Run, share: Shard, videos: Path, rate: float, previews: bo
     run.say(f"Share {share.number} of {share.of}: {counted(len(found.to_do), 'video')} embedded. {speed}")
 
 
+def _on_ray(address: str | None) -> Callable[..., Speed]:
+    from cacl.indexing.cluster.on_ray import embed_on_ray
+
+    return partial(embed_on_ray, address=address)
+
+
 def _bring_up_to_date(
     run: _Run,
+    embed: Callable[..., Speed],
     parts: list[Path],
     videos: Path,
     rate: float,
@@ -205,8 +223,8 @@ def _bring_up_to_date(
             _check_whole(run.out, found, journal)
         elif found.to_do:
             work = _work(run, run.out / PARTS, previews)
-            speed = embed_entries(root, found.to_do, work, memory.seen, say=run.say, progress=progress)
-            run.say(str(speed))
+            run.say(str(embed(root, found.to_do, work, memory.seen, say=run.say, progress=progress)))
+            parts = [*parts, *sorted((run.out / SHARDS).glob("*"))]  # a cluster's are there by now
             journal = read_parts(parts, request=run.request.digest)
         pieces = _pieces(old, journal)
         catalog, chosen, known = joined(found, known, pieces, journal, root)

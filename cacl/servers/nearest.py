@@ -29,7 +29,7 @@ class ServedRows:
         """``keys``: of the videos; ``bounds``: first row of each, and n, int64 ``[v + 1]``; ``width``: d."""
         self._server, self._keys, self._bounds = server, keys, bounds
         self.shape, self.dtype, self.ndim = (int(bounds[-1]), width), np.dtype(np.float32), 2
-        self._kept, self._turn = OrderedDict[int, Rows](), threading.Lock()
+        self._kept, self._turn = OrderedDict[int, Rows](), threading.RLock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -42,8 +42,7 @@ class ServedRows:
         found = np.empty((len(numbers), self.shape[1]), np.float32)
         for video in np.unique(videos).tolist():
             of = videos == video
-            with self._turn:
-                found[of] = self._of(video)[numbers[of] - self._bounds[video]]
+            found[of] = self._of(video)[numbers[of] - self._bounds[video]]
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Rows:
@@ -60,20 +59,30 @@ class ServedRows:
             raise UserError(f"{self._server.shown} has {count} vectors of {len(self)}: {_AGAIN}.")
         return place
 
-    def _of(self, video: int) -> Rows:
-        if video not in self._kept:
-            first, stop = self._bounds[video : video + 2].tolist()
-            found, count = np.empty((stop - first, self.shape[1]), np.float32), 0
-            for _, parts, vectors in self._server.read([self._keys[video]]):
-                found[parts] = vectors
-                count += len(parts)
-            if count != len(found):
+    def fetch(self, videos: Sequence[int]) -> None:
+        """Read what is not kept of some videos, at once. Raises UserError: the server has others."""
+        with self._turn:
+            missing = {self._keys[video]: video for video in videos if video not in self._kept}
+            if not missing:
+                return
+            counts = dict.fromkeys(missing.values(), 0)
+            sizes = {video: int(self._bounds[video + 1] - self._bounds[video]) for video in counts}
+            found = {video: np.empty((size, self.shape[1]), np.float32) for video, size in sizes.items()}
+            for key, parts, vectors in self._server.read(list(missing)):
+                found[missing[key]][parts] = vectors
+                counts[missing[key]] += len(parts)
+            if counts != sizes:
                 raise UserError(f"{self._server.shown} has another state of the index by now: {_AGAIN}.")
-            self._kept[video] = found
-        self._kept.move_to_end(video)
-        while len(self._kept) > 1 and sum(rows.nbytes for rows in self._kept.values()) > _KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[video]
+            self._kept |= found
+
+    def _of(self, video: int) -> Rows:
+        self.fetch([video])
+        with self._turn:
+            found = self._kept[video]
+            self._kept.move_to_end(video)
+            while len(self._kept) > 1 and sum(rows.nbytes for rows in self._kept.values()) > _KEPT:
+                self._kept.popitem(last=False)
+            return found
 
 
 _AGAIN = "ask again, and where that does not help push the index again with cacl index … --to"
@@ -91,8 +100,12 @@ class ServedNearest:
         *,
         state: str,
         approximate: bool,
+        rows: ServedRows | None = None,
     ) -> None:
-        """``keys``, ``bounds``: as of ``ServedRows``; ``state``: of the index, as of ``Held``."""
+        """``keys``, ``bounds``: as of ``ServedRows``; ``state``: of the index, as of ``Held``; ``rows``: take up the
+        videos that are found, which are scored next.
+        """
+        self._rows = rows
         self._server, self._keys, self._bounds, self._space = server, keys, bounds, space
         self._state, self._approximate = state, approximate
         self._number = {key: number for number, key in enumerate(keys)}
@@ -115,7 +128,11 @@ class ServedNearest:
         keys = None if whole else [self._keys[video] for video in np.flatnonzero(allowed).tolist()]
         partly = allowed[allowed > 0] < np.diff(self._bounds)[allowed > 0]
         hidden = int((np.diff(self._bounds)[allowed > 0] - allowed[allowed > 0])[partly].sum())
-        return [self._one(direction, k, mask, keys, hidden) for direction in directions]
+        found = [self._one(direction, k, mask, keys, hidden) for direction in directions]
+        if self._rows is not None:
+            numbers = np.unique(np.concatenate([rows for rows, _ in found]))
+            self._rows.fetch(np.unique(np.searchsorted(self._bounds, numbers, side="right") - 1).tolist())
+        return found
 
     def _one(
         self, direction: NDArray[np.float64], k: int, mask: NDArray[np.bool_], keys: list[str] | None, hidden: int

@@ -67,7 +67,10 @@ class Served:
     def nearest(self, space: Space) -> ServedNearest:
         """What finds single stretches."""
         keys, state = self._generation.known.keys, self._state
-        return ServedNearest(self._server, keys, self._bounds, space, state=state, approximate=self._approximate)
+        return ServedNearest(
+            self._server, keys, self._bounds, space, state=state, approximate=self._approximate,
+            rows=cast(ServedRows, self.rows),
+        )  # fmt: skip
 
     def neighbours(self, space: Space) -> Any:
         """All vectors, fetched to a file that goes with the process, for a search of everything by everything."""

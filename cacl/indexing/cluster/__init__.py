@@ -1,0 +1,1 @@
+"""The videos of an index embedded by many processes, of many machines."""
