@@ -255,7 +255,7 @@ def test_videos_that_the_classifier_learnt_from_are_said(tuned, squares):
     ("change", "message"),
     [
         ({"top": 0}, "--top is 0"),
-        ({"out": "table.xls"}, "table ends in .csv or .json"),
+        ({"out": "table.xls"}, r"a table ends in \.csv, \.json, \.parquet or \.arrow"),
         ({"out": "no/such/table.csv"}, "could not be written"),
         ({"videos": "nowhere"}, "there is no such file or folder"),
     ],
