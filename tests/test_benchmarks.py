@@ -31,6 +31,7 @@ TABLES = {
     "search": 2,
     "server": 3,
     "ray_tasks": 2,
+    "failing_workers": 2,
     "duplicates": 2,
     "versions": 1,
     "index": 3,
