@@ -1,8 +1,9 @@
 """How to put an own encoder beside a frozen one, chosen without labels: weight, centring and whitening.
 
 Chosen is what finds other moments of the same video best among all moments, the moment that asks being seen under
-another framing and light (``label_free``). Plain centring stays unless whitening is better beyond what drawing other
-videos would change. Of the weights that cannot be told apart from the best one, it is that nearest to 1: what finds
+another framing and light (``label_free``). Plain centring stays unless whitening the own part is better beyond what
+drawing other videos would change; the frozen part is always centred alone, since whitened it finds more moments and
+fewer classes. Of the weights that cannot be told apart from the best one, it is that nearest to 1: what finds
 another moment of the same video leans on its scenery, and a class is less scenery than a video is.
 
 Shapes: V videos, M moments, N = V * M clips, D features, K of them kept by whitening.
@@ -72,12 +73,13 @@ def choose_fusion(
         groups: the source that each video was cut from, or the video itself.
         labels: of the videos; they choose nothing, but what they would have chosen is told.
     """
-    products = {(part, way): _products(m, way) for part, m in (("own", own), ("image", image)) for way in WAYS}
+    owns, images = {way: _products(own, way) for way in WAYS}, _products(image, "centred")
     videos, moments = own.plain.shape[:2]
     ranks = {}
-    for ways in ((a, b) for a in WAYS for b in WAYS):
+    for way in WAYS:
+        ways: tuple[Way, Way] = way, "centred"
         for weight in WEIGHTS:
-            cosine = _fused(products["own", ways[0]], products["image", ways[1]], weight)
+            cosine = _fused(owns[way], images, weight)
             ranks[ways, weight] = reciprocal_ranks(cosine, moments).mean(axis=1)
     plain: tuple[Way, Way] = ("centred", "centred")
     best = _best(ranks, plain)
