@@ -176,7 +176,7 @@ def epochs_in_equal_time(results: Path, recipe: str, epochs: int) -> int | None:
     paces = []
     for name in (REFERENCE, recipe):
         every = (json.loads(path.read_text()) for path in sorted(results.glob("*-steps*.json")))
-        cells = [cell for cell in every if cell["recipe"] == name]
+        cells = [cell for cell in every if cell["recipe"] == name and "processor seconds" in cell]
         if not cells:
             return None
         once = statistics.median(cell["processor seconds"] * cell["share of frames"] for cell in cells)

@@ -69,7 +69,7 @@ def columns(cells: Cells, base: Cells, groups: Sequence[str]) -> list[str]:
     found = [
         ", ".join(str(cell["seed"]) for cell in cells),
         "–".join(map(str, dict.fromkeys((steps[0], steps[-1])))),
-        f"{median(cell['processor seconds'] for cell in cells):.0f}",
+        f"{median(cell['processor seconds'] for cell in cells if 'processor seconds' in cell):.0f}",
         *(spread([cell["own"][key] for cell in cells]) for key in ("R@1", "R@5", "R@10")),
         "" if cells is base or not base else interval(cells, base, "own", "own", groups),
     ]
