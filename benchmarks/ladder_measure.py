@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cacl.data.videos.catalog import Skipped
-from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.dataset import Dataset, open_videos, thinned
 from cacl.data.videos.recordings import recording
 from cacl.evaluation.choice.fusion import choose_fusion
 from cacl.evaluation.choice.label_free import measure as label_free
@@ -72,7 +72,7 @@ def look(store: Path, videos: Path, lists: Path | None, image: Path | None, cach
     torch.set_num_threads(1)
     data = open_videos(store, resize=(64, 86))
     train, test = data.numbers("train"), data.numbers(data.test_part)
-    some = train[:: max(1, -(-len(train) // (20 if quick else MOST)))]
+    some = thinned(train, 20 if quick else MOST)
     if image is None:
         return Looked(data, train + test, len(train), None, None, some, None)
     encoder = load_encoder(image)

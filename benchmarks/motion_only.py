@@ -29,7 +29,7 @@ from cacl.data.randomness import generator
 from cacl.data.synthetic.generate import CLASSES
 from cacl.data.synthetic.motions import Motion
 from cacl.data.videos.catalog import Skipped
-from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.dataset import Dataset, open_videos, thinned
 from cacl.evaluation.temporal.clips import Task, TaskSamples, temporal_samples
 from cacl.evaluation.temporal.probe import probe_time
 from cacl.models.clip_encoder import ClipSpec
@@ -168,7 +168,7 @@ def samples(
     name: str, network: nn.Module, data: Dataset, clip: ClipSpec, part: str, most: int
 ) -> dict[Task, TaskSamples]:
     numbers = data.numbers(part)
-    some = data.subset(numbers[:: max(1, -(-len(numbers) // most))])
+    some = data.subset(thinned(numbers, most))
     skipped: list[Skipped] = []
     drawn = temporal_samples(
         {name: network},

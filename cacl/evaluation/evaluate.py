@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,7 @@ def evaluate_retrieval(
     """
     train, test = retrieval_parts(data, say=say)
     protocol = _Protocol(data, train, test, clips, device, autocast_dtype, ks, say)
-
-    def without_training() -> ReferenceRows:
-        return protocol.references(untrained, seed=seed, plain=references)
-
+    without_training = partial(protocol.references, untrained, seed=seed, plain=references)
     known = kept_rows(
         without_training,
         data,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from cacl.data.videos.resampled import as_files
 from cacl.data.videos.sources import FrameStore
 from cacl.distributed.processes import everyones, is_first
 from cacl.errors import VideoError
-from cacl.machine.convolutions_cache import cache_folder, machine_facts
+from cacl.machine.cache import cache_folder, keep, machine_facts
 from cacl.models.encoder import Encoder
 
 FORMAT = 1
@@ -74,14 +73,16 @@ def kept_rows(
     if untrained is not None:
         facts += [untrained.digest(), untrained.name, untrained.width, asdict(untrained.clip)]
     name = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
-    file = cache_folder("evaluation") / f"{name}.json"
-    known = everyones(_read(file) if is_first() else None)[0]
+    folder = cache_folder("evaluation")
+    file = None if folder is None else folder / f"{name}.json"
+    known = everyones(_read(file) if file is not None and is_first() else None)[0]
     if known is not None:
         say("What needs no training is known from an earlier run; --no-cache measures it again.")
         return known
     made = make()
-    if made.whole and is_first():
-        _write(file, made)
+    if file is not None and made.whole and is_first():
+        keep(file, json.dumps({"recalls": made.recalls, "right": made.right}))
+        _forget_old(file.parent)
     return made
 
 
@@ -113,12 +114,8 @@ def _read(file: Path) -> ReferenceRows | None:
         return None
 
 
-def _write(file: Path, rows: ReferenceRows) -> None:
+def _forget_old(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"recalls": rows.recalls, "right": rows.right}), encoding="utf-8")
-        partial.replace(file)
-        by_age = sorted(file.parent.glob("*.json"), key=lambda one: one.stat().st_mtime_ns, reverse=True)
+        by_age = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime_ns, reverse=True)
         for old in by_age[KEPT:]:
             old.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from cacl.config import Settings
 from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Skipped
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, thinned
 from cacl.data.videos.labels import join_labels
 from cacl.errors import counted
 from cacl.evaluation.attention import choose_clips, mean_attention, write_attention
@@ -93,7 +93,7 @@ def why_not(part: Part, subject: Subject) -> str | None:
 
 
 def _similarity(subject: Subject) -> dict[str, Any]:
-    numbers, skipped = _thinned(subject.test), list[Skipped]()
+    numbers, skipped = thinned(subject.test, MOST_VIDEOS), list[Skipped]()
     draws = max(1, min(3, SIMILARITY_CLIPS // len(numbers)))
     batches = _views(subject, numbers, draws, skipped)
     similarity = pair_similarity(subject.method, batches)
@@ -122,7 +122,7 @@ def _tasks(subject: Subject) -> dict[str, Any]:
 def _task(subject: Subject, task: Task) -> dict[str, Any]:
     examples = draw_examples(
         task,
-        subject.data.subset(_thinned(subject.test)),
+        subject.data.subset(thinned(subject.test, MOST_VIDEOS)),
         subject.clip,
         purpose="test",
         draws=TASK_DRAWS,
@@ -196,10 +196,6 @@ def _views(subject: Subject, numbers: list[int], draws: int, skipped: list[Skipp
         skipped=skipped,
         device=subject.device,
     )
-
-
-def _thinned(numbers: list[int]) -> list[int]:
-    return numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]
 
 
 def _unread(skipped: Sequence[Skipped]) -> dict[str, Any]:

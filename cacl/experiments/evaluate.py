@@ -201,7 +201,7 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
 def _fused(run: Run, image: ImageEncoder | None) -> FusedEncoder | None:
     """The run's encoder beside a frozen one: what it keeps, or a new one with another image encoder."""
     own = run.encoder
-    kept = kept_fused(run.path, own)
+    kept = kept_fused(run.path, own, say=_say)
     if image is None or (kept is not None and kept.image.same_as(image)):
         return kept
     folder = RunFolder(run.path)

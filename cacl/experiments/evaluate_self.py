@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.dataset import Dataset, open_videos, thinned
 from cacl.data.videos.resampled import resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
-from cacl.errors import UserError
+from cacl.errors import UserError, printable
 from cacl.evaluation.baselines import colour_histogram, thumbnail
 from cacl.evaluation.choice.fuse import FUSED, MOST_VIDEOS, kept_fused, resized
 from cacl.evaluation.choice.label_free import measure
@@ -76,7 +76,7 @@ def evaluate_self(
     own = main.encoder
     others = {str(path): load_encoder(path) for path in beside}
     encoders: dict[str, ClipEncoder] = {"untrained": main.untrained, main.method: own, **others}
-    if (fused := kept_fused(main.path, own)) is not None:
+    if (fused := kept_fused(main.path, own, say=_say)) is not None:
         encoders |= {"frozen": fused.image, FUSED: fused}
     data, numbers = _videos(main, videos, encoders)
     if len(numbers) < 3:
@@ -113,7 +113,7 @@ def _videos(run: Run, videos: str | Path | None, encoders: dict[str, ClipEncoder
         numbers = data.numbers(data.test_part) if data.has_test else data.numbers(None)
         data = resized(data, ClipSpec(resize=(height, width), size=min(height, width)))
     else:
-        print(f"Looking through {videos} …", file=sys.stderr, flush=True)
+        _say(f"Looking through {videos} …")
         settings = run.settings.data
         data = open_videos(
             Path(videos),
@@ -124,7 +124,7 @@ def _videos(run: Run, videos: str | Path | None, encoders: dict[str, ClipEncoder
         )
         data = resampled(data, settings.frame_rate)
         numbers = data.numbers(None)
-    return data, numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]
+    return data, thinned(numbers, MOST_VIDEOS)
 
 
 def _seen(encoder: ClipEncoder, clip: ClipSpec) -> Callable[[NDArray[np.uint8]], Tensor]:
@@ -140,3 +140,8 @@ def _seen(encoder: ClipEncoder, clip: ClipSpec) -> Callable[[NDArray[np.uint8]],
         return vectors
 
     return compute
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(printable(text), file=sys.stderr, flush=True)

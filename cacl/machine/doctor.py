@@ -25,7 +25,8 @@ from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
-from cacl.machine.convolutions_cache import checked_convolutions, cudnn_version
+from cacl.machine.cache import cudnn_version
+from cacl.machine.convolutions_cache import checked_convolutions
 from cacl.machine.device import choose_device, device_auto
 from cacl.machine.device_errors import device_errors
 from cacl.machine.hardware import Check, check_devices, check_disk, check_limits, check_memory, check_shared_memory

@@ -3,7 +3,7 @@
 Both parts see the same frames, decoded once. Each part's vector is centred on the mean over the videos of the run,
 whitened where that was found to pay, and divided by the length that such vectors have (root mean square); the own part
 then counts ``weight`` times. So a clip in which a part sees nothing unusual has a short vector there, and the other
-part decides; and the vector of a video is the mean of its clips' however they are averaged.
+part decides; and it is the same whether clips are averaged before or after.
 
 Shapes: B batch, C=3 colours, T frames, H W pixels, D features of a part, K of them kept by whitening.
 """
@@ -170,7 +170,7 @@ class FusedEncoder(ClipEncoder):
             "---\nlibrary_name: cacl\npipeline_tag: feature-extraction\ntags:\n- video\n- self-supervised\n---\n\n"
             f"# {own.name} (width {own.width}) beside {image.origin.network['name']}\n\n"
             f"Two encoders that see the same {clip.frames} frames: one that was trained without labels on its user's "
-            f"own videos with CACL, and a frozen image network from {image.origin.source} that looks at "
+            f"own videos with cacl, and a frozen image network from {image.origin.source} that looks at "
             f"{image.clip.frames} of them. Each part is centred and divided by its usual length; the own part counts "
             f"{self.weight:g} times. "
             f"Licence of the frozen part: {image.origin.licence}.\n\n"

@@ -15,7 +15,7 @@ from cacl.exploring.examples import examples_of, owners
 from cacl.exploring.labels import Labels
 from cacl.exploring.learn import learn
 from cacl.exploring.next import least_sure, most_unlike
-from cacl.serving.current import View
+from cacl.serving.current import View, stamp_of
 
 Codes = NDArray[np.uint16]
 NONE = 0xFFFF  # the code of a stretch without a name
@@ -61,7 +61,7 @@ class Taught:
 
     def told(self, view: View) -> tuple[tuple[Classes, Told] | None, str]:
         """The classes with what they tell of every stretch, ``None`` where there are none; and why not."""
-        key = self._stamp(), view
+        key = stamp_of(self.folder / "config.json"), view
         with self._lock:
             if self._kept[0] != key:
                 self._kept = (key, *self._told(view))
@@ -121,10 +121,3 @@ class Taught:
             return (classes, classes.told(view.index)), ""
         except UserError as error:
             return None, str(error)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            found = (self.folder / "config.json").stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns

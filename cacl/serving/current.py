@@ -87,7 +87,7 @@ class Current:
         if is_address(place):
             with Index(place) as index:
                 self.folder = index.path
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(self.folder / "index.json")
         self._view = self._open()
 
     def view(self, state: str | None = None) -> View:
@@ -101,7 +101,7 @@ class Current:
             UserError: the index was taken away or damaged.
         """
         with self._lock:
-            stamp = self._stamp_now()
+            stamp = stamp_of(self.folder / "index.json")
             if stamp != self._stamp:
                 self._view, self._stamp = self._open(), stamp
             view = self._view
@@ -113,9 +113,11 @@ class Current:
         index = Index(self._place, videos=self._videos, approximate=self._approximate)
         return View(index, f"{index.catalog_file.parent.name}-{str(index.about['fingerprint'])[:8]}")
 
-    def _stamp_now(self) -> tuple[int, int] | None:
-        try:
-            found = (self.folder / "index.json").stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns
+
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    """Changes whenever a file is replaced; ``None`` where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

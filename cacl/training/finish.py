@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.config import Settings
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, thinned
 from cacl.evaluation.choice.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.evaluation.health import warnings_from
 from cacl.evaluation.results import task_line
@@ -137,7 +137,7 @@ def task_result(
     for purpose, numbers, draws in (("train", train_numbers, TRAIN_DRAWS), ("test", test_numbers, TEST_DRAWS)):
         examples[purpose] = draw_examples(
             task,
-            data.subset(_thinned(numbers)),
+            data.subset(thinned(numbers, MOST_VIDEOS)),
             clip,
             purpose=purpose,
             draws=draws,
@@ -160,8 +160,3 @@ def task_result(
         "pairs": result.examples,
         "tested on": where,
     }
-
-
-def _thinned(numbers: list[int]) -> list[int]:
-    step = -(-len(numbers) // MOST_VIDEOS)
-    return numbers[:: max(1, step)]

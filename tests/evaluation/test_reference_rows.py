@@ -123,3 +123,12 @@ def test_a_damaged_file_is_made_again_and_old_ones_go(
         found(videos, seed=seed)
     assert len(list(cache.glob("*.json"))) == 2
     assert not file.exists()
+
+
+def test_who_has_no_home_has_no_cache(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*parts: Any) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert found(videos).recalls == found(videos, keep=False).recalls

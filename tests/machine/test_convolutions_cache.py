@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cacl.machine import convolutions_cache as cache
+from cacl.machine.cache import cache_folder
 from cacl.machine.convolutions import Finding
-from cacl.machine.convolutions_cache import cache_folder, checked_convolutions
+from cacl.machine.convolutions_cache import checked_convolutions
 from cacl.models.cnn3d import build_cnn3d
 
 
@@ -71,7 +72,7 @@ def test_whatever_may_change_the_result_makes_it_anew(made: list[Any], monkeypat
             patch.setattr(torch, name, value)
             checked_convolutions(small(), shape, torch.bfloat16)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_processor", lambda: "another")
+        patch.setattr("cacl.machine.cache._processor", lambda: "another")
         checked_convolutions(small(), shape, torch.bfloat16)
     assert len(made) == 9
     checked_convolutions(small(), shape, torch.bfloat16)
@@ -90,7 +91,9 @@ def test_the_source_of_our_own_layers_counts(monkeypatch: pytest.MonkeyPatch, ma
 @pytest.mark.parametrize("content", [b"", b"[", b'{"a": 1}', b'[{"layer": 1}]', b"[1]", b"\xff"])
 def test_a_damaged_file_is_no_knowledge(made: list[Any], content: bytes) -> None:
     checked_convolutions(small(), (2, 3, 8, 8), torch.bfloat16)
-    (file,) = cache_folder().iterdir()
+    folder = cache_folder("precision")
+    assert folder is not None
+    (file,) = folder.iterdir()
     file.write_bytes(content)
     assert checked_convolutions(small(), (2, 3, 8, 8), torch.bfloat16) == []
     assert len(made) == 2

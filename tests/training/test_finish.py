@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, thinned
 from cacl.errors import UserError
 from cacl.models.encoder import Encoder
 from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training import finish as module
-from cacl.training.finish import _thinned, finish, task_result
+from cacl.training.finish import finish, task_result
 from cacl.training.first_batch import _pixels
 from cacl.training.pretrain import resolve_settings
 from cacl.training.pretrain_stages import video_stage
@@ -159,7 +159,7 @@ def test_without_a_test_part_new_clips_of_the_training_videos_are_told(
 
 @pytest.mark.parametrize("count", [0, 1, 1999, 2000, 2001, 5000])
 def test_of_very_many_videos_some_are_tested(count: int) -> None:
-    kept = _thinned(list(range(count)))
+    kept = thinned(list(range(count)), module.MOST_VIDEOS)
     assert len(kept) <= module.MOST_VIDEOS
     assert len(kept) >= min(count, 1000)
     assert kept == sorted(set(kept))

@@ -93,16 +93,19 @@ def test_evaluate_has_both_rows_and_the_verdict(with_frozen: Path, image_folder:
     both.refused("One frozen encoder fits beside a run")
 
 
-def test_a_fused_encoder_that_cannot_be_read_is_made_again(with_frozen: Path, tmp_path: Path):
+def test_a_fused_encoder_that_cannot_be_read_is_left_out_with_a_word(with_frozen: Path, tmp_path: Path):
     run = Path(shutil.copytree(with_frozen, tmp_path / "run"))
-    own = cacl_load(run)
-    assert kept_fused(run, own) is not None
+    own, told = cacl_load(run), list[str]()
+    assert kept_fused(run, own, say=told.append) is not None
+    assert not told
     (run / "fused" / "model.safetensors").write_bytes(b"of another version")
-    assert kept_fused(run, own) is None
+    assert kept_fused(run, own, say=told.append) is None
+    assert len(told) == 1
+    assert f"left out: {run / 'fused'}" in told[0]
 
 
 def test_a_frozen_encoder_given_later_is_kept_in_the_run(run: Path, image_folder: Path, cacl):
-    assert kept_fused(run, cacl_load(run)) is None
+    assert kept_fused(run, cacl_load(run), say=print) is None
     ended = cacl("evaluate", run, "--beside", image_folder)
     assert ended.status == 0, ended
     assert "for these videos: R@1" in ended.out
@@ -110,11 +113,11 @@ def test_a_frozen_encoder_given_later_is_kept_in_the_run(run: Path, image_folder
     again = cacl("evaluate", run, "--beside", image_folder)
     assert again.status == 0
     assert (run / "fused" / "config.json").stat().st_mtime_ns == before
-    assert kept_fused(run, cacl_load(run)) is not None
+    assert kept_fused(run, cacl_load(run), say=print) is not None
     other = cacl_load(run)
     with torch.no_grad():
         next(iter(other.parameters())).add_(1)
-    assert kept_fused(run, other) is None  # the run has learned more since
+    assert kept_fused(run, other, say=print) is None  # the run has learned more since
 
 
 def cacl_load(run: Path) -> Any:

@@ -27,6 +27,11 @@ JPEG_BYTES_PER_PIXEL = 0.16  # JPEG of quality 90 at small sizes, rounded up
 MOST_STORE_BYTES = 20 * 2**30
 
 
+def thinned(numbers: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of some videos, evenly spaced."""
+    return list(numbers)[:: max(1, -(-len(numbers) // most))]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A catalog and a source: video i of the one is number i of the other."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, thinned
 from cacl.data.videos.recordings import recording
 from cacl.data.videos.resampled import ResampledFrames, as_files, resampled
 from cacl.data.videos.store import DecodedVideos, FrameStore
@@ -68,13 +68,17 @@ def open_image_encoder(path: str | Path) -> ImageEncoder:
     return encoder
 
 
-def kept_fused(run: Path, own: Encoder) -> FusedEncoder | None:
-    """The fused encoder in a run; ``None`` where there is none, or the run has learned more since."""
+def kept_fused(run: Path, own: Encoder, *, say: Callable[[str], None]) -> FusedEncoder | None:
+    """The fused encoder in a run; ``None`` where there is none, or the run has learned more since.
+
+    One that cannot be read, damaged or of an earlier version, is left out, and ``say`` is told.
+    """
     if not (run / FUSED / "config.json").is_file():
         return None
     try:
         fused = load_encoder(run / FUSED)
-    except UserError:  # of an earlier version, or damaged: it is made again
+    except UserError as error:
+        say(f"Both beside each other are left out: {error}")
         return None
     if not isinstance(fused, FusedEncoder):
         return None
@@ -102,8 +106,9 @@ def fuse_parts(
     """
     blank = (Mapped(torch.zeros(own.num_features)), Mapped(torch.zeros(image.num_features)))
     both = FusedEncoder(own, image, mapped=blank, weight=WEIGHT)
-    own_moments, image_moments = part_moments(both, data, _thinned(numbers), progress=progress)
-    kept = [_thinned(numbers)[position] for position in own_moments.kept.tolist()]
+    some = thinned(numbers, MOST_VIDEOS)
+    own_moments, image_moments = part_moments(both, data, some, progress=progress)
+    kept = [some[position] for position in own_moments.kept.tolist()]
     if weight != "auto":
         mapped = fit_map(own_moments.plain, "centred"), fit_map(image_moments.plain, "centred")
         chosen = {"how": "the weight was given", "own": "centred", "image": "centred"}
@@ -149,7 +154,7 @@ def verdict_of(made: Fused, data: Dataset, *, progress: Watch = silent) -> Verdi
     fused = made.encoder
     numbers, own, image = made.numbers, made.own, made.image
     if data.has_test:
-        numbers = _thinned(data.numbers(data.test_part))
+        numbers = thinned(data.numbers(data.test_part), MOST_VIDEOS)
         own, image = part_moments(fused, data, numbers, progress=progress)
         numbers = [numbers[position] for position in own.kept.tolist()]
     asked, there = data.videos(numbers), data.videos(made.numbers)
@@ -183,8 +188,3 @@ def resized(data: Dataset, clip: ClipSpec) -> Dataset:
     source = DecodedVideos(files.catalog, height=height, width=width, rules=data.rules)
     rate = data.source.rate if isinstance(data.source, ResampledFrames) else None
     return resampled(Dataset(files.catalog, source, data.rules), rate)
-
-
-def _thinned(numbers: list[int]) -> list[int]:
-    """At most ``MOST_VIDEOS``, evenly spaced."""
-    return numbers[:: max(1, -(-len(numbers) // MOST_VIDEOS))]

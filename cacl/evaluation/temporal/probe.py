@@ -17,7 +17,7 @@ from torch import nn
 
 from cacl.data.clips.shuffle import possible_degrees
 from cacl.data.videos.catalog import Skipped
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, thinned
 from cacl.errors import UserError
 from cacl.evaluation.probes import fit_probe
 from cacl.evaluation.temporal.clips import Task, TaskSamples, speeds_that_fit, temporal_samples
@@ -54,8 +54,8 @@ def probe_networks(
         UserError: fewer than 5 training videos, or none that can be read.
     """
     sides: dict[Literal["train", "test"], list[int]] = {
-        "train": list(train)[:: max(1, -(-len(train) // most))],
-        "test": list(test)[:: max(1, -(-len(test) // most))],
+        "train": thinned(train, most),
+        "test": thinned(test, most),
     }
     lengths = [[video.frames for video in data.videos(numbers)] for numbers in sides.values()]
     speeds = min((speeds_that_fit(frames, clip=clip.frames) for frames in lengths), key=len)

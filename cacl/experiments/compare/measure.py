@@ -114,7 +114,7 @@ def shown_neighbours(sides: Sides, test: Sequence[int], train: Sequence[int]) ->
 def knows_time(
     encoder: Encoder, data: Dataset, test: Sequence[int], train: Sequence[int], *, seed: int, device: str
 ) -> dict[str, float]:
-    """Temporal probe -> percent right, the chance level beside it; nothing where there are too few videos."""
+    """Temporal probe -> percent right; nothing where there are too few videos."""
     if len(train) < FEWEST_VIDEOS:
         return {}
     with evaluating(encoder):
