@@ -113,6 +113,7 @@ HARD: dict[str, Callable[[Frames], Frames]] = {
     "cropped": _crop,
     "mirrored": lambda frames: frames[:, :, ::-1],
     "embedded": lambda frames: np.concatenate([render(9001, 0, 4.0), frames, render(9002, 0, 5.0)]),
+    "coded coarsely": lambda frames: frames,
     "half the frames": _rate,
     "speed 0.5": _speed(0.5),
     "speed 0.8": _speed(0.8),
@@ -138,7 +139,7 @@ def truth(name: str, length: float) -> tuple[tuple[float, float], tuple[float, f
 def write_copy(path: Path, name: str, frames: Frames) -> None:
     """Encode a copy as the transformation has it."""
     changed = np.ascontiguousarray({**EASY, **HARD}[name](frames))
-    quality = "36" if name == "re-encoded" else "23"
+    quality = {"re-encoded": "28", "coded coarsely": "36"}.get(name, "23")
     fps = FPS / 2 if name == "half the frames" else FPS
     write_video(path, changed, fps=fps, options={"preset": "ultrafast", "crf": quality})
 

@@ -18,7 +18,7 @@ from cacl.errors import VideoError
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
-from cacl.search.same_pixels import SURE, PixelMatch, compare_pixels
+from cacl.search.same_pixels import PixelMatch, compare_pixels
 from cacl.search.score import Scale
 from cacl.search.sketches import Floats, Frames, Sketches
 
@@ -139,8 +139,7 @@ def _worth_a_look(scale: Scale) -> float:
 
 def _told(names: tuple[str, str], match: PixelMatch) -> Duplicate:
     kind: Kind = "similar scene" if match.kind != "copy" else "mirrored copy" if match.mirrored else "copy"
-    sure: Sure = "sure" if match.kind == "copy" and match.score >= SURE else "likely"
-    return Duplicate(names[0], match.a, names[1], match.b, kind, match.score, sure)
+    return Duplicate(names[0], match.a, names[1], match.b, kind, match.score, "sure" if match.sure else "likely")
 
 
 def _candidates(

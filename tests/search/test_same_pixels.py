@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from search.scenes import FPS, render
 
 from cacl.search.alignment import Line
+from cacl.search.closer_look import _reached
 from cacl.search.register import HEIGHT, WHOLE, _Edges, grey, register, resized
-from cacl.search.same_pixels import SURE, PixelMatch, compare_pixels
+from cacl.search.same_pixels import SURE, SURE_THROUGHOUT, PixelMatch, compare_pixels
 from cacl.search.sketches import Sketches
 
 Frames = NDArray[np.uint8]
@@ -93,11 +94,28 @@ def performed(place: int, actor: int) -> Frames:
 def test_somebody_else_who_does_the_same_before_the_same_camera_is_no_sure_copy(place: int) -> None:
     line = Line((0.3, 5.6), (0.3, 5.6), 1.0, 0.9, 4)
     original = performed(place, 0)
-    assert compared(original, performed(place, 1), line).score < SURE
+    assert not compared(original, performed(place, 1), line).sure
     copy = compared(original, marked(CHANGES["cropped"](original[:, :, ::-1])), line)
     assert copy.kind == "copy"
     assert copy.mirrored
-    assert copy.score >= SURE
+    assert copy.sure
+
+
+def test_a_copy_that_is_spoiled_at_all_moments_alike_is_sure() -> None:
+    line = Line((0.3, 5.6), (0.3, 5.6), 1.0, 0.9, 4)
+    original = performed(4, 0)
+    noise = np.random.default_rng(0).normal(0, 6, original.shape)
+    spoiled = np.clip(original + noise, 0, 255).astype(np.uint8)
+    copy = compared(original, spoiled, line)
+    assert SURE_THROUGHOUT < copy.score < SURE
+    assert copy.sure
+    assert not compared(performed(4, 1), spoiled, line).sure
+
+
+def test_what_is_reached_at_a_share_of_the_weight() -> None:
+    values, weights = torch.tensor([0.9, 0.1, 0.5, 0.7]), torch.tensor([4.0, 1.0, 2.0, 3.0])
+    reached = [_reached(values, weights, share) for share in (0.35, 0.5, 0.65, 0.85, 0.95)]
+    assert reached == pytest.approx([0.9, 0.7, 0.7, 0.5, 0.1])
 
 
 @pytest.mark.parametrize("place", range(4))
