@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
@@ -58,7 +59,10 @@ def stretches_of(index: Index) -> Stretches:
 
 
 class _SmallFrames:
-    """Reads frames of the index's videos; those read last are kept, as a video is compared with several others."""
+    """Reads frames of the index's videos; those read last are kept, as a video is compared with several others.
+
+    For any number of threads.
+    """
 
     def __init__(self, index: Index) -> None:
         self._root, self._videos = index.root, index.catalog.videos
@@ -66,6 +70,7 @@ class _SmallFrames:
         self._shown = lru_cache(256)(_shown)
         self._kept = OrderedDict[tuple[int, int], NDArray[np.uint8]]()
         self._bytes = 0
+        self._lock = threading.Lock()
 
     def __call__(self, number: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
         """See ``cacl.search.duplicates.Frames``."""
@@ -75,14 +80,16 @@ class _SmallFrames:
             seconds = self._shown(file)
             wanted = np.clip(np.searchsorted(seconds, times + 1e-6, side="right") - 1, 0, len(seconds) - 2)
             frames, back = np.unique(wanted, return_inverse=True)
-            found = {frame: self._kept[number, frame] for frame in frames.tolist() if (number, frame) in self._kept}
+            with self._lock:
+                found = {frame: self._kept[number, frame] for frame in frames.tolist() if (number, frame) in self._kept}
             missing = np.array([frame for frame in frames.tolist() if frame not in found], np.int64)
             for start in range(0, len(missing), _AT_ONCE):
                 part = missing[start : start + _AT_ONCE]
                 found |= zip(part.tolist(), self._read(file, video, part), strict=True)
         except VideoError as error:
             raise VideoError(video.path, error.reason) from None
-        self._keep(number, found)
+        with self._lock:
+            self._keep(number, found)
         read: NDArray[np.uint8] = np.stack([found[frame] for frame in frames.tolist()])[back]
         return read
 

@@ -7,13 +7,16 @@ Legend: n vectors of stretches, v videos.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.distributed.processors import processors
 from cacl.errors import VideoError
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
@@ -82,6 +85,9 @@ class Duplicate:
     sure: Sure
 
 
+Compared = tuple[list[Duplicate], list[VideoError]]
+
+
 def find_duplicates(
     archive: Neighbours,
     stretches: Stretches,
@@ -108,23 +114,48 @@ def find_duplicates(
     if not np.isfinite(floor):
         return found
     sketches = None if frames is None else Sketches(frames, stretches.lengths)
-    for a, b in _candidates(archive, stretches, floor, progress):
-        names = stretches.names[a], stretches.names[b]
-        if decisions is not None and decisions.not_same(*names):
-            continue
-        for line in _aligned(archive, stretches, a, b, floor):
+    names = stretches.names
+
+    def compare(pair: tuple[int, int]) -> tuple[list[Duplicate], list[VideoError]]:
+        same: list[Duplicate] = []
+        unread: list[VideoError] = []
+        for line in _aligned(archive, stretches, *pair, floor):
             match = None
             if sketches is not None:
                 try:
-                    match = compare_pixels(line, sketches.film(a), sketches.film(b))
+                    match = compare_pixels(line, *map(sketches.film, pair))
                 except VideoError as error:
-                    if skipped is not None:
-                        skipped.append(error)
+                    unread.append(error)
             if match is None:
-                found.append(Duplicate(names[0], line.a, names[1], line.b, "copy", line.score, "likely"))
+                same.append(Duplicate(names[pair[0]], line.a, names[pair[1]], line.b, "copy", line.score, "likely"))
             elif match.kind != "different":
-                found.append(_told(names, match))
+                same.append(_told((names[pair[0]], names[pair[1]]), match))
+        return same, unread
+
+    pairs = _candidates(archive, stretches, floor, progress)
+    asked = (pair for pair in pairs if decisions is None or not decisions.not_same(names[pair[0]], names[pair[1]]))
+    for same, unread in _in_threads(compare, asked):
+        found += same
+        if skipped is not None:
+            skipped += unread
     return sorted(found, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
+
+
+def _in_threads(work: Callable[[tuple[int, int]], Compared], pairs: Iterable[tuple[int, int]]) -> Iterator[Compared]:
+    """In the order of the pairs, in as many threads as there are processors; some pairs ahead, no more."""
+    threads = processors()
+    waiting: deque[Future[Compared]] = deque()
+    with ThreadPoolExecutor(threads, "cacl-duplicates") as pool:
+        try:
+            for pair in pairs:
+                waiting.append(pool.submit(work, pair))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 def _worth_a_look(scale: Scale) -> float:

@@ -8,6 +8,7 @@ Legend: T moments, H height and W width in pixels.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,13 +45,14 @@ class Film:
 
 
 class Sketches:
-    """Makes them, and keeps them."""
+    """Makes them, and keeps them; for any number of threads."""
 
     def __init__(self, frames: Frames, lengths: Sequence[float]) -> None:
         """Args: ``frames`` reads videos; ``lengths`` of them, seconds."""
         self._frames, self._lengths = frames, lengths
         self._kept = OrderedDict[tuple[int, int], NDArray[np.uint8]]()
         self._bytes = 0
+        self._lock = threading.Lock()
 
     def film(self, video: int) -> Film:
         """The video with this number."""
@@ -69,15 +71,18 @@ class Sketches:
         return found
 
     def _block(self, video: int, block: int, last: int) -> NDArray[np.uint8]:
-        kept = self._kept.get((video, block))
-        if kept is None:
-            numbers = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, last + 1))
-            pictures = grey(self._frames(video, numbers / RATE), HEIGHT, WHOLE)
-            kept = pictures.round().clamp(0, 255).byte().numpy()
-            self._kept[video, block] = kept
-            self._bytes += kept.nbytes
+        key = video, block
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        numbers = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, last + 1))
+        pictures = grey(self._frames(video, numbers / RATE), HEIGHT, WHOLE)
+        made: NDArray[np.uint8] = pictures.round().clamp(0, 255).byte().numpy()
+        with self._lock:
+            if key not in self._kept:  # another thread may have made the same meanwhile
+                self._kept[key] = made
+                self._bytes += made.nbytes
             while self._bytes > _KEPT and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        else:
-            self._kept.move_to_end((video, block))
-        return kept
+        return made

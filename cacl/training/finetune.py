@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -20,6 +19,7 @@ import torch
 from cacl.config import Augment
 from cacl.data.clips.counts import balanced_counts
 from cacl.data.videos.dataset import Dataset
+from cacl.distributed.processors import processors
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
 from cacl.machine.auto import channels_last, channels_last_auto, hold_out_auto, tf32_auto
@@ -176,7 +176,7 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
     if settings.run.threads == "auto":
         values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
     if data.workers == "auto":
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cpus = processors()
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
     if data.hold_out == "auto":
         values["data.hold_out"] = hold_out_auto(videos)

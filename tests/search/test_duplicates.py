@@ -101,6 +101,23 @@ def test_a_video_that_cannot_be_read_stays_likely_and_is_said(archive: Archive) 
     assert {error.path for error in skipped} == {"again.mp4"}
 
 
+def test_any_number_of_threads_finds_the_same(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("cacl.search.duplicates.processors", lambda threads=threads: threads)
+        found.append(find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read))
+    assert found[0] == found[1]
+
+
+def test_who_ends_it_meanwhile_ends_it(archive: Archive) -> None:
+    def progress(done: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read, progress=progress)
+
+
 def test_one_video_has_no_duplicates(videos: dict[str, NDArray[np.uint8]]) -> None:
     one = Archive({"a.mp4": videos["place1.mp4"]})
     assert find_duplicates(one.neighbours, one.stretches, one.scale, frames=one.read) == []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shlex
 import shutil
 import sys
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cacl.distributed.processors import processors
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
 from cacl.experiments.compare.finetuned import finetuned
@@ -158,8 +158,8 @@ def _machine(out: Path, assignments: Sequence[str], jobs: int) -> dict[str, Any]
     if isinstance(before, dict):
         return before
     given = {text.partition("=")[0] for text in assignments}
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = {"run.threads": max(1, processors // jobs), "data.workers": max(1, min(4, processors // jobs))}
+    cpus = processors()
+    chosen = {"run.threads": max(1, cpus // jobs), "data.workers": max(1, min(4, cpus // jobs))}
     return {key: value for key, value in chosen.items() if key not in given}
 
 
