@@ -45,8 +45,12 @@ def _mapped(file: Path) -> NDArray[Any]:
             np.lib.format.read_magic(stream)
         mapped: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
         return mapped
+    except FileNotFoundError:
+        raise UserError(
+            f"{file} is not there: copy the folder that it is a part of again, or make it anew (cacl index)."
+        ) from None
     except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror or error}); check the name.") from error
+        raise UserError(f"{file} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
         if _is_empty_of_rows(file):
             empty: NDArray[Any] = np.load(file, allow_pickle=False)
