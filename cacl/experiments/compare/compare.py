@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shlex
 import shutil
 import sys
@@ -29,6 +28,7 @@ from cacl.experiments.compare.summary import summary
 from cacl.experiments.plan_folder import check_plan, write_plan
 from cacl.files import read_object
 from cacl.lock import FolderLock, InUse
+from cacl.machine.load import free_processors
 from cacl.presets import PRESETS
 from cacl.reports.arena.page import write_comparison
 from cacl.run_folder import RunFolder
@@ -158,7 +158,7 @@ def _machine(out: Path, assignments: Sequence[str], jobs: int) -> dict[str, Any]
     if isinstance(before, dict):
         return before
     given = {text.partition("=")[0] for text in assignments}
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = free_processors()
     chosen = {"run.threads": max(1, processors // jobs), "data.workers": max(1, min(4, processors // jobs))}
     return {key: value for key, value in chosen.items() if key not in given}
 
