@@ -26,6 +26,7 @@ TABLES = {
     "step": 3,
     "memory": 1,
     "processes": 1,
+    "shared_machine": 1,
     "scaling": 4,
     "embed": 2,
     "search": 2,

@@ -28,6 +28,7 @@ from cacl.files import read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
+from cacl.machine.load import free_threads
 from cacl.machine.precision import PrecisionName
 from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.load import load_encoder
@@ -80,7 +81,7 @@ def embed(
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _taken_back(out), FolderLock(out):
+    with _taken_back(out), FolderLock(out), free_threads(say):
         before = read_object(out / ABOUT)
         _check_same(out, before, about)
         if before.get("finished"):

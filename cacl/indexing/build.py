@@ -35,6 +35,7 @@ from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
+from cacl.machine.load import free_threads
 from cacl.machine.precision import PrecisionName
 from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.load import load_encoder
@@ -104,9 +105,10 @@ def index(
     videos, out = Path(videos), Path(out)
     run = _begun(videos, model, out, step, whiten, device, precision, say)
     if share is not None:
-        _make_share(run, share, videos, rate, previews, progress)
+        with free_threads(say):
+            _make_share(run, share, videos, rate, previews, progress)
         return None
-    with _taken_back(out), ExitStack() as held:
+    with _taken_back(out), free_threads(say), ExitStack() as held:
         held.enter_context(FolderLock(out))
         shares = locked_shards(out, held)
         embed = embed_entries if engine == "here" else _on_ray(address)

@@ -10,6 +10,7 @@ import torch
 
 from cacl.config import Run, Settings
 from cacl.machine.device import device_auto
+from cacl.machine.load import SHARED, threads_auto, usable_processors
 from cacl.methods.queue_size import queue_size
 
 STEPS = 900  # of CACL: see docs/recipes.md
@@ -41,9 +42,9 @@ def auto_values(
             values["run.device"][0] if "run.device" in values else settings.run.device
         )
     if settings.run.threads == "auto":
-        values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
+        values["run.threads"] = threads_auto()
     if settings.data.workers == "auto":
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cpus = len(usable_processors())
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
     if settings.data.hold_out == "auto":
         values["data.hold_out"] = hold_out_auto(videos + held_out)
@@ -89,16 +90,21 @@ def channels_last_auto(device: str) -> tuple[bool, str]:
     return True, "the layout that fast convolutions want on this device"
 
 
-def machine_choices(run: Run, *, workers: int) -> str:
+def machine_choices(run: Run, *, workers: int, why_threads: str = "") -> str:
     """How a run uses this machine, in a sentence that says where the reasons are.
 
     Args:
         run: without ``auto``.
         workers: ``data.workers``.
+        why_threads: where ``run.threads`` comes from; said where other programs are the reason.
     """
     layout = ", channels last" if run.channels_last else ""
-    threads = f"{run.threads} thread{'s' * (run.threads != 1)}, {workers} worker{'s' * (workers != 1)}"
-    return f"On {run.device} in {run.precision}{layout}, {threads}; why: config.yaml."
+    _, shared, rest = why_threads.partition(SHARED)
+    threads = f"{run.threads} thread{'s' * (run.threads != 1)}" + f" ({shared}{rest})" * bool(shared)
+    return (
+        f"On {run.device} in {run.precision}{layout}, {threads}, {workers} worker{'s' * (workers != 1)}; "
+        "why: config.yaml."
+    )
 
 
 def channels_last(run: Run, device: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 
 from cacl.lock import try_lock
+from cacl.machine.load import usable_processors
 
 try:
     import resource
@@ -59,7 +60,7 @@ def check_devices() -> Check:
         return Check("devices", "ok", f"{len(names)} GPU: {'; '.join(names)} (CUDA {torch.version.cuda})")
     if torch.backends.mps.is_available():
         return Check("devices", "ok", "Apple GPU")
-    cpus, threads = len(_usable_cpus()), torch.get_num_threads()
+    cpus, threads = len(usable_processors()), torch.get_num_threads()
     found = f"no GPU; {cpus} processors, {threads} threads, {torch.backends.cpu.get_cpu_capability()}"
     if Path("/proc/driver/nvidia/version").exists():
         advice = (
@@ -158,10 +159,6 @@ def check_disk(folder: Path) -> Check:
         )
         return Check(name, "note", found, advice)
     return Check(name, "ok", found)
-
-
-def _usable_cpus() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _size(count: float) -> str:

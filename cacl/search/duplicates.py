@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.distributed.processors import processors
 from cacl.errors import VideoError
+from cacl.machine.load import usable_processors
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
@@ -143,7 +143,7 @@ def find_duplicates(
 
 def _in_threads(work: Callable[[tuple[int, int]], Compared], pairs: Iterable[tuple[int, int]]) -> Iterator[Compared]:
     """In the order of the pairs, in as many threads as there are processors; some pairs ahead, no more."""
-    threads = processors()
+    threads = len(usable_processors())
     waiting: deque[Future[Compared]] = deque()
     with ThreadPoolExecutor(threads, "cacl-duplicates") as pool:
         try:

@@ -19,11 +19,11 @@ import torch
 from cacl.config import Augment
 from cacl.data.clips.counts import balanced_counts
 from cacl.data.videos.dataset import Dataset
-from cacl.distributed.processors import processors
 from cacl.files import writing
 from cacl.finetune_settings import FineTune
 from cacl.machine.auto import channels_last, channels_last_auto, hold_out_auto, tf32_auto
 from cacl.machine.device import device_auto
+from cacl.machine.load import threads_auto, usable_processors
 from cacl.machine.precision import choose_precision
 from cacl.methods.classify import Classify
 from cacl.models.classifier import Classifier
@@ -174,9 +174,9 @@ def finetune_auto_values(settings: FineTune, encoder: Encoder, *, videos: int) -
     if settings.run.channels_last == "auto":
         values["run.channels_last"] = channels_last_auto(device)
     if settings.run.threads == "auto":
-        values["run.threads"] = (torch.get_num_threads(), "PyTorch's choice for this machine")
+        values["run.threads"] = threads_auto()
     if data.workers == "auto":
-        cpus = processors()
+        cpus = len(usable_processors())
         values["data.workers"] = (max(1, min(4, cpus)), f"{cpus} processors")
     if data.hold_out == "auto":
         values["data.hold_out"] = hold_out_auto(videos)

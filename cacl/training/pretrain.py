@@ -228,7 +228,13 @@ def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
         _set_machine(resolved.settings)
         aside = f", {len(held_out)} held out" if held_out else ""
         run.log(f"{data.catalog.summary()}; {len(train_numbers)} to train on{aside}.")
-        run.log(machine_choices(resolved.settings.run, workers=int(resolved.settings.data.workers)))
+        run.log(
+            machine_choices(
+                resolved.settings.run,
+                workers=int(resolved.settings.data.workers),
+                why_threads=resolved.origins.get("run.threads", ""),
+            )
+        )
         if new and (advice := _advice(resolved.settings, data, run.data)):
             run.log(f"Advice: {advice}")
         frame_encoder: nn.Module | None = None

@@ -99,7 +99,11 @@ def test_a_run_says_how_it_uses_the_machine():
     resolved = small("run.device=cpu", "run.threads=1", "data.workers=2", "run.precision=bfloat16")
     run = resolved.with_auto(auto_values(resolved.settings, videos=100)).settings.run
     said = "On cpu in bfloat16, channels last, 1 thread, 2 workers; why: config.yaml."
-    assert auto.machine_choices(run, workers=2) == said
+    assert auto.machine_choices(run, workers=2, why_threads="auto: PyTorch's choice for this machine") == said
+    shared = "auto: other programs use 1.0 of 2 processors"
+    assert "1 thread (other programs use 1.0 of 2 processors), 2 w" in auto.machine_choices(
+        run, workers=2, why_threads=shared
+    )
 
 
 def test_the_chosen_layout_is_written_down():

@@ -17,12 +17,13 @@ import torch
 from cacl.data.media.encode import write_video
 from cacl.data.videos.store import DecodedVideos
 from cacl.errors import UserError, VideoError
+from cacl.machine import load
 from cacl.methods.cacl import CACL
 from cacl.methods.contract import StepOutput
 from cacl.presets import ABLATIONS
 from cacl.run_folder import RunFolder
 from cacl.training import pretrain as module
-from cacl.training.pretrain import pretrain, resolve_settings
+from cacl.training.pretrain import pretrain, resolve_settings, resume
 
 pytestmark = pytest.mark.usefixtures("quick_end")
 TERMS = {
@@ -226,6 +227,29 @@ def test_the_api_takes_dotted_settings_and_gives_a_run(finished: Path) -> None:
     data = json.loads((finished / "data.json").read_text())
     assert set(data) == {"videos", "lists", "split", "pixels"}
     assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
+
+
+def test_a_run_begun_beside_other_programs_keeps_its_thread_when_they_have_gone(
+    tiny: dict[str, Any], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(load, "usable_processors", lambda: [0, 1])
+    monkeypatch.setattr(load, "others_busy", lambda: 1.0)
+    try:
+        settings = {**tiny, "run.threads": "auto", "optim.epochs": 1}
+        run = pretrain(squares, out=tmp_path / "r", method="v-moco", settings=settings)
+        assert torch.get_num_threads() == 1
+        torch.set_num_threads(2)
+        monkeypatch.setattr(load, "others_busy", lambda: 0.0)
+        resume(run.path, epochs=2)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    assert RunFolder(run.path).resolved.settings.run.threads == 1
+    said = "1 thread (other programs use 1.0 of 2 processors, and threads would wait for each other), 0 workers"
+    assert (run.path / "log.txt").read_text().count(said) == 2
 
 
 def test_precision_auto_is_resolved_and_written(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cacl.distributed.processors import processors
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
 from cacl.experiments.compare.finetuned import finetuned
@@ -29,6 +28,7 @@ from cacl.experiments.compare.summary import summary
 from cacl.experiments.plan_folder import check_plan, write_plan
 from cacl.files import read_object
 from cacl.lock import FolderLock, InUse
+from cacl.machine.load import free_processors
 from cacl.presets import PRESETS
 from cacl.reports.arena.page import write_comparison
 from cacl.run_folder import RunFolder
@@ -158,8 +158,8 @@ def _machine(out: Path, assignments: Sequence[str], jobs: int) -> dict[str, Any]
     if isinstance(before, dict):
         return before
     given = {text.partition("=")[0] for text in assignments}
-    cpus = processors()
-    chosen = {"run.threads": max(1, cpus // jobs), "data.workers": max(1, min(4, cpus // jobs))}
+    processors = free_processors()
+    chosen = {"run.threads": max(1, processors // jobs), "data.workers": max(1, min(4, processors // jobs))}
     return {key: value for key, value in chosen.items() if key not in given}
 
 

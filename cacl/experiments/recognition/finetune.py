@@ -214,7 +214,11 @@ def _run(run: RunFolder, *, start: Encoder | None) -> dict[str, Any]:
         settings = resolved.settings
         torch.set_num_threads(limit_threads(int(settings.run.threads)))
         set_tf32(settings.run.tf32 is True)
-        run.log(machine_choices(settings.run, workers=int(settings.data.workers)))
+        run.log(
+            machine_choices(
+                settings.run, workers=int(settings.data.workers), why_threads=resolved.origins.get("run.threads", "")
+            )
+        )
         study = open_study(run, splits, catalogs, encoder, resolved, stop)
         cells = _cells(request)
         by_split = {split.number: split for split in splits}

@@ -25,6 +25,7 @@ from cacl.indexing.journal import read_parts, write_part
 from cacl.indexing.known import Looked
 from cacl.indexing.layout import ENCODER, POINTER, SHARDS
 from cacl.lock import FolderLock
+from cacl.machine.load import usable_processors
 from cacl.models.clip_encoder import ClipEncoder
 
 _own = uuid.uuid4().hex[:8]  # of this process: its parts lie in a folder of its own
@@ -95,7 +96,7 @@ class _Cluster:
         more: dict[str, Any] = {"address": self._address}
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            cores = len(usable_processors())
             more = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
             self.ray.init(log_to_driver=False, logging_level="ERROR", **more)
