@@ -37,6 +37,7 @@ TABLES = {
     "versions": 1,
     "index": 3,
     "page": 6,
+    "plan": 2,
 }
 
 

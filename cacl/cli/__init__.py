@@ -10,13 +10,13 @@ from typing import cast
 import typer
 
 from cacl.cli import videos, training, evaluation, recognition, embed, index, serve, analysis, report, weights, fuse  # isort: skip  (the order of the help)
-from cacl.cli import push, compare, reproduce, doctor  # isort: skip
+from cacl.cli import push, compare, reproduce, plan, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable
 from cacl.files import CLOSED, FULL
 
-__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "push",
+__all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "plan", "push",
            "recognition", "report", "reproduce", "serve", "training", "videos", "weights"]  # fmt: skip
 
 # Some versions of typer use click, others carry a copy of it, whose errors are other classes.

@@ -44,6 +44,22 @@ def limit_threads(threads: int) -> int:
     return threads if local == 1 else max(1, min(threads, (os.cpu_count() or 1) // local))
 
 
+def check_shares(batch_sizes: Mapping[str, tuple[int, int]], processes: int, *, own_batchnorm: bool) -> None:
+    """Whether so many processes can share the batches; the rest as of ``check_processes``.
+
+    Raises:
+        UserError: they cannot.
+    """
+    least = 2 if own_batchnorm else 1  # BatchNorm has nothing to average over one clip
+    for key, (size, parts) in batch_sizes.items():
+        shares = processes * parts
+        if size % shares or size // shares < least:
+            nearest, pieces = max(least, round(size / shares)) * shares, f" in {parts} parts" * (parts > 1)
+            raise UserError(
+                f"{key} is {size}, which {processes} processes cannot share equally{pieces}; set it to {nearest}."
+            )
+
+
 def check_processes(
     *, device: str, batch_sizes: Mapping[str, tuple[int, int]], compiled: bool, own_batchnorm: bool = False
 ) -> None:
@@ -62,14 +78,7 @@ def check_processes(
         return
     if compiled:
         raise UserError("run.compile is for one process: what several exchange cannot be compiled; set it to false.")
-    least = 2 if own_batchnorm else 1  # BatchNorm has nothing to average over one clip
-    for key, (size, parts) in batch_sizes.items():
-        shares = world() * parts
-        if size % shares or size // shares < least:
-            nearest, pieces = max(least, round(size / shares)) * shares, f" in {parts} parts" * (parts > 1)
-            raise UserError(
-                f"{key} is {size}, which {world()} processes cannot share equally{pieces}; set it to {nearest}."
-            )
+    check_shares(batch_sizes, world(), own_batchnorm=own_batchnorm)
     # all of a machine's processes refuse alike, before one of them makes a run folder
     local = int(os.environ.get("LOCAL_WORLD_SIZE", int(os.environ.get("LOCAL_RANK", "0")) + 1))
     gpus = torch.cuda.device_count()

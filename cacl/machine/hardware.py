@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 
+from cacl.errors import UserError
 from cacl.lock import try_lock
 from cacl.machine.load import usable_processors
 
@@ -129,27 +130,13 @@ def check_disk(folder: Path) -> Check:
     name = f"disk of {folder}"
     try:
         free = shutil.disk_usage(folder).free
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".cacl-doctor-") as file:
-            try_lock(file)
-            if free < 2 * _TEST_BYTES:
-                return Check(name, "wrong", f"{_size(free)} free", "Make room: a run needs some gigabytes.")
-            block = os.urandom(2**20)
-            start = time.perf_counter()
-            for _ in range(_TEST_BYTES // len(block)):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-            written = _TEST_BYTES / 1e6 / (time.perf_counter() - start)
-            if hasattr(os, "posix_fadvise"):  # out of the cache: what is read then comes from the disk
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            file.seek(0)
-            start = time.perf_counter()
-            while file.read(2**20):
-                pass
-            read = _TEST_BYTES / 1e6 / (time.perf_counter() - start)
+        if free < 2 * _TEST_BYTES:
+            return Check(name, "wrong", f"{_size(free)} free", "Make room: a run needs some gigabytes.")
+        write, read = _speed(folder)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return Check(name, "wrong", f"cannot be written ({reason})", "Choose another folder for runs (--out).")
+    written, read = write / 1e6, read / 1e6
     found = f"{_size(free)} free, writes {written:.0f} MB/s, reads {read:.0f} MB/s"
     if free < 5 * _GIB:
         return Check(name, "note", found, "Make room: checkpoints and decoded frames take some gigabytes.")
@@ -159,6 +146,41 @@ def check_disk(folder: Path) -> Check:
         )
         return Check(name, "note", found, advice)
     return Check(name, "ok", found)
+
+
+def disk_speed(folder: Path) -> tuple[int, float, float]:
+    """Of the disk of a folder: bytes free, and bytes a second that are written and read.
+
+    Raises:
+        UserError: it cannot be written, or has no room for the test.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < 2 * _TEST_BYTES:
+            raise UserError(f"{folder}: {_size(free)} are free there, too little to measure the disk; make room.")
+        return free, *_speed(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder.") from error
+
+
+def _speed(folder: Path) -> tuple[float, float]:
+    """Bytes a second that are written to the disk of a folder, and read from it."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".cacl-doctor-") as file:
+        try_lock(file)
+        block = os.urandom(2**20)
+        start = time.perf_counter()
+        for _ in range(_TEST_BYTES // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        written = _TEST_BYTES / (time.perf_counter() - start)
+        if hasattr(os, "posix_fadvise"):  # out of the cache: what is read then comes from the disk
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.seek(0)
+        start = time.perf_counter()
+        while file.read(2**20):
+            pass
+        return written, _TEST_BYTES / (time.perf_counter() - start)
 
 
 def _size(count: float) -> str:

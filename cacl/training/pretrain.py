@@ -41,7 +41,7 @@ from cacl.training.progress import VideoProgress
 from cacl.training.resolve import check_frozen, resolve_settings, resume_settings
 from cacl.training.stop import StopRequest
 from cacl.training.videos import move_videos, open_run_data, training_parts
-from cacl.training.wiring import build_frames_network, checked_networks, clip_counts, initial_network
+from cacl.training.wiring import batch_sizes, build_frames_network, checked_networks, clip_counts, initial_network
 
 
 def pretrain(
@@ -316,14 +316,10 @@ def _check_device(settings: Settings) -> None:
 
 
 def _check_processes(settings: Settings) -> None:
-    optim, frames = settings.optim, settings.frames.optim
-    sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
-    if settings.wants_frame_encoder and settings.model.frame_weights is None:
-        sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
     device = device_auto()[0] if settings.run.device == "auto" else settings.run.device
     check_processes(
         device=device,
-        batch_sizes=sizes,
+        batch_sizes=batch_sizes(settings),
         compiled=settings.run.compile,
         own_batchnorm=settings.method.own_batchnorm,
     )

@@ -56,6 +56,15 @@ def clip_counts(clips_per_video: Literal["one", "duration"], videos: Sequence[Vi
     return None if clips_per_video == "one" else duration_counts([video.frames for video in videos]).tolist()
 
 
+def batch_sizes(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Setting -> clips or frames of a step, over all processes, and in how many parts, of each training of a run."""
+    optim, frames = settings.optim, settings.frames.optim
+    sizes = {"optim.batch_size": (optim.batch_size, optim.accumulate)}
+    if settings.wants_frame_encoder and settings.model.frame_weights is None:
+        sizes["frames.optim.batch_size"] = (frames.batch_size, frames.accumulate)
+    return sizes
+
+
 def build_frames_network(settings: Settings, *, weights: Path | None) -> ResNet:
     """The frame encoder, with weights from a file where one is given, and the pixels that these expect."""
     mean, std = settings.model.frame_mean, settings.model.frame_std

@@ -47,11 +47,11 @@ class StepTime:
     clips: int
 
 
-def pretrain_step(settings: Settings, device: str) -> StepTime:
-    """Of the method that the settings describe; no ``auto`` is left in its own."""
+def pretrain_step(settings: Settings, device: str, *, few: int = CPU_CLIPS) -> StepTime:
+    """Of the method that the settings describe; no ``auto`` is left in its own. ``few``: clips on a CPU."""
     network, frames = initial_network(settings), stand_in_frames(settings)
     method = build_method(settings, network=network, frame_encoder=frames, videos=settings.optim.batch_size)
-    return _measured(method, settings.augment, settings.optim, settings, device)
+    return _measured(method, settings.augment, settings.optim, settings, device, few=few)
 
 
 def stand_in_frames(settings: Settings) -> nn.Module | None:
@@ -63,10 +63,10 @@ def stand_in_frames(settings: Settings) -> nn.Module | None:
     return None
 
 
-def frames_step(settings: Settings, device: str) -> StepTime:
-    """Of MoCo on frames."""
+def frames_step(settings: Settings, device: str, *, few: int = CPU_FRAMES) -> StepTime:
+    """Of MoCo on frames. ``few``: frames on a CPU."""
     method = settings.method.build_frames(settings, frame_encoder=build_frames_network(settings, weights=None))
-    return _measured(method, frame_augment(settings), settings.frames.optim, settings, device, few=CPU_FRAMES)
+    return _measured(method, frame_augment(settings), settings.frames.optim, settings, device, few=few)
 
 
 def finetune_step(settings: Settings, finetuning: FineTune, device: str, *, classes: int = 101) -> StepTime:
