@@ -9,11 +9,12 @@ KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-media test-oldest test-slow test-real lint docs notebooks dist licences bench fuzz chaos setup clean
+.PHONY: demo test test-media test-oldest test-release test-slow test-real lint docs notebooks dist licences bench fuzz chaos setup clean
 
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): minutes, and gigabytes of packages; pip says nothing until it is done."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
@@ -68,6 +69,10 @@ lint: setup
 dist: setup
 	rm -rf dist
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build
+
+# The wheel on each Python that is here, with the PyTorch that pip takes for it: gigabytes where that is a build for GPUs.
+test-release: setup
+	CACL_GPU_TORCH=1 $(BIN)/python -m pytest -m 'slow or not slow' tests/test_wheel.py
 
 # The site of the docs, strict: a page, a link or an anchor that is missing ends it.
 $(VENV)/docs: $(VENV)/installed

@@ -285,3 +285,12 @@ def published(name: str) -> dict[str, Any]:
 # Both learn for the same time: a step of V-MoCo costs three quarters of one of CVRL, whose two clips both teach.
 DEMO: dict[str, Any] = {"optim.epochs": 60}
 DEMO_BESIDE: dict[str, Any] = {"optim.epochs": 80}  # of V-MoCo
+# Whether everything works: some steps of a narrow network on small pictures, of both methods.
+DEMO_QUICK: dict[str, Any] = {
+    "optim.epochs": 1,
+    "optim.batch_size": 4,
+    "model.width": 4,
+    "data.resize": [36, 48],
+    "data.workers": 0,
+    "augment.size": 32,
+}

@@ -290,3 +290,11 @@ def test_python_in_pages_is_python_and_its_names_exist(page: Path):
 if __name__ == "__main__":
     REFERENCE.write_text(updated_tables(REFERENCE.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{REFERENCE}: settings tables written anew")
+
+
+def test_the_site_has_every_page_once():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    named = re.findall(r"\S+\.md$", nav, re.MULTILINE)
+    notebooks = [f"notebooks/{path.stem}.md" for path in ROOT.glob("examples/notebooks/*.py")]
+    pages = [page.relative_to(ROOT).as_posix() for page in [*PAGES, ROOT / "benchmarks" / "RESULTS.md"]]
+    assert sorted(named) == sorted([*pages, *notebooks, "api.md"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,16 @@ def _public(module: ModuleType) -> list[tuple[str, object]]:
                 if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
                     found.append((f"{name}.{member}", value))
     return found
+
+
+def test_the_site_can_tell_arguments_apart() -> None:
+    """A line of a docstring names one: of ``mean, std: ...`` the site makes a name and a type."""
+    for name in cacl.__all__:
+        thing = getattr(cacl, name)
+        members = vars(thing).values() if inspect.isclass(thing) else []
+        for one in (thing, *members):
+            text = getattr(one, "__doc__", None) or ""
+            assert not re.findall(r"^ +\w+, \w[\w, ]*: .*", text, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "demo", "load", "reproduce", "index"])

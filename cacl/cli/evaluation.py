@@ -115,6 +115,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes, new or empty.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Makes the videos, too.")] = 0,
     seeds: Annotated[int, typer.Option(help="So many demos, seed after seed, with mean and standard deviation.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Some steps on 30 small videos: does it run here? The numbers say nothing.")
+    ] = False,
 ) -> None:
     """Generate videos, learn from them, see that it worked: everything in some minutes, nothing to download.
 
@@ -123,7 +126,7 @@ def demo(
     from cacl.experiments.demo import INDEX
     from cacl.experiments.demo import demo as run_demo
 
-    show_results(run_demo(out, first_seed=seed, seeds=seeds))
+    show_results(run_demo(out, first_seed=seed, seeds=seeds, quick=quick))
     print(f"Report: {out / 'report.html'}")
     index = (out if seeds == 1 else out / f"seed-{seed}") / INDEX
     print(f"What is like the first second of a video: cacl search {index} index:{_some_video(index)}@0-1")

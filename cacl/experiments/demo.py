@@ -15,7 +15,7 @@ from cacl.evaluation.results import merge_seeds, write_results
 from cacl.experiments.evaluate import evaluate
 from cacl.indexing.build import index
 from cacl.models.image.sources import import_image_encoder
-from cacl.presets import DEMO, DEMO_BESIDE
+from cacl.presets import DEMO, DEMO_BESIDE, DEMO_QUICK
 from cacl.reports.page import RunPage
 from cacl.reports.write import write_page
 from cacl.run import Run
@@ -25,13 +25,14 @@ from cacl.training.resolve import resolve_settings
 INDEX = "videos.index"
 
 
-def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, Any]:
+def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1, quick: bool = False) -> dict[str, Any]:
     """Run the demo; ``report.html``, ``results.json`` and ``videos.index`` go into ``out``.
 
     Args:
         out: a folder, new or empty.
         first_seed: of everything random, the videos included.
         seeds: so many demos, ``first_seed`` and on; the results are their mean and standard deviation.
+        quick: 30 small videos and five steps: everything runs and is written, and the numbers say nothing.
 
     Returns:
         ``{"retrieval": {row: {"R@1": percent, …}}, task: …}``, for several seeds with ``"standard deviation"``.
@@ -48,7 +49,7 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
     each = {}
     for seed in range(first_seed, first_seed + seeds):
         folder = out if seeds == 1 else out / f"seed-{seed}"
-        each[str(seed)] = _one(folder, seed)
+        each[str(seed)] = _one(folder, seed, quick=quick)
     if seeds == 1:
         return each[str(first_seed)]
     merged = merge_seeds(each)
@@ -57,22 +58,24 @@ def demo(out: str | Path, *, first_seed: int = 0, seeds: int = 1) -> dict[str, A
         f"cacl demo, {seeds} seeds",
         merged,
         lead="Generated videos, mean and standard deviation over seeds; each seed makes its own videos.",
-        command=f"cacl demo --seed {first_seed} --seeds {seeds}",
+        command=f"cacl demo --seed {first_seed} --seeds {seeds}{' --quick' if quick else ''}",
     )
     write_page(out / "report.html", [page])
     return merged
 
 
-def _one(folder: Path, seed: int) -> dict[str, Any]:
+def _one(folder: Path, seed: int, *, quick: bool) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror or error}); choose another --out.") from error
     print(f"Demo, seed {seed}: making videos …", file=sys.stderr, flush=True)
-    videos = make_videos(folder / "videos", seed=seed)
-    settings = {**DEMO, "run.seed": seed, "data.store": str((folder / "store").resolve())}
+    fewer: dict[str, Any] = {"videos_per_class": (2, 1), "size": (48, 64)} if quick else {}
+    ours, beside = (DEMO_QUICK, {}) if quick else (DEMO, DEMO_BESIDE)
+    videos = make_videos(folder / "videos", seed=seed, **fewer)
+    settings = {**ours, "run.seed": seed, "data.store": str((folder / "store").resolve())}
     own = pretrain(videos, out=folder / "own", settings=settings)
-    v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings={**settings, **DEMO_BESIDE})
+    v_moco = pretrain(videos, out=folder / "v-moco", method="v-moco", settings={**settings, **beside})
     results = evaluate(own.path, beside=[v_moco.path, *_frozen(folder / "image")])
     _publish(own, folder)
     print("Demo: making an index of the videos …", file=sys.stderr, flush=True)

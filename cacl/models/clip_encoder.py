@@ -47,11 +47,13 @@ class ClipSpec:
         stride: video frames from one clip frame to the next.
         resize: height and width in pixels that whole frames are stretched to.
         size: side of the square cut out of the middle, pixels.
-        pixel_mean, pixel_std: a number a colour, applied to pixels in [0, 1]; ``None`` for [0, 1] as it is.
+        pixel_mean: a number a colour, subtracted from pixels in [0, 1]; ``None`` for [0, 1] as it is.
+        pixel_std: a number a colour that they are divided by after that.
         standardise: each clip to mean 0 and deviation near 1 after that, see ``cacl.data.clips.normalise.normalise_``.
         layer: which feature: ``"max"``, the last convolution max-pooled over 2x2 pixels and flattened (the paper's
             retrieval feature), or ``"mean"``, its global average (what the losses see).
-        colours, levels: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
+        colours: how stored pixels became RGB, see ``cacl.data.media.colours.PixelRules``.
+        levels: what became black and white, see there.
         blank: boxes that are black in every frame, ``(x, y, width, height)`` in pixels of the video as shown.
         frame_rate: video frames a second that ``stride`` counts in, whatever a file's rate is (the nearest frames by
             its timestamps); ``None``: each file's own.

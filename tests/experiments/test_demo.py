@@ -72,7 +72,8 @@ def test_several_seeds_give_mean_and_standard_deviation(tmp_path: Path, monkeypa
     recalls = {1: 40.0, 2: 50.0, 3: 66.0}
     made: list[Path] = []
 
-    def one(folder: Path, seed: int) -> dict[str, Any]:
+    def one(folder: Path, seed: int, *, quick: bool) -> dict[str, Any]:
+        assert not quick
         folder.mkdir(parents=True)
         made.append(folder)
         return {"retrieval": {"chance": {"R@1": 10.0}, "cacl": {"R@1": recalls[seed]}}}
@@ -87,6 +88,17 @@ def test_several_seeds_give_mean_and_standard_deviation(tmp_path: Path, monkeypa
     )
     assert json.loads((tmp_path / "demo" / "results.json").read_text())["seeds"].keys() == {"1", "2", "3"}
     assert (tmp_path / "demo" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_quick_one_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_frozen", lambda folder: [])
+    results = demo(tmp_path / "demo", quick=True)
+    assert list(results["retrieval"]) == ROWS
+    assert len(scan(tmp_path / "demo" / "videos").videos) == 30
+    assert len(cacl.Index(tmp_path / "demo" / INDEX).videos) == 30
+    assert Run(tmp_path / "demo" / "own").finished is not None
 
 
 def test_what_is_there_is_not_touched(tmp_path: Path, small: list[int]) -> None:
