@@ -273,7 +273,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         Neighbours(rows, space=Space.plain(47))
     with pytest.raises(UserError, match="float64"):
         Neighbours(rows.astype(np.float64))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"v\.npy cannot be read"):
+    with pytest.raises(UserError, match=r"v\.npy is not there"):
         Neighbours(tmp_path / "v.npy")
     for content in (b"", b"\x93NUMPY", b"no vectors at all"):
         (tmp_path / "v.npy").write_bytes(content)
