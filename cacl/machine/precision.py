@@ -109,8 +109,13 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _bfloat16_speed_up(device: torch.device) -> float:
-    """Processor time in float32 over that in bfloat16 of a small 3D convolution and its gradients, best of three."""
+    """Processor time in float32 over that in bfloat16 of a small 3D convolution and its gradients, best of three.
+
+    On one thread: where other programs run, several wait for each other, and their waiting counts as processor time.
+    """
     seconds = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         x_BCTHW = torch.randn(2, 32, 8, 28, 28, device=device)
         conv = nn.Conv3d(32, 32, 3, padding=1).to(device)
@@ -123,4 +128,5 @@ def _bfloat16_speed_up(device: torch.device) -> float:
             y_BCTHW.sum().backward()
             times.append(time.process_time() - start)
         seconds[dtype] = min(times[1:])
+    torch.set_num_threads(threads)
     return seconds[torch.float32] / seconds[torch.bfloat16]

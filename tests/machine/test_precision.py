@@ -174,6 +174,24 @@ def test_auto_takes_bfloat16_only_where_it_is_there_and_faster(monkeypatch: pyte
     assert "2.0 times" in choice.why
 
 
+def test_the_probe_runs_on_one_thread_and_leaves_them_as_they_were(monkeypatch: pytest.MonkeyPatch):
+    threads, forward = [], nn.Conv3d.forward
+
+    def watched(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        return forward(conv, x)
+
+    monkeypatch.setattr(nn.Conv3d, "forward", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert precision._bfloat16_speed_up(torch.device("cpu")) > 0
+        assert set(threads) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_wrong_convolution_means_float32_for_auto_and_a_refusal_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_bfloat16_speed_up", lambda device: 2.0)
