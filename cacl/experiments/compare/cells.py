@@ -98,7 +98,7 @@ def _made(plan: Plan, run: RunFolder, cell: Cell, length: Length) -> dict[str, A
         else {},
         "curve": curve,
         **known,
-        "time": knows_time(trained.encoder, data, test, train, seed=cell.seed, device=device),
+        "time": knows_time(trained.encoder, data, test, train, seed=cell.seed, device=device)[0],
         "neighbours": shown_neighbours(sides, test, train),
         "warnings": (trained.finished or {}).get("warnings", []),
     }  # fmt: skip
@@ -176,10 +176,12 @@ def untrained_reference(plan: Plan, run: RunFolder, cell: Cell, data: Dataset) -
             Sides.of(_features(ready, data, [*test, *train], clips, device, None), data, test, train)
             for clips in (CURVE_CLIPS, CLIPS)
         )
+        right, by_chance = knows_time(ready, data, test, train, seed=cell.seed, device=device)
         return {
             "curve": [[0, _on_the_way(few)]],
             **knowledge(sides, test, seed=cell.seed, strength=_strength(plan), split=plan.split),
-            "time": knows_time(ready, data, test, train, seed=cell.seed, device=device),
+            "time": right,
+            "time by chance": by_chance,
         }
 
     return kept(run, f"references/untrained-{cell.network}-seed{cell.seed}.json", make, indent=None)

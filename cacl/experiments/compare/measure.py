@@ -113,10 +113,10 @@ def shown_neighbours(sides: Sides, test: Sequence[int], train: Sequence[int]) ->
 
 def knows_time(
     encoder: Encoder, data: Dataset, test: Sequence[int], train: Sequence[int], *, seed: int, device: str
-) -> dict[str, float]:
-    """Temporal probe -> percent right; nothing where there are too few videos."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Temporal probe -> percent right, and -> percent right by chance; nothing where there are too few videos."""
     if len(train) < FEWEST_VIDEOS:
-        return {}
+        return {}, {}
     with evaluating(encoder):
         found = probe_networks(
             {"it": encoder.network.to(device)},
@@ -129,7 +129,8 @@ def knows_time(
             skipped=[],
             device=device,
         )
-    return {task: round(one["rows"]["it"]["accuracy"], 3) for task, one in found.items()}
+    right = {task: round(one["rows"]["it"]["accuracy"], 3) for task, one in found.items()}
+    return right, {task: round(one["chance"], 3) for task, one in found.items()}
 
 
 def signs(right: dict[int, bool], test: Sequence[int]) -> str:

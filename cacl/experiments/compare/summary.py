@@ -190,6 +190,8 @@ def _references(out: Path, network: str, seeds: int) -> dict[str, Any]:
             "time": {task: _mean([one["time"][task] for one in each]) for task in each[0].get("time", {})},
             "curve": [[0, _mean([one["curve"][0][1] for one in each])]],
         }
+        if "chance" in found and each[0].get("time by chance"):
+            found["chance"] = {**found["chance"], "time": each[0]["time by chance"]}
     return {name: {key: value for key, value in one.items() if key != "hits"} for name, one in found.items()}
 
 

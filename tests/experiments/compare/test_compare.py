@@ -111,6 +111,9 @@ def test_what_every_method_knows_of_time(arena: tuple[Path, dict[str, Any]]) -> 
     for row in (*one["rows"].values(), one["references"]["untrained"]):
         assert {"shuffle degree", "arrow of time"} <= set(row["time"])
         assert all(0 <= percent <= 100 for percent in row["time"].values())
+    by_chance = one["references"]["chance"]["time"]
+    assert set(by_chance) == set(one["references"]["untrained"]["time"])
+    assert by_chance["arrow of time"] == 50
     page = (out / "report.html").read_text()
     assert "Does it know time?" in page
     assert "arrow of time" in (out / "comparison.csv").read_text().splitlines()[0]
