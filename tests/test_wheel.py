@@ -86,8 +86,11 @@ def test_the_oldest_constraints_are_the_lower_bounds() -> None:
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     bounds = {}
-    for need in map(Requirement, PROJECT["dependencies"]):
-        bounds[canonicalize_name(need.name)] = str(need.specifier).removeprefix(">=")
+    extras = PROJECT["optional-dependencies"]
+    for_users = [text for name in set(extras) - {"all", "docs", "test"} for text in extras[name]]
+    for need in map(Requirement, [*PROJECT["dependencies"], *for_users]):
+        (bound,) = (one.version for one in need.specifier)
+        assert bounds.setdefault(canonicalize_name(need.name), bound) == bound, need  # extras agree
     assert pinned.keys() == bounds.keys()
     for name, bound in bounds.items():
         assert f"{pinned[name]}.".startswith(f"{bound}."), name

@@ -127,6 +127,9 @@ def demo(
     from cacl.experiments.demo import demo as run_demo
 
     show_results(run_demo(out, first_seed=seed, seeds=seeds, quick=quick))
+    print("R@k: for how many test videos in 100 one of the k most alike training videos is of the same class.")
+    if quick:
+        print("Everything runs here. After five steps the numbers say nothing: cacl demo without --quick learns.")
     print(f"Report: {out / 'report.html'}")
     index = (out if seeds == 1 else out / f"seed-{seed}") / INDEX
     print(f"What is like the first second of a video: cacl search {index} index:{_some_video(index)}@0-1")

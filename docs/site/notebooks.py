@@ -38,7 +38,7 @@ def notebook(program: Path) -> dict[str, Any]:
 def page(program: Path) -> str:
     """The same to be read: Markdown, with a link to the notebook on top, below the heading."""
     parts = [text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in cells(program)]
-    link = f"As a notebook: [{program.stem}.ipynb]({program.stem}.ipynb). `make test-slow` runs its program."
+    link = f"As a notebook: [{program.stem}.ipynb]({program.stem}.ipynb). `make test-slow` executes it."
     heading, _, rest = parts[0].partition("\n")
     return "\n\n".join([heading, link, rest.strip(), *parts[1:]]) + "\n"
 
