@@ -70,7 +70,8 @@ class Works:
     def __init__(self, videos: Path, *, quick: bool) -> None:
         self.videos, self.quick = videos, quick
         sizes = {**(TINY if quick else LAPTOP), "model.network": "r3d10", "run.log_every": 1000}
-        sizes |= {"optim.batch_size": 4 if quick else 32, "frames.optim.epochs": 1, "optim.epochs": 2 if quick else 20}
+        sizes |= {"optim.batch_size": 4 if quick else 32, "optim.epochs": 2 if quick else 20}
+        sizes |= {"frames.optim.epochs": 4, "frames.optim.batch_size": 8 if quick else 128}
         self.settings = [word for key, value in sizes.items() for word in ("--set", f"{key}={json.dumps(value)}")]
 
     def train(self, version: Version, name: str, *words: str, method: str = "v-moco") -> tuple[dict[str, float], Spent]:
@@ -164,7 +165,7 @@ def main() -> None:
                 kind = kinds(quick=chosen.quick)[1]
                 make(
                     kind,
-                    labelled / part / f"class{copy % 2}" / f"{copy}",
+                    labelled / part / f"class{copy}",
                     seed=chosen.seed + 2 * copy + (part == "test"),
                 )
         works = Works(labelled, quick=chosen.quick)
