@@ -27,6 +27,7 @@ TABLES = {
     "memory": 1,
     "processes": 1,
     "shared_machine": 1,
+    "before_after": 5,
     "scaling": 4,
     "embed": 2,
     "search": 2,
