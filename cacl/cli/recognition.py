@@ -87,7 +87,7 @@ def finetune(
     run = resume or out or Path("runs") / name
     if resume is not None:
         _check_resume(context, resume)
-    elif several.restarted() and (run / "config.yaml").exists():
+    elif (run / "config.yaml").exists() and several.restarted(run):
         resume = run  # what is given beside it is in the run already
     if resume is None and moved is not None:
         raise UserError("--videos is for a run that goes on (--resume RUN); name the videos without it.")

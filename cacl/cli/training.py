@@ -58,7 +58,7 @@ def pretrain(
     from cacl.training.resolve import resolve_settings, resume_settings
 
     out = out or Path("runs") / ((videos.resolve().name if videos else "") or "run")
-    if resume is None and several.restarted() and (out / "config.yaml").exists():
+    if resume is None and (out / "config.yaml").exists() and several.restarted(out):
         resume = out  # what is given beside it is in the run already
     elif resume is not None:
         _check_resume(context, resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,6 +86,8 @@ def prepare(
         str | None, typer.Option(help="Of values of more than 8 bits: auto, full or percentiles (data.levels).")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
+    shard: Annotated[str | None, typer.Option(help="Decode a share of the videos only, such as 3/16.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; decode nothing.")] = False,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 
@@ -94,7 +96,8 @@ def prepare(
     from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
     from cacl.data.videos.pixel_rules import choose_rules
     from cacl.data.videos.scan import scan
-    from cacl.data.videos.store import build_store, is_store
+    from cacl.data.videos.store import build_share, build_store, is_store
+    from cacl.data.videos.store_shares import shard_of
     from cacl.training.progress import VideoProgress
     from cacl.training.resolve import resolve_settings
 
@@ -108,19 +111,22 @@ def prepare(
     if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
         most = f"{MAX_SIDE} pixels, together at most {MAX_PIXELS}"
         raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
+    if shard is not None and merge:
+        raise UserError("--shard makes a share, --merge joins them: give one of them.")
+    share = None if shard is None else shard_of(shard)
     with VideoProgress() as progress:
         catalog = scan(
             videos, lists=lists, split=split, rate=rate, blank=black, progress=progress.of("files looked at")
         )
-        store = build_store(
-            catalog,
-            out,
-            height=height,
-            width=width,
-            kind=kind,  # type: ignore[arg-type]
-            rules=choose_rules(catalog, colours=data.colours, levels=data.levels, say=print),
-            workers=workers,
-            progress=progress.of("videos decoded"),
-        )
+        rules = choose_rules(catalog, colours=data.colours, levels=data.levels, say=print)
+        asked: dict[str, Any] = {"height": height, "width": width, "kind": kind, "rules": rules, "workers": workers}
+        watch = progress.of("videos decoded")
+        if share is not None:
+            build_share(catalog, out, shard=share, progress=watch, **asked)
+            print(
+                f"Share {share.number} of {share.of} is made; when all are, the same command with --merge joins them."
+            )
+            return
+        store = build_store(catalog, out, merge=merge, progress=watch, **asked)
     print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
     print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")

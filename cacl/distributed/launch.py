@@ -21,6 +21,7 @@ from typing import IO
 import typer
 
 from cacl.errors import UserError, counted
+from cacl.files import read_object
 
 GRACE = 60.0  # seconds that the others have to end by themselves when one has failed
 LOST = 75  # exit status of a process that ended because another one was gone ("try again", sysexits.h)
@@ -36,9 +37,20 @@ def started_by_another() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this command again after a process had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarted(run: Path) -> bool:
+    """Whether torchrun has started this command again, so that ``run`` is its own.
+
+    After a death here it counts that; after one on another machine it does not, but the run says whose it is.
+    """
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:
+        return True
+    return (mine := job()) is not None and read_object(run / "data.json").get("job") == mine
+
+
+def job() -> str | None:
+    """What torchrun calls this job, the same in all its attempts: ``--rdzv-id``; ``None`` where it has no name."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if name == "none" else name
 
 
 def is_first() -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 from cacl.data.videos.catalog import Catalog, root_of
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import is_store
+from cacl.data.videos.store_shares import Shard, shard_of
 from cacl.errors import UserError, counted
 from cacl.evaluation.video_vectors import embedding_precision
 from cacl.indexing.changes import Entry, Found, compare, is_there, joined
@@ -30,7 +31,7 @@ from cacl.indexing.layout import ENCODER, GENERATIONS, PARTS, POINTER, SHARDS
 from cacl.indexing.previews import keep_previews
 from cacl.indexing.reader import Index
 from cacl.indexing.request import Request, begin, check_same, read_pointer, write_pointer
-from cacl.indexing.shards import Shard, locked_shard, locked_shards, shard_of
+from cacl.indexing.shards import locked_shard, locked_shards, shard_folder
 from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
@@ -184,9 +185,9 @@ def _make_share(run: _Run, share: Shard, videos: Path, rate: float, previews: bo
     with locked_shard(run.out, share):
         old = open_generation(run.out)
         try:
-            journal = read_parts([share.folder(run.out)], request=run.request.digest)
+            journal = read_parts([shard_folder(run.out, share)], request=run.request.digest)
             found, memory, _ = _look(run, old, journal, videos, rate, share=share, prune=True, progress=progress)
-            work = _work(run, share.folder(run.out), previews)
+            work = _work(run, shard_folder(run.out, share), previews)
             root = root_of(videos)
             speed = embed_entries(root, found.to_do, work, memory.seen, say=run.say, progress=progress)
         finally:

@@ -19,6 +19,7 @@ from cacl.data.videos.advice import suggestions
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
+from cacl.distributed.launch import job
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted
 from cacl.evaluation.choice.fuse import open_image_encoder
@@ -118,6 +119,7 @@ def pretrain(
         "split": split,
         **({} if with_frozen is None else {"frozen": str(Path(with_frozen).resolve())}),
         **({"snapshots": snapshots} if snapshots else {}),
+        **({} if (name := job()) is None else {"job": name}),
     }
     run = RunFolder.create(Path(out), resolved, data) if is_first() else RunFolder(Path(out), owner=False)
     wait_for_first()

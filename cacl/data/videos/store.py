@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.media.pictures import on_disk, size_of
-from cacl.data.videos.catalog import Catalog, Skipped, Video, judged
+from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
-from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, write_json
+from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, result_of, write_json
+from cacl.data.videos.store_shares import Shard, own_parts, share_folder, shares_of, with_shares
 from cacl.errors import UserError, printable
 from cacl.files import FULL
 from cacl.lock import NAME as LOCK
@@ -50,9 +51,12 @@ def build_store(
     quality: int = 90,
     rules: PixelRules = AS_CODED,
     workers: int = 0,
+    merge: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
     """Make the frame store of a catalog, or continue one that was stopped, or open it where it is complete.
+
+    Parts that ``build_share`` made are taken.
 
     Args:
         catalog: the videos. One that breaks is cut there, or left out with a reason in the store's own catalog.
@@ -63,12 +67,74 @@ def build_store(
         quality: of JPEG, 1 to 100.
         rules: how stored pixels become RGB.
         workers: processes that decode; 0: this one. The store does not depend on it.
+        merge: only join what the shares made.
         progress: called with videos done and videos in all.
 
     Raises:
-        UserError: ``out`` holds something else, the disk is full, or no video can be decoded.
+        UserError: ``out`` holds something else, the disk is full, no video can be decoded, or a share is missing or
+            still being worked on.
     """
     out = Path(out)
+    request = _request(catalog, height=height, width=width, kind=kind, quality=quality, rules=rules)
+    if out.exists() and (finished := _finished(out, request)) is not None:
+        return finished
+    partial = out.with_name(out.name + ".partial")
+    with _told(out, partial), ExitStack() as held:
+        partial.mkdir(parents=True, exist_ok=True)
+        held.enter_context(FolderLock(partial))
+        if out.exists() and (finished := _finished(out, request)) is not None:  # made since we looked
+            shutil.rmtree(partial)
+            return finished
+        _prepare(partial, request)
+        shares = shares_of(out, held)
+        plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
+        if not (partial / "manifest.json").exists():
+            plans = with_shares(plans, shares, {**request, "parts": _PARTS}, whole=merge)
+            _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
+            _merge(catalog, plans, partial, request)
+        for folder in shares:  # before the store counts: what is merged has gone from them
+            shutil.rmtree(folder)
+        for leftover in [*partial.glob("part-*"), partial / "request.json"]:
+            leftover.unlink(missing_ok=True)
+        if out.exists():
+            out.rmdir()  # empty: _finished() looked
+        partial.rename(out)
+        (out / LOCK).unlink()
+    return FrameStore(out)
+
+
+def build_share(
+    catalog: Catalog,
+    out: str | Path,
+    *,
+    shard: Shard,
+    height: int,
+    width: int,
+    kind: Kind = "jpeg",
+    quality: int = 90,
+    rules: PixelRules = AS_CODED,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make the parts of one share of a store, beside ``out``, for ``build_store`` to join; the rest as there."""
+    out = Path(out)
+    request = _request(catalog, height=height, width=width, kind=kind, quality=quality, rules=rules)
+    if out.exists() and _finished(out, request) is not None:
+        return
+    folder = share_folder(out, shard)
+    with _told(out, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FolderLock(folder):
+            _prepare(folder, request)
+            plans = _plans(catalog, folder, height=height, width=width, kind=kind, quality=quality, rules=rules)
+            own = own_parts(plans, shard)
+            _make_all(own, workers=workers, total=sum(len(plan.videos) for plan in own), progress=progress)
+
+
+def _request(
+    catalog: Catalog, *, height: int, width: int, kind: Kind, quality: int, rules: PixelRules
+) -> dict[str, object]:
+    """What a store is made of, for its manifest."""
     request: dict[str, object] = {
         "format": FORMAT,
         "height": height,
@@ -82,27 +148,7 @@ def build_store(
         request["pixels"] = rules_to_json(rules)
     if catalog.blank:
         request["blank"] = [list(box) for box in catalog.blank]
-    if out.exists() and (finished := _finished(out, request)) is not None:
-        return finished
-    partial = out.with_name(out.name + ".partial")
-    with _told(out, partial):
-        partial.mkdir(parents=True, exist_ok=True)
-        with FolderLock(partial):
-            if out.exists() and (finished := _finished(out, request)) is not None:  # made since we looked
-                shutil.rmtree(partial)
-                return finished
-            _prepare(partial, request)
-            plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
-            if not (partial / "manifest.json").exists():
-                _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
-                _merge(catalog, plans, partial, request)
-            for leftover in [*partial.glob("part-*"), partial / "request.json"]:
-                leftover.unlink(missing_ok=True)
-            if out.exists():
-                out.rmdir()  # empty: _finished() looked
-            partial.rename(out)
-            (out / LOCK).unlink()
-    return FrameStore(out)
+    return request
 
 
 @contextmanager
@@ -274,7 +320,7 @@ def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: 
                 os.fsync(file.fileno())
                 plan.data.unlink()
     results = [
-        _result(video, n, why, note)
+        result_of(video, n, why, note)
         for plan, f in zip(plans, facts, strict=True)
         for video, n, why, note in zip(plan.videos, f.frames, f.problems, f.notes, strict=True)
     ]
@@ -299,12 +345,3 @@ def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
         file.write(ends.data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _result(video: Video, frames: int, problem: str, note: str) -> Video | Skipped:
-    """What became of a video: as it was, cut, or left out."""
-    if frames == video.frames and not problem:
-        return video
-    if frames == 0:
-        return Skipped(video.path, problem or "no frame can be decoded")
-    return judged(replace(video, note=note), frames=frames, problem=problem)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Literal, TypedDict
@@ -117,6 +117,15 @@ def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: Binary
             facts.problems.append(error.reason)
             facts.notes.append("")
             facts.times.append([])
+
+
+def result_of(video: Video, frames: int, problem: str, note: str) -> Video | Skipped:
+    """What became of a video: as it was, cut, or left out."""
+    if frames == video.frames and not problem:
+        return video
+    if frames == 0:
+        return Skipped(video.path, problem or "no frame can be decoded")
+    return judged(replace(video, note=note), frames=frames, problem=problem)
 
 
 def fail_part(plan: PartPlan, problem: str) -> None:
