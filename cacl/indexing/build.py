@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, root_of
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import is_store
@@ -66,7 +67,7 @@ def index(
     """Make an index of videos, or bring it up to date: only what is new or changed is decoded.
 
     Args:
-        videos: a folder (any tree), one file, a list file, or ``videos.csv``.
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, or an address.
         model: a run or an encoder folder, of any kind; ``None``: the encoder that the index has.
         out: the index, new or made before.
         step: frames from one window to the next; ``None``: as the index was made, a whole window for a new one.
@@ -101,7 +102,7 @@ def index(
     if engine == "ray" and (shard is not None or merge):
         raise UserError("--engine ray shares the work out by itself: leave out --shard and --merge.")
     share = None if shard is None else shard_of(shard)
-    videos, out = Path(videos), Path(out)
+    videos, out = place(videos), Path(out)
     run = _begun(videos, model, out, step, whiten, device, precision, say)
     if share is not None:
         _make_share(run, share, videos, rate, previews, progress)
