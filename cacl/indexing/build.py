@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, root_of
+from cacl.data.videos.lists.find import names_addresses
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import is_store
 from cacl.errors import UserError, counted
@@ -148,7 +149,7 @@ def _begun(
 ) -> _Run:
     """Check what is asked against what is there, and write the pointer of a new index."""
     _check_free(out)
-    if root_of(videos).resolve() in out.resolve().parents:
+    if root_of(videos).resolve() in out.resolve().parents and not names_addresses(videos):
         raise UserError(f"{out} lies in {root_of(videos)}, among the videos: choose an --out beside that folder.")
     if is_store(videos):
         raise UserError(f"{videos} is a store of frames: index the videos that it was made of.")

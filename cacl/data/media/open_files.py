@@ -55,10 +55,9 @@ def read_frames(
     Raises:
         VideoError: it cannot be decoded, or has fewer frames than it must.
     """
-    stamp = stamp_of(path)
-    before = _timelines.get(path) or known
+    held, before = _open.pop(path, None), _timelines.get(path) or known
+    stamp = stamp_of(path) if held is not None or not is_url(path) else remote_stamp(path, within=0.0)
     timeline = before[1] if before is not None and before[0] == stamp else None
-    held = _open.pop(path, None)
     if held is not None and held[0] != stamp:
         held[1].close()
         held = None

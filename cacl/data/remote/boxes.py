@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from cacl.data.remote.ranged import RangedFile
 
@@ -11,7 +11,8 @@ _MOST_BOXES = 64
 _FIRST_KINDS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 
 
-class Boxes(NamedTuple):
+@dataclass(frozen=True)
+class Boxes:
     """Where things lie, in bytes.
 
     Attributes:

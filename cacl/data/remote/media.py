@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 # Codecs of which the index of an MP4 says all that FFmpeg tells of a packet, but where decoding can begin.
+_MORE = 2  # packets behind the last one that is certainly needed
 _UNREAD = frozenset({"h264", "hevc"})
 
 
@@ -30,7 +31,7 @@ class RemoteMedia(RangedFile):
         # decoder wants before it gives that frame.
         last = entries.search_timestamp(time, any_frame=True)
         if last >= 0:
-            last += stream.codec_context.has_b_frames + 1
+            last += _MORE
             packet = entries[last] if last < len(entries) else None
             self.expect(self._boxes.frames[1] if packet is None else packet.pos + packet.size)
 

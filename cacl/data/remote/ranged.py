@@ -11,7 +11,7 @@ from bisect import bisect_right, insort
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cacl.data.remote.place import known
+from cacl.data.remote.place import ask
 from cacl.data.remote.servers import FETCH, Unfetched, fetch
 from cacl.errors import VideoError
 
@@ -44,7 +44,7 @@ class RangedFile:
     def __init__(self, url: str) -> None:
         self.url, self.name = url, f"video{_suffix(url)}"
         try:
-            self.size = known(url).size
+            self.size = ask(url).size
         except Unfetched as error:
             raise VideoError(url, f"{FETCH} ({error.reason})") from None
         self.payload: tuple[int, int] | None = None

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from cacl.data.media.cut import Box
+from cacl.data.media.stream import TEXT
 from cacl.data.remote.place import forget, place, why_no_address
 from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video
@@ -24,7 +25,7 @@ from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists,
 from cacl.data.videos.lists.match import OtherVideosError
 from cacl.data.videos.look import Look, look
 from cacl.data.videos.named import Named
-from cacl.data.videos.walk import TEXT, walk, why_no_video
+from cacl.data.videos.walk import walk, why_no_video
 from cacl.errors import UserError, counted
 
 _AT_ONCE = 8  # files of a server
