@@ -20,6 +20,7 @@ SAME = {
     "page": 1,
     "server": 1,
     "ray_tasks": 2,
+    "remote": 1,
 }  # at least so many comparisons of results before anything is timed
 TABLES = {
     "data": 4,
@@ -32,6 +33,7 @@ TABLES = {
     "embed": 2,
     "search": 2,
     "server": 3,
+    "remote": 3,
     "ray_tasks": 2,
     "failing_workers": 2,
     "duplicates": 2,

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cacl.data.remote.place import place
+from cacl.data.remote.servers import SCHEMES, is_url
 from cacl.errors import UserError, printable
 from cacl.files import check_there
+
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/[^/]")  # as a path has it
 
 
 def there(value: Any) -> Any:
     """The path or paths of an option, if there is something: said before anything large is imported."""
     for path in value if isinstance(value, list) else [value]:
         if path is not None:
-            check_there(Path(path))
+            if _ADDRESS.match(str(path)) and not path.exists():
+                address = str(path).replace(":/", "://", 1)
+                raise UserError(
+                    f"{address} is an address, and this is for what lies on a disk: make a store of its videos, cacl "
+                    "prepare ADDRESS --out videos.store, and name that."
+                )
+            check_there(Path(path) if isinstance(path, str) else path)
     return value
+
+
+def on_disk(text: str) -> Path:
+    """Where something is written. Raises UserError: an address, for nothing is written there."""
+    if is_url(text):
+        raise UserError(f"{text} is an address: name a file or folder of this machine.")
+    return Path(text)
 
 
 app = typer.Typer(
@@ -29,6 +47,15 @@ app = typer.Typer(
 
 Videos = Annotated[
     Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.", callback=there)
+]
+AnyVideos = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of videos (any tree), a list file, videos.csv, a store, or s3://…, gs://…, https://….",
+        metavar="VIDEOS",
+        parser=place,
+        callback=there,
+    ),
 ]
 LISTS = "The data set's split lists"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]

@@ -9,15 +9,18 @@ from typing import Annotated
 import typer
 
 from cacl.arrow import check_arrow, is_arrow
-from cacl.cli.app import PictureRate, Videos, app, holds_something, say_replaced, say_used
+from cacl.cli.app import AnyVideos, PictureRate, app, holds_something, on_disk, say_replaced, say_used
 from cacl.errors import UserError, did_you_mean
 
 
 @app.command()
 def embed(
-    videos: Videos,
+    videos: AnyVideos,
     model: Annotated[Path, typer.Option(help="A run, or an encoder folder.")],
-    out: Annotated[Path, typer.Option(help="The folder to make; one that was stopped goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder to make; one that was stopped goes on.", metavar="PATH", parser=on_disk),
+    ],
     step: Annotated[
         int | None, typer.Option(help="Frames from one window to the next, by default a whole window.")
     ] = None,

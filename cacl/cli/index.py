@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import PictureRate, app, say_used, there
+from cacl.cli.app import AnyVideos, PictureRate, app, on_disk, say_used, there
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.servers.address import is_address, shown
 from cacl.servers.connect import connect
@@ -36,8 +36,10 @@ NewRoot = Annotated[
 
 @app.command()
 def index(
-    videos: Annotated[Path, typer.Argument(help="A folder of videos (any tree), a list file or videos.csv.")],
-    out: Annotated[Path, typer.Option(help="The index: new, or one to bring up to date.")],
+    videos: AnyVideos,
+    out: Annotated[
+        Path, typer.Option(help="The index: new, or one to bring up to date.", metavar="PATH", parser=on_disk)
+    ],
     model: Annotated[Path | None, typer.Option(help="A run, or an encoder folder (default: the index's own).")] = None,
     step: Annotated[int | None, typer.Option(help="Frames from one window to the next (default: a window).")] = None,
     whiten: Annotated[
@@ -68,7 +70,6 @@ def index(
         raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
     if engine not in ("here", "ray"):
         raise UserError(f"--engine is {engine}; it can be here or ray.")
-    there(videos)
     there(model)
     if to is not None:
         if shard is not None:

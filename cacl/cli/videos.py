@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import Blank, Lists, PictureRate, Split, Videos, app, boxes, holds_something, say_replaced
+from cacl.cli.app import AnyVideos, Blank, Lists, PictureRate, Split, app, boxes, holds_something, on_disk, say_replaced
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
 from cacl.run_folder import is_run
@@ -15,12 +15,14 @@ from cacl.run_folder import is_run
 
 @app.command()
 def check(
-    videos: Videos,
+    videos: AnyVideos,
     lists: Lists = None,
     split: Split = 1,
     rate: PictureRate = 0.0,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the list of all files here.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the list of all files here.", metavar="PATH", parser=on_disk)
+    ] = None,
 ) -> None:
     """Read every header and say which videos are usable, and why the others are not. Trains nothing.
 
@@ -73,8 +75,8 @@ def check(
 
 @app.command()
 def prepare(
-    videos: Videos,
-    out: Annotated[Path, typer.Option(help="The store to make.")],
+    videos: AnyVideos,
+    out: Annotated[Path, typer.Option(help="The store to make.", metavar="PATH", parser=on_disk)],
     lists: Lists = None,
     split: Split = 1,
     preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from cacl.data.remote.place import place
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.data.videos.sources import is_store
@@ -53,7 +54,7 @@ def embed(
     The same call again goes on where it was stopped, and returns a finished embedding as it is.
 
     Args:
-        videos: a folder (any tree), one file, a list file, ``videos.csv``, or a store.
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, a store, or an address.
         model: a run, or an encoder folder.
         out: a folder, new or empty.
         step: frames from one window to the next; ``None``: one window after the other, each of ``frames * stride``.
@@ -69,7 +70,7 @@ def embed(
     """
     if step is not None and step < 1:
         raise UserError(f"--step is {step}; it must be 1 or more.")
-    videos, out = Path(videos), Path(out)
+    videos, out = place(videos), Path(out)
     _check_free(out)
     device, _ = choose_device(device)
     encoder = load_encoder(model).to(device)
@@ -185,7 +186,7 @@ def _check_free(out: Path) -> None:
 
 def _check_same(out: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
     """Raise UserError where the folder was begun with something else."""
-    moved = not Path(str(before.get("videos"))).exists()  # keep_catalog says whether they are the same
+    moved = not place(str(before.get("videos"))).exists()  # keep_catalog says whether they are the same
     changed = [
         f"{key} was {before.get(key)}, is {value}"
         for key, value in about.items()

@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, root_of
+from cacl.data.videos.lists.find import names_addresses
 from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import is_store
 from cacl.data.videos.store_shares import Shard, shard_of
@@ -68,7 +70,7 @@ def index(
     """Make an index of videos, or bring it up to date: only what is new or changed is decoded.
 
     Args:
-        videos: a folder (any tree), one file, a list file, or ``videos.csv``.
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, or an address.
         model: a run or an encoder folder, of any kind; ``None``: the encoder that the index has.
         out: the index, new or made before.
         step: frames from one window to the next; ``None``: as the index was made, a whole window for a new one.
@@ -103,7 +105,7 @@ def index(
     if engine == "ray" and (shard is not None or merge):
         raise UserError("--engine ray shares the work out by itself: leave out --shard and --merge.")
     share = None if shard is None else shard_of(shard)
-    videos, out = Path(videos), Path(out)
+    videos, out = place(videos), Path(out)
     run = _begun(videos, model, out, step, whiten, device, precision, say)
     if share is not None:
         with free_threads(say):
@@ -150,7 +152,7 @@ def _begun(
 ) -> _Run:
     """Check what is asked against what is there, and write the pointer of a new index."""
     _check_free(out)
-    if root_of(videos).resolve() in out.resolve().parents:
+    if root_of(videos).resolve() in out.resolve().parents and not names_addresses(videos):
         raise UserError(f"{out} lies in {root_of(videos)}, among the videos: choose an --out beside that folder.")
     if is_store(videos):
         raise UserError(f"{videos} is a store of frames: index the videos that it was made of.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cacl.data.media.pictures import on_disk
+from cacl.data.remote.place import file_at, remote_is_there
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.passing import may_pass
 from cacl.indexing.journal import Journal, Piece
@@ -74,7 +76,8 @@ def compare(
 
 def is_there(root: Path, path: str) -> bool:
     """Whether a video's file, or folder of pictures, is there."""
-    return on_disk(root / path).exists()
+    file = file_at(root, path)
+    return remote_is_there(str(file)) if is_url(file) else on_disk(file).exists()
 
 
 def joined(

@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cacl.data.remote.place import file_at, remote_stamp
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import open_videos
 from cacl.data.videos.passing import CHANGED
 from cacl.data.videos.resampled import resampled
+from cacl.errors import VideoError
 from cacl.evaluation.video_vectors import VideoVectors, video_spans, video_vectors
 from cacl.indexing.changes import Entry
 from cacl.indexing.journal import Piece, write_part
 from cacl.indexing.known import Looked
-from cacl.indexing.layout import stamp_of
+from cacl.indexing.layout import Stamp, stamp_of
 from cacl.indexing.previews import moving_pictures, write_previews
 from cacl.models.clip_encoder import ClipEncoder
 
@@ -112,7 +115,7 @@ def embed_entries(
         if not np.isfinite(one.segments.vector).all():
             skipped[one.number] = "its vectors are not finite numbers"
             return
-        if stamp_of(root / entry.video.path) != stamps[one.number]:
+        if _stamp_now(file_at(root, entry.video.path)) != stamps[one.number]:
             skipped[one.number] = f"it is not what it was {CHANGED}"
             return
         if work.previews:
@@ -136,3 +139,13 @@ def embed_entries(
     keep()
     hours = sum(entry.video.frames / entry.video.fps for entry in entries if entry.video.fps > 0) / 3600
     return Speed(len(entries), hours, time.monotonic() - began)
+
+
+def _stamp_now(file: Path) -> Stamp | None:
+    """Of the file as it is; a server is asked again."""
+    if not is_url(file):
+        return stamp_of(file)
+    try:
+        return remote_stamp(str(file), within=0.0)
+    except VideoError:
+        return None

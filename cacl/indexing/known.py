@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cacl.data.remote.place import file_at
+from cacl.data.remote.servers import FETCH
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.look import look
@@ -103,13 +104,14 @@ class Memory:
         """See ``look``."""
         if not self._mine(path):
             return []
-        stamp, asked = stamp_of(os.path.join(root, path)), asked_of(entries, rate, named)
+        stamp, asked = stamp_of(file_at(root, path)), asked_of(entries, rate, named)
         before = self._before.get(path)
         if before is None or before.stamp != stamp or before.asked != asked or not before.lasts:
             found = look(root, path, entries, deep=deep, rate=rate, named=named)
             before = None if stamp is None else Looked(stamp, asked, tuple(found))
-            if before is None:
-                return found
+            if before is None:  # gone meanwhile, or a server was silent
+                said = [item for item in found if isinstance(item, Skipped)]
+                return [*said] or [Skipped(path, f"{FETCH} (the server is silent)")]
         self.seen[path] = before
         return list(before.found)
 

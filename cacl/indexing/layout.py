@@ -14,6 +14,8 @@ import stat
 from pathlib import Path
 
 from cacl.data.media.pictures import on_disk
+from cacl.data.remote.place import last_stamp
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import Video
 from cacl.evaluation.embedding import GENERATIONS, POINTER
 
@@ -29,8 +31,12 @@ Stamp = tuple[int, ...]
 def stamp_of(place: Path | str) -> Stamp | None:
     """Changes when a video does: size and time of a file, of a folder of pictures of them all; None where it is gone.
 
+    Of a file on a server also its ETag, and as the server said last; see ``now``.
+
     Nothing that a copy of the folder changes (``cp -a``, another disk) is in it.
     """
+    if is_url(place):
+        return last_stamp(str(place))
     try:
         found = os.stat(place)
     except OSError:

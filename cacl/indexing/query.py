@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.dataset import open_videos
 from cacl.data.videos.lists.entry import Entry
@@ -48,7 +49,7 @@ def embedded(
     """
     video = _video(part)
     encoder = _encoder(index, about)
-    clip, path = encoder.clip, Path(part.path).absolute()
+    clip, path = encoder.clip, place(part.path).absolute()
     catalog = Catalog(path.parent, (video,), (), clip.blank)
     data = resampled(open_videos(catalog, resize=clip.resize, rules=clip.rules), clip.frame_rate)
     skipped = dict[int, str]()
@@ -66,7 +67,7 @@ def embedded(
 
 def _video(part: Part) -> Video:
     """The part of the file as a video. Raises UserError."""
-    path = Path(part.path).absolute()
+    path = place(part.path).absolute()
     check_there(path)
     entry = Entry(path.name, start=part.start, end=part.end)
     found = look(path.parent, path.name, [entry], deep=False, rate=0.0, named=True)[0]

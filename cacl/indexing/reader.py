@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog
 from cacl.errors import UserError, did_you_mean
 from cacl.evaluation.embedding import VECTORS
@@ -81,7 +82,7 @@ class Index:
             self._served.attach(generation)
         self._few = few
         self.about: dict[str, Any] = generation.about
-        self.root = Path(self.about["root"] if videos is None else videos)
+        self.root = place(self.about["root"] if videos is None else videos)
         if videos is not None:
             check_there(self.root)
 
@@ -319,11 +320,11 @@ class Index:
         if part.indexed:
             return part.path
         try:
-            path = Path(part.path).resolve().relative_to(self.root.resolve()).as_posix()
+            path = place(part.path).resolve().relative_to(self.root.resolve()).as_posix()
         except (OSError, ValueError):
             return None
         looked = self._generation.known.looked.get(path)
-        return path if path in self._numbers and looked and stamp_of(Path(part.path)) == looked.stamp else None
+        return path if path in self._numbers and looked and stamp_of(place(part.path)) == looked.stamp else None
 
     @cached_property
     def _searcher(self) -> Searcher:

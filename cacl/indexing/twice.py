@@ -15,6 +15,7 @@ from cacl.data.media.colours import AS_CODED
 from cacl.data.media.cut import Cut
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds, read_frames
+from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Video
 from cacl.errors import VideoError
 from cacl.search.duplicates import Duplicate, Stretches, find_duplicates
@@ -75,7 +76,7 @@ class _SmallFrames:
     def __call__(self, number: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
         """See ``cacl.search.duplicates.Frames``."""
         video = self._videos[number]
-        file = str(self._root / video.path)
+        file = str(file_at(self._root, video.path))
         try:
             seconds = self._shown(file)
             wanted = np.clip(np.searchsorted(seconds, times + 1e-6, side="right") - 1, 0, len(seconds) - 2)

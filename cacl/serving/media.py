@@ -17,6 +17,8 @@ from cacl.data.media.cut import Cut
 from cacl.data.media.encode import write_video
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds, read_frames
+from cacl.data.remote.place import file_at
+from cacl.data.remote.servers import is_url
 from cacl.errors import UserError, VideoError
 from cacl.indexing.generation import IndexedVideo
 from cacl.serving.current import View
@@ -38,7 +40,9 @@ def type_of(path: Path) -> str:
 
 def file_of(view: View, video: IndexedVideo) -> Path:
     """The file of a video. Raises UserError: it is not there, or no single file."""
-    path = view.index.root / video.path
+    path = file_at(view.index.root, video.path)
+    if is_url(path):
+        raise UserError(f"{path} lies on a server and is not handed on: its parts are shown.")
     if not path.is_file():
         raise UserError(
             f"{video.path} is not at {view.index.root}: connect its disk, or start cacl serve again with --videos "
@@ -67,7 +71,7 @@ class Clips:
 
 
 def _encoded(view: View, video: IndexedVideo, start: float) -> bytes:
-    place = view.index.root / video.path
+    place = file_at(view.index.root, video.path)
     file, region = str(place), view.index.catalog.videos[view.numbers[video.key]].region
     try:
         seconds = isolated(file, time_limit(place), frame_seconds, file)[:-1]  # the last one is the end

@@ -243,6 +243,8 @@ class VideoDecoder:
         entry = self.timeline.entry(group[0])
         by_count = earlier is None or self.timeline.times is None
         entered = -1
+        if self.timeline.times is not None:
+            self._outputs.expect(int(self.timeline.times[group[-1]]))
         if group[0] <= self._lost or entry > self._lost + _NEAR or by_count != (self._counted is not None):
             for _ in range(earlier or 0):
                 entry = self.timeline.entry(max(entry - 1, 0))

@@ -25,6 +25,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cacl.data.media.pictures import size_of
+from cacl.data.remote.servers import is_url
 from cacl.errors import UserError, VideoError
 
 P = ParamSpec("P")
@@ -33,6 +34,7 @@ T = TypeVar("T")
 # For hangs only: whole files decode at some ten megabytes a second on one core, a busy machine is several times slower.
 SECONDS = 60.0
 SECONDS_PER_MEGABYTE = 10.0
+SECONDS_FOR_SERVERS = 300.0  # for tries of what a server does not give at once
 MEMORY = 4 * 2**30  # bytes of address space of one decode process
 ISOLATING = os.name == "posix"
 _START = 120.0  # seconds in which Python must be up
@@ -43,8 +45,9 @@ class LostVideo(VideoError):
 
 
 def time_limit(path: str | os.PathLike[str]) -> float:
-    """Seconds that any work on a file (or folder of pictures) may take: 60, and 10 for each megabyte of it."""
-    return SECONDS + SECONDS_PER_MEGABYTE * size_of(path) / 1e6
+    """Seconds that any work on a file (or folder of pictures) may take: 60, 10 for each megabyte, 300 for servers."""
+    patience = SECONDS_FOR_SERVERS if is_url(path) else 0.0
+    return patience + SECONDS + SECONDS_PER_MEGABYTE * size_of(path) / 1e6
 
 
 def isolated(path: str, seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,11 +16,14 @@ from cacl.data.media.colours import PixelRules
 from cacl.data.media.cut import WHOLE, Cut
 from cacl.data.media.pictures import on_disk
 from cacl.data.media.timeline import Timeline
+from cacl.data.remote.place import remote_stamp
+from cacl.data.remote.servers import is_url
 from cacl.errors import VideoError
 
 Stamp = tuple[int, int, int]  # changes when the file does
 
 _OPEN_FILES = 16
+_TRUSTED = 60.0  # seconds that what a server said of a file is taken to hold
 _KEPT_TIMELINES = 4096  # some kilobytes each
 _open: OrderedDict[str, tuple[Stamp, AnyVideo]] = OrderedDict()
 _timelines: OrderedDict[str, tuple[Stamp, Timeline]] = OrderedDict()
@@ -37,7 +40,7 @@ def read_frames(
     known: tuple[Stamp, Timeline] | None,
     cut: Cut = WHOLE,
 ) -> tuple[NDArray[np.uint8], tuple[Stamp, Timeline] | None]:
-    """Frames of a file, uint8 RGB ``[T, height, width, 3]``, and its timeline when decoding was needed to learn it.
+    """Frames of a file, uint8 RGB ``[T, height, width, 3]``, and its timeline when that was costly to learn.
 
     Args:
         path: the file.
@@ -52,10 +55,9 @@ def read_frames(
     Raises:
         VideoError: it cannot be decoded, or has fewer frames than it must.
     """
-    stamp = stamp_of(path)
-    before = _timelines.get(path) or known
+    held, before = _open.pop(path, None), _timelines.get(path) or known
+    stamp = stamp_of(path) if held is not None or not is_url(path) else remote_stamp(path, within=0.0)
     timeline = before[1] if before is not None and before[0] == stamp else None
-    held = _open.pop(path, None)
     if held is not None and held[0] != stamp:
         held[1].close()
         held = None
@@ -64,8 +66,14 @@ def read_frames(
     _keep(path, stamp, decoder)
     if at_least > decoder.frames:
         raise VideoError(path, f"has {decoder.frames} frames, {at_least} when it was looked at first")
-    frames = decoder.read(indices_T, height=height, width=width, cut=cut)
-    learnt = timeline is None and held is None and not decoder.timeline.from_packets
+    try:
+        frames = decoder.read(indices_T, height=height, width=width, cut=cut)
+    except VideoError:
+        if is_url(path):  # where the connection broke, FFmpeg is somewhere
+            _open.pop(path)[1].close()
+        raise
+    costly = not decoder.timeline.from_packets or is_url(path)
+    learnt = timeline is None and held is None and costly
     return frames, (stamp, decoder.timeline) if learnt else None
 
 
@@ -84,6 +92,8 @@ def frame_seconds(path: str) -> NDArray[np.float64]:
 
 def stamp_of(path: str) -> Stamp:
     """Which file this is and in which state. Raises VideoError where it is gone."""
+    if is_url(path):
+        return remote_stamp(path, within=_TRUSTED)
     try:
         found = os.stat(on_disk(path))
     except OSError as error:

@@ -8,6 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from cacl.data.media.stream import open_media, packets_of, words
+from cacl.data.remote.media import RemoteMedia
+from cacl.data.remote.servers import is_url
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -25,6 +27,7 @@ class Outputs:
         path: the file.
         container: as PyAV opened it; another one after ``rewind``.
         stream: its best video stream.
+        remote: what reads it from a server, where it lies on one.
         problem: why decoding stopped before the end, or went on behind damage; or an empty string.
 
     Raises:
@@ -33,7 +36,8 @@ class Outputs:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.container, self.stream = open_media(path)
+        self.remote = RemoteMedia(path) if is_url(path) else None
+        self.container, self.stream = open_media(path, self.remote)
         self._packets: Iterator[Packet[VideoStream]] = iter(())
         self._ready: deque[VideoFrame] = deque()  # came out with one that was taken
         self.problem = ""
@@ -46,7 +50,7 @@ class Outputs:
     def rewind(self) -> None:
         """Stand at the beginning of the file, opened anew."""
         self.container.close()
-        self.container, self.stream = open_media(self.path)
+        self.container, self.stream = open_media(self.path, self.remote)
         self._packets = packets_of(self.container, self.stream)
         self._ready.clear()
 
@@ -63,6 +67,21 @@ class Outputs:
             return None
         self._packets = chain([first], packets)
         return first
+
+    def expect(self, time: int) -> None:
+        """Packets are needed up to the one of this time: of a file on a server they are fetched at once."""
+        if self.remote is not None:
+            self.remote.expect_packets(self.stream, time)
+
+    def skim(self) -> Callable[[int], bool] | None:
+        """Packets are counted from here on, and their content is not used; see ``RemoteMedia.skim``."""
+        return None if self.remote is None else self.remote.skim(self.stream)
+
+    def read_again(self) -> None:
+        """The opposite; where content was left out, the file is opened anew, for FFmpeg keeps what it read."""
+        if self.remote is not None and self.remote.payload is not None:
+            self.remote.payload = None
+            self.rewind()
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets from here to the end of the file, an empty one last; ``problem`` says where it ends too early."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE, words
+from cacl.data.remote.place import remote_size
+from cacl.data.remote.servers import is_url
 from cacl.errors import VideoError, counted
 
 if TYPE_CHECKING:
@@ -91,17 +93,23 @@ def sequences(names: Iterable[str]) -> list[Sequence]:
 
 def is_pictures(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a video of pictures: a folder, or a name with ``*`` that is no file."""
+    if is_url(path):
+        return False
     return os.path.isdir(path) or ("*" in os.path.basename(path) and not os.path.exists(path))
 
 
 def on_disk(path: str | os.PathLike[str]) -> Path:
     """The file or folder of a video; of ``folder/img_*.jpg`` the folder."""
-    place = Path(path)
+    place = path if isinstance(path, Path) else Path(path)
+    if is_url(place):
+        return place
     return place.parent if "*" in place.name and not os.path.lexists(place) else place
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
     """Bytes of a video's file, or of all files in its folder; 0 where it is gone."""
+    if is_url(path):
+        return remote_size(str(path))
     place = on_disk(path)
     try:
         found = place.stat()

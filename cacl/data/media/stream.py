@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from cacl.data.media.timeline import PacketFacts, in_order
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from cacl.data.remote.media import RemoteMedia
+
+TEXT = "not a video (text file)"  # why a text file is no video
+HEAD = 512  # bytes by which it is known
 MAX_SIDE = 16_384  # pixels; a header that says more is damaged, or means harm
 MAX_PIXELS = 64_000_000
+Skim = Callable[[], "Callable[[int], bool] | None"]
 _DOUBTFUL = 12  # packets; made-up timestamps of frames that change places show within these
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _STILL = frozenset({"image2", "ico", "fits"})
@@ -31,8 +37,12 @@ _STILL_BRANDS = ("avi", "mif", "msf", "hei", "hev", "jpeg")  # of ISO files that
 _NEXT_PICTURE = b"\xff\xd9\xff\xd8\xff"  # JPEG: end of one picture, beginning of the next
 
 
-def open_media(path: str) -> tuple[InputContainer, VideoStream]:
+def open_media(path: str, remote: RemoteMedia | None = None) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose the video stream that FFmpeg calls best; nothing is decoded yet, threads are off.
+
+    Args:
+        path: the file.
+        remote: where it lies on a server, what reads it from there.
 
     Raises:
         VideoError: the file cannot be read, or holds no video that can be decoded.
@@ -51,9 +61,12 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
         # little already: the frames' size is limited before.
         options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
         lenient: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "replace"}  # 19 is, by itself
-        container = av.open(os.path.abspath(path), options=options, **lenient)
+        if remote is not None:  # and of those nothing else is opened at all, lest a playlist reads the disk
+            options["protocol_whitelist"] = "none"
+            _check_head(path, remote)
+        container = av.open(os.path.abspath(path) if remote is None else remote, options=options, **lenient)
         # raw MJPEG is taken for a photo
-        if container.format.name in ("jpeg_pipe", "image2") and _is_row_of_jpegs(path):
+        if remote is None and container.format.name in ("jpeg_pipe", "image2") and _is_row_of_jpegs(path):
             container.close()
             container = av.open(os.path.abspath(path), format="mjpeg", options=options, **lenient)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -66,11 +79,12 @@ def open_media(path: str) -> tuple[InputContainer, VideoStream]:
 
 
 def first_frames(
-    path: str, container: InputContainer, stream: VideoStream
+    path: str, container: InputContainer, stream: VideoStream, *, skim: Skim = lambda: None
 ) -> tuple[VideoFrame, list[int | None], list[PacketFacts]]:
     """The first frame that comes out, timestamps of the first few, facts of all packets.
 
     Only where the decoder expects frames to change places, but the packets' timestamps do not, are several decoded.
+    When it is enough ``skim`` is called, which may say of packets by their numbers what makes a keyframe.
 
     Raises:
         VideoError: no frame comes out.
@@ -80,12 +94,13 @@ def first_frames(
     first: VideoFrame | None = None
     shown: list[int | None] = []
     facts: list[PacketFacts] = []
-    decoding = True
+    decoding, keys = True, None
     problem = ""
     try:
         for packet in packets_of(container, stream):
             if packet.size:
-                facts.append(PacketFacts.of(packet))
+                found = PacketFacts.of(packet)
+                facts.append(found if keys is None else replace(found, key=keys(len(facts))))
             if not decoding:
                 continue
             try:
@@ -96,6 +111,7 @@ def first_frames(
                 problem = problem or words(error)  # a recording may begin in the middle: later packets may do
             doubtful = len(facts) < _DOUBTFUL and bool(stream.codec_context.has_b_frames) and in_order(facts)
             decoding = first is None or doubtful
+            keys = None if decoding else skim()
     except (av.FFmpegError, OSError, ValueError) as error:
         problem = problem or words(error)
     if first is None:
@@ -117,6 +133,33 @@ def words(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).strip().rstrip(".").lower() or type(error).__name__
 
 
+def is_text(head: bytes) -> bool:
+    """Whether the first ``HEAD`` bytes of a file are those of a text."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # marks UTF-16
+        odd = head[2 + (head[0] == 0xFF) :: 2]
+        return len(head) > 2 and odd.count(0) > len(odd) * 0.7
+    if b"\0" in head or head.startswith(b"YUV4MPEG2"):
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) == HEAD and error.start >= len(head) - 3  # a character cut in two at the end
+    return True
+
+
+def _check_head(path: str, remote: RemoteMedia) -> None:
+    """Raise VideoError where the first bytes are no video's; those of files on a disk were looked at before."""
+    remote.seek(0)
+    head = remote.read(HEAD)
+    remote.seek(0)
+    if not head:
+        raise VideoError(path, "empty file")
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise VideoError(path, "a web page, not a video")
+    if is_text(head):
+        raise VideoError(path, TEXT)
+
+
 def _is_row_of_jpegs(path: str) -> bool:
     """Whether three or more JPEGs follow one another; photos with a second picture in them say so at once."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -129,7 +172,7 @@ def _is_row_of_jpegs(path: str) -> bool:
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     name = container.format.name
     if name == "tty":
-        raise VideoError(path, "not a video (text file)")
+        raise VideoError(path, TEXT)
     if name.endswith("_pipe") or name in _STILL:
         raise VideoError(path, "a still image, not a video")
     stream = cast("VideoStream | None", container.streams.best("video"))

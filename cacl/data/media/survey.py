@@ -37,8 +37,9 @@ def first_look(outputs: Outputs) -> tuple[FirstLook, Timeline | None]:
     Raises:
         VideoError: no frame comes out, or it is a still image.
     """
-    stream, name = outputs.stream, outputs.container.format.name
-    frame, times, packets = first_frames(outputs.path, outputs.container, stream)
+    container, name = outputs.container, outputs.container.format.name
+    frame, times, packets = first_frames(outputs.path, container, outputs.stream, skim=outputs.skim)
+    outputs.read_again()  # its stream is another one, perhaps
     if name in _ANIMATIONS and len(packets) == 1:
         raise VideoError(outputs.path, "a still image, not a video")
     try:
@@ -60,7 +61,7 @@ def first_look(outputs: Outputs) -> tuple[FirstLook, Timeline | None]:
     shown = times_from_packets(packets, container=name, codec=outputs.codec, first_shown=times)
     if shown is None:
         return look, None
-    return look, from_packets(shown, _clock(stream, [p.pts for p in shown], [p.duration for p in shown]))
+    return look, from_packets(shown, _clock(outputs.stream, [p.pts for p in shown], [p.duration for p in shown]))
 
 
 def cut_off(outputs: Outputs, first: FirstLook) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cacl.data.media.cut import Box
 from cacl.data.media.pictures import on_disk
+from cacl.data.remote.place import file_at, place
 from cacl.data.videos.labels import join_labels, label_order, several_labels
 from cacl.data.videos.lists.plain import LIST_SUFFIXES, SUFFIXES
 from cacl.errors import UserError, counted
@@ -106,7 +107,7 @@ class Catalog:
 
     def file(self, video: Video) -> Path:
         """Where a video's file lies."""
-        return self.root / video.path
+        return file_at(self.root, video.path)
 
     def summary(self) -> str:
         """One line: ``1 204 used, 3 skipped (of 1 207 files)``."""
@@ -181,7 +182,7 @@ class Catalog:
                         videos.append(_video_of(row))
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{path}: not a catalog of videos ({error}). Make it again from the videos.") from error
-        return cls(Path(root), tuple(videos), tuple(skipped), blank)
+        return cls(place(root), tuple(videos), tuple(skipped), blank)
 
 
 def root_of(place: Path) -> Path:

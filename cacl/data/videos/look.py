@@ -13,6 +13,8 @@ from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.notes import notes
 from cacl.data.media.picture_video import PictureVideo
 from cacl.data.media.pictures import NumberedPictures
+from cacl.data.remote.place import file_at
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.walk import why_no_video
@@ -44,10 +46,11 @@ def look(
         rate: frames a second of pictures, where nothing says it; 0: unknown.
         named: a list names it, so pictures are frames whatever they look like.
     """
-    if (root / path).is_file() and (no_video := why_no_video(root / path)):
+    file = file_at(root, path)
+    if not is_url(file) and file.is_file() and (no_video := why_no_video(file)):
         return [Skipped(path, no_video)]
     try:
-        return isolated(path, time_limit(root / path), _look, root, path, entries, deep=deep, rate=rate, named=named)
+        return isolated(path, time_limit(file), _look, root, path, entries, deep=deep, rate=rate, named=named)
     except VideoError as error:
         return [Skipped(path, error.reason)]
 
@@ -57,7 +60,7 @@ def _look(
 ) -> list[Video | Skipped]:
     rate = next((entry.fps for entry in entries if entry.fps), rate)
     try:
-        with open_video(root / path, rate=rate) as decoder:
+        with open_video(file_at(root, path), rate=rate) as decoder:
             if reason := "" if named else _why_no_frames(decoder):
                 return [Skipped(path, reason)]
             if deep:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.lists.entry import Entry, Listing
 from cacl.data.videos.lists.match import OtherVideosError, match
 from cacl.data.videos.lists.plain import LIST_SUFFIXES
@@ -54,6 +55,8 @@ class Named:
             return cls({}, (), {})
         places = {path.resolve() for path in listing.files}
         lists = {path for path in files if _may_be_list(path) and (root / path).resolve() in places}
+        addresses = [(replace(one, readings=()), one.name) for one in listing.entries if is_url(one.name)]
+        listing = replace(listing, entries=tuple(one for one in listing.entries if not is_url(one.name)))
         there = [*(path for path in files if path not in lists), *pictures]
         single, folders = _apart(listing, there, pictures)
         try:
@@ -65,7 +68,7 @@ class Named:
         named = {path for _, path in pairs}
         below = [*(path for path in files if path not in lists), *own]
         pairs += [(entry, path) for path in below if path not in named for entry in _of_folder(path, folders)]
-        return cls(_by_file(pairs, pictures), missing, dict.fromkeys(lists, "list file"))
+        return cls(_by_file([*pairs, *addresses], pictures), missing, dict.fromkeys(lists, "list file"))
 
 
 def _may_be_list(path: str) -> bool:

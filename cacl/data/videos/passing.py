@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from cacl.data.remote.servers import FETCH
+
 LOST = ("took longer than ", "needs more than ", "the process that decoded it died")  # how LostVideo begins
 CHANGED = "when it was looked at first"
 _SYSTEM = (
@@ -21,4 +23,4 @@ def may_pass(reason: str) -> bool:
         reason: of a ``VideoError``, or a sentence with it.
     """
     text = reason.lower()
-    return bool(text) and any(words in text for words in (*LOST, CHANGED, *_WORDS))
+    return bool(text) and any(words in text for words in (*LOST, CHANGED, FETCH, *_WORDS))

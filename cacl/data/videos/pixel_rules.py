@@ -10,6 +10,7 @@ import numpy as np
 from cacl.data.media.colours import AS_CODED, Colours, PixelRules
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.levels import deep_values
+from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Catalog
 from cacl.errors import VideoError, counted
 
@@ -39,7 +40,7 @@ def choose_rules(
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), _FILES)).astype(int)]
     found = []
     for path in chosen:
-        file = str(catalog.root / path)
+        file = str(file_at(catalog.root, path))
         try:
             values = isolated(file, time_limit(file), deep_values, file)
         except VideoError:

@@ -7,23 +7,28 @@ there are some, else from folders (``train/CLASS/video.mp4``, ``CLASS/video.mp4`
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 from cacl.data.media.cut import Box
+from cacl.data.media.stream import TEXT
+from cacl.data.remote.place import forget, place, why_no_address
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import MISSING, UNUSED, Catalog, Skipped, Video
 from cacl.data.videos.frame_folders import by_themselves, frame_folders
-from cacl.data.videos.lists.entry import Entry, split_of_name
+from cacl.data.videos.lists.entry import Entry, Listing, split_of_name
 from cacl.data.videos.lists.find import check_split, looks_like_list, own_lists, read_lists
 from cacl.data.videos.lists.match import OtherVideosError
 from cacl.data.videos.look import Look, look
 from cacl.data.videos.named import Named
-from cacl.data.videos.walk import TEXT, walk, why_no_video
+from cacl.data.videos.walk import walk, why_no_video
 from cacl.errors import UserError, counted
 
+_AT_ONCE = 8  # files of a server
 _MOST_LISTS = 50  # text files that are looked at once more
 
 
@@ -42,7 +47,8 @@ def scan(
     """Look at every file below a folder, or at one video file.
 
     Args:
-        root: the folder; or a list file or ``videos.csv`` in it. Links are followed, but never in a circle.
+        root: the folder; or a list file or ``videos.csv`` in it. Links are followed, but never in a circle. Or an
+            address, of one video or a prefix of an object store; a list may name addresses, too.
         lists: folder with split lists, or one list file; files that they do not name are skipped. Without it, lists
             that lie in ``root`` or one folder below give labels and splits.
         split: which of the official splits, from 1.
@@ -60,7 +66,7 @@ def scan(
     Raises:
         UserError: no such folder, no video in it, or lists that name mostly files that are not there.
     """
-    root = Path(root)
+    root = place(root)
     try:
         root.stat()
     except OSError as error:
@@ -74,9 +80,10 @@ def scan(
     elif not root.is_dir():
         raise UserError(f"{root} is neither a folder nor a file: name the folder that holds the videos.")
     else:
-        files, others = walk(root)
+        listing = _listing(root, lists, split)
+        of_addresses = in_place is not None and listing is not None and all(is_url(e.name) for e in listing.entries)
+        files, others = ([], []) if of_addresses else walk(root)
         out = [Skipped(path, reason) for path, reason in others]
-        listing = read_lists(Path(lists), split=split) if lists is not None else own_lists(root, split)
     check_split(root, listing, split)
     strict = listing is not None and (lists is not None or listing.files[0].name == "videos.csv")
     pictures = frame_folders(files)
@@ -90,18 +97,24 @@ def scan(
         raise UserError(f"{in_place} is text, so it was read as a list of videos, one a line: {why}") from error
     places = own | (named.entries.keys() & pictures.keys())
     within = {path for place in places for path in pictures[place]}
-    items = sorted({*files, *places} - within)
+    addresses = list(filter(is_url, named.entries))
+    items = sorted({*files, *places, *addresses} - within)
+    if addresses:
+        forget()
+
+    def found_in(path: str) -> list[Video | Skipped]:
+        if why := named.lists.get(path) or why_no_address(path):
+            return [Skipped(path, why)]
+        if strict and path not in named.entries and listing is not None:
+            return [Skipped(path, (path not in places and why_no_video(root / path)) or listing.absent)]
+        entries = named.entries.get(path)
+        return look(root, path, entries or [Entry(path)], deep=deep, rate=rate, named=entries is not None)
+
     videos: list[Video] = []
-    for done, path in enumerate(items, 1):
-        if path in named.lists:
-            out.append(Skipped(path, named.lists[path]))
-        elif strict and path not in named.entries and listing is not None:
-            out.append(Skipped(path, (path not in places and why_no_video(root / path)) or listing.absent))
-        else:
-            entries = named.entries.get(path)
-            found = look(root, path, entries or [Entry(path)], deep=deep, rate=rate, named=entries is not None)
-            videos += [item for item in found if isinstance(item, Video)]
-            out += [item for item in found if isinstance(item, Skipped)]
+    away = bool(addresses) or is_url(root)
+    for done, found in enumerate(_ahead(found_in, items) if away else map(found_in, items), 1):
+        videos += [item for item in found if isinstance(item, Video)]
+        out += [item for item in found if isinstance(item, Skipped)]
         if progress is not None:
             progress(done, len(items))
     if not videos and not empty:
@@ -114,9 +127,34 @@ def scan(
     return Catalog(root, tuple(_with_folders(videos)), tuple(out), blank)
 
 
+def _listing(root: Path, lists: str | Path | None, split: int) -> Listing | None:
+    """The lists that were named, or those that lie there; what lies on a server is a video, or not opened."""
+    if lists is not None:
+        return read_lists(Path(lists), split=split)
+    return None if is_url(root) else own_lists(root, split)
+
+
+def _ahead(look: Callable[[str], list[Video | Skipped]], paths: Iterable[str]) -> Iterator[list[Video | Skipped]]:
+    """What is found in each, in order; several wait for their servers at once."""
+    waiting = deque[Future[list[Video | Skipped]]]()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for path in paths:
+                waiting.append(pool.submit(look, path))
+                if len(waiting) >= 2 * _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
 def _unused_lists(root: Path, skipped: Sequence[Skipped], videos: Sequence[Video]) -> list[Skipped]:
     """The same, but that files in the folder itself which look like lists are called so."""
     stems = {os.path.splitext(video.path.rsplit("/", 1)[-1])[0].lower() for video in videos}
+    if is_url(root):
+        return list(skipped)
     few = [item.path for item in skipped if "/" not in item.path and item.reason == TEXT][:_MOST_LISTS]
     looks = {path for path in few if looks_like_list(root / path, stems)}
     return [Skipped(item.path, UNUSED) if item.path in looks else item for item in skipped]

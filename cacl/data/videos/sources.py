@@ -21,6 +21,7 @@ from cacl.data.media.isolated import LostVideo, isolated, time_limit
 from cacl.data.media.open_files import Stamp, frame_seconds, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
 from cacl.data.media.timeline import Timeline
+from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.pixel_rules import rules_from_json
 from cacl.errors import UserError, VideoError
@@ -97,7 +98,7 @@ class DecodedVideos:
             raise IndexError(f"{entry.id}: frames {indices.min()} to {indices.max()} asked for, of {entry.frames}")
         if entry.path in self._lost:
             raise VideoError(entry.path, self._lost[entry.path])
-        file = str(self.catalog.root / entry.path)
+        file = str(file_at(self.catalog.root, entry.path))
         try:
             frames, learnt = isolated(
                 file,
@@ -126,7 +127,7 @@ class DecodedVideos:
     def seconds(self, video: int) -> NDArray[np.float64]:
         """When each frame is shown, by the file's own timestamps: see ``TimedSource.seconds``."""
         entry = self.catalog.videos[video]
-        file, last = str(self.catalog.root / entry.path), entry.first_frame + entry.frames
+        file, last = str(file_at(self.catalog.root, entry.path)), entry.first_frame + entry.frames
         try:
             found = isolated(file, time_limit(file), frame_seconds, file)
         except VideoError as error:

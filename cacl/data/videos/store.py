@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.media.pictures import on_disk, size_of
+from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
@@ -284,7 +285,7 @@ def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
 def _make(plan: PartPlan) -> None:
     """Make a part in a decode process; where that is lost, file by file, and name the one that it was lost over."""
     files = [tuple(videos) for _, videos in groupby(plan.videos, key=lambda video: video.path)]
-    seconds = SECONDS + sum(time_limit(plan.root / videos[0].path) - SECONDS for videos in files)
+    seconds = SECONDS + sum(time_limit(file_at(plan.root, videos[0].path)) - SECONDS for videos in files)
     try:
         return isolated(str(plan.folder), seconds, make_part, plan)
     except LostVideo as error:

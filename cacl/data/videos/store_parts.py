@@ -22,6 +22,7 @@ from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import Box, Cut
 from cacl.data.media.notes import notes
 from cacl.data.media.picture_video import PictureVideo
+from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Skipped, Video, judged
 from cacl.errors import VideoError
 
@@ -104,7 +105,7 @@ def make_part(plan: PartPlan) -> None:
 def _write_file(plan: PartPlan, path: str, videos: Sequence[Video], file: BinaryIO, facts: PartFacts) -> None:
     """Write the frames of all videos of one file behind what is there, and note what became of each."""
     try:
-        with open_video(plan.root / path, rules=plan.rules) as decoder:
+        with open_video(file_at(plan.root, path), rules=plan.rules) as decoder:
             of_region = {
                 region: _Source(decoder, plan, [video for video in videos if video.region == region], region)
                 for region in {video.region for video in videos}

@@ -12,15 +12,25 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-TEXT = "not a video (text file)"  # why a text file is no video
-_HEAD = 512  # bytes
+from cacl.data.media.stream import HEAD, TEXT, is_text
+from cacl.data.remote.listing import objects
+from cacl.data.remote.place import RemotePath, forget, remember
+from cacl.data.videos.lists.plain import SUFFIXES
+
+NO_SUFFIX = "not opened (its name ends as no video's does)"  # of what lies on a server
 
 
 def walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """All files below ``root``, sorted, relative to it with ``/``; and what is none of them, with the reason.
 
-    A folder is entered once, however many links lead to it: folders themselves before links to folders.
+    A folder is entered once, however many links lead to it: folders themselves before links to folders. Below an
+    address nothing is opened: there a name tells what may be a video.
+
+    Raises:
+        UserError: an address that cannot be listed.
     """
+    if isinstance(root, RemotePath):
+        return _listed(root)
     files: list[str] = []
     others: list[tuple[str, str]] = []
     entered = {_identity(root)}
@@ -47,27 +57,37 @@ def why_no_video(path: Path) -> str:
     """Why a file is no video, as far as its name and first bytes tell; an empty string where they do not."""
     if path.name.startswith("."):
         return "hidden file"
+    if isinstance(path, RemotePath):
+        return ""  # whoever opens it says so
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
     except OSError as error:
         return f"cannot be read ({(error.strerror or str(error)).lower()})"
     if not head:
         return "empty file"
-    return TEXT if _is_text(head) else ""
+    return TEXT if is_text(head) else ""
 
 
-def _is_text(head: bytes) -> bool:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # marks UTF-16
-        odd = head[2 + (head[0] == 0xFF) :: 2]
-        return len(head) > 2 and odd.count(0) > len(odd) * 0.7
-    if b"\0" in head or head.startswith(b"YUV4MPEG2"):
-        return False
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        return len(head) == _HEAD and error.start >= len(head) - 3  # a character cut in two at the end
-    return True
+def _listed(root: RemotePath) -> tuple[list[str], list[tuple[str, str]]]:
+    """The same of a prefix of an object store."""
+    forget()
+    files: list[str] = []
+    others: list[tuple[str, str]] = []
+    for name, facts in objects(str(root)):
+        last = name.rsplit("/", 1)[-1]
+        if not last or facts.folder:
+            continue  # stands for a folder
+        if last.startswith("."):
+            others.append((name, "hidden file"))
+        elif last.lower().rpartition(".")[2] not in SUFFIXES:
+            others.append((name, NO_SUFFIX))
+        elif str(root / name) != f"{root}/{name}":
+            others.append((name, "its name has an empty part (//), or a part . in it"))
+        else:
+            remember(str(root / name), facts)
+            files.append(name)
+    return sorted(files), sorted(others)
 
 
 class _Folder(NamedTuple):

@@ -7,13 +7,14 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.lists.diving48 import diving48_lists, is_diving48
 from cacl.data.videos.lists.entry import SPLIT_NAMES, Listing, split_of_list, split_of_name
 from cacl.data.videos.lists.frame_rows import frame_row_lists, is_frame_rows
 from cacl.data.videos.lists.hmdb51 import hmdb51_lists
 from cacl.data.videos.lists.kinetics import is_kinetics, kinetics_lists
 from cacl.data.videos.lists.lerobot import is_lerobot, lerobot_lists
-from cacl.data.videos.lists.plain import SUFFIXES, plain_lists
+from cacl.data.videos.lists.plain import LIST_SUFFIXES, SUFFIXES, plain_lists
 from cacl.data.videos.lists.something import is_something, something_lists
 from cacl.data.videos.lists.table import is_table, tables
 from cacl.data.videos.lists.text import decoded, header
@@ -56,6 +57,16 @@ def read_lists(place: Path, *, split: int = 1) -> Listing:
         f"<class>_test_split{split}.txt, tables or JSON of Kinetics, Something-Something or Diving48, a videos.csv, or "
         "plain lists such as train.txt or train.csv."
     )
+
+
+def names_addresses(place: Path) -> bool:
+    """Whether a file is a list of addresses alone, so that the folder in which it lies is not the videos'."""
+    if not place.is_file() or place.suffix.lower().lstrip(".") not in LIST_SUFFIXES:
+        return False
+    try:
+        return all(is_url(entry.name) for entry in read_lists(place).entries)
+    except UserError:
+        return False  # whoever reads it says so
 
 
 def find_lists(folder: Path, *, split: int = 1) -> Listing | None:

@@ -1,0 +1,1 @@
+"""Videos that are not on the disk: places, servers, and files that are read by ranges."""
