@@ -38,12 +38,12 @@ from indexing.drawn import crowded, write_drawn
 
 WITHIN = 0.25
 SETTINGS = {"optim.batch_size": 8, "optim.epochs": 4, "data.hold_out": 0, "data.workers": 2}
-PARTS, ROUNDS = 25, 3  # windows of a drawn video; of reality, whose median counts
+PARTS = 25  # windows of a drawn video
 Times = dict[str, float]
 
 
 def main() -> None:
-    chosen = arguments(__doc__, smallest=12)
+    chosen = arguments(__doc__, smallest=12, rounds=3)
     header("Plan and reality", chosen, clock="by the clock")
     torch.set_num_threads(1 if chosen.quick else 2)
     sizes = [4] if chosen.quick else [chosen.smallest, 2 * chosen.smallest, 4 * chosen.smallest]
@@ -55,7 +55,8 @@ def main() -> None:
         measured = make_plan(folder / f"videos{sizes[-1]}", resolve_settings(flags=SETTINGS), folder=folder).measured
         print(f"- measuring took {time.perf_counter() - began:.0f} s\n")
         real = [
-            took(folder, sizes, measured, turn, quick=chosen.quick) for turn in range(1 if chosen.quick else ROUNDS)
+            took(folder, sizes, measured, turn, quick=chosen.quick)
+            for turn in range(1 if chosen.quick else chosen.rounds)
         ]
     reached = [row for number, count in enumerate(sizes) for row in compared(count, number, measured, real)]
     columns = ("videos", "", "plan, s", "real, s", "plan / real")

@@ -42,9 +42,13 @@ def machines(tiny: dict[str, Any], squares: Path, tmp_path: Path) -> Iterator[Ca
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
 
+        begun: list[Path] = []
+
         def agent(run: Path) -> subprocess.Popen[bytes]:
+            conf = f"{SOON},is_host={int(not begun)}"  # the first, that lasts, keeps the meeting place
+            begun.append(run)
             elastic = ["--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=5", "--rdzv-backend=c10d"]
-            elastic += [f"--rdzv-endpoint=127.0.0.1:{port}", f"--rdzv-id={port}", f"--rdzv-conf={SOON}"]
+            elastic += [f"--rdzv-endpoint=127.0.0.1:{port}", f"--rdzv-id={port}", f"--rdzv-conf={conf}"]
             command = [sys.executable, "-m", "torch.distributed.run", *elastic, "--local-addr=127.0.0.1"]
             command += [*words, "--out", str(run)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **OWN_STORE}
@@ -72,7 +76,7 @@ def lost_in_the_middle(agent: Agent, run: Path) -> subprocess.Popen[bytes]:
     """Two machines begin, the second is lost after the first checkpoint: the one that is left."""
     first = agent(run)
     second = agent(run)
-    wait_for(run, "checkpoints/train/step-*", lambda: first.poll() is None and second.poll() is None)
+    wait_for(run, "checkpoints/train/step-*", lambda: first.poll() is None and second.poll() is None, 500)
     lose(second)
     return first
 
@@ -110,7 +114,7 @@ def test_machines_whose_process_died_both_begin_again_and_end_as_if_nothing_had_
     run, whole = tmp_path / "run", tmp_path / "whole"
     agent = machines()
     both = [agent(run), agent(run)]
-    wait_for(run, "checkpoints/train/step-*", lambda: all(each.poll() is None for each in both))
+    wait_for(run, "checkpoints/train/step-*", lambda: all(each.poll() is None for each in both), 500)
     (worker,) = children_of(both[1].pid)
     os.kill(worker, signal.SIGKILL)
     assert [each.wait(timeout=500) for each in both] == [0, 0], said(tmp_path)
