@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 # Codecs of which the index of an MP4 says all that FFmpeg tells of a packet, but where decoding can begin.
-_MORE = 2  # packets behind the last one that is certainly needed
+_MORE = 1  # packets behind the last one that is certainly needed
 _UNREAD = frozenset({"h264", "hevc"})
 
 

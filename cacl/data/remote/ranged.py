@@ -50,6 +50,7 @@ class RangedFile:
         self.payload: tuple[int, int] | None = None
         self._at = self._expected = 0
         self._range = _FIRST
+        self._went_on = False  # when it was fetched last, so that two ranges were without a gap
         self._end = -1  # of what was fetched last
         self._starts: list[int] = []
         self._ahead: tuple[int, int, Future[bytes]] | None = None
@@ -108,7 +109,8 @@ class RangedFile:
             _, stop, future = self._ahead
             self._ahead, got = None, future
         else:
-            self._range = min(2 * self._range, _MOST) if goes_on else _FIRST
+            self._range = min(2 * self._range, _MOST) if goes_on and self._went_on else _FIRST
+            self._went_on = goes_on
             stop = self._stop(start)
             got = _readers.submit(fetch, self.url, start, stop)
         try:
@@ -118,7 +120,7 @@ class RangedFile:
             raise VideoError(self.url, f"{FETCH} ({error.reason})") from None
         self._keep(start, data)
         self._end = stop
-        if stop < self._expected or (goes_on and self._range >= _SURE):
+        if stop not in self._starts and (stop < self._expected or (goes_on and self._range >= _SURE)):
             self._range = min(2 * self._range, _MOST)
             if (after := self._stop(stop)) > stop:
                 self._ahead = stop, after, _readers.submit(fetch, self.url, stop, after)

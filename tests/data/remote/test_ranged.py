@@ -79,6 +79,17 @@ def test_what_is_expected_comes_in_one_range(server: VideoServer) -> None:
     assert server.asked == [("a.mp4", 1_000_000, 1_234_567)]
 
 
+def test_what_is_kept_is_not_sent_for_again(server: VideoServer) -> None:
+    file = RangedFile(server.url + "a.mp4")
+    for start, stop in ((1_500_000, 1_700_000), (1_000_000, 1_600_000)):
+        file.seek(start)
+        file.expect(stop)
+        while file.tell() < stop:
+            file.read(32_768)
+    server.close()  # so that all answers are there
+    assert sorted(server.asked) == [("a.mp4", 0, 1), ("a.mp4", 1_000_000, 1_500_000), ("a.mp4", 1_500_000, 1_700_000)]
+
+
 def test_what_was_read_is_kept(server: VideoServer) -> None:
     file = RangedFile(server.url + "a.mp4")
     file.read(1000)
