@@ -95,7 +95,7 @@ class Works:
 
     def shared(self, version: Version, turn: int) -> Measured:
         found: Measured = {}
-        for count in (0,) if self.quick else (0, 1, 2):
+        for count in (0,) if self.quick else (0, 1):
             with busy(count):
                 rates, _ = self.train(version, f"{turn}-beside-{count}", method="cacl")
             beside = f"beside {count} busy program{'s' * (count != 1)}"
