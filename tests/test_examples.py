@@ -118,7 +118,7 @@ def test_predictions_become_samples_of_fiftyone(encoder: Path, tmp_path: Path, m
 
 def notebook(program: Path) -> nbformat.NotebookNode:
     made = runpy.run_path(str(ROOT / "docs" / "site" / "notebooks.py"))["notebook"](program)
-    return nbformat.from_dict(made)
+    return nbformat.reads(json.dumps(made), as_version=4)
 
 
 @pytest.mark.parametrize("program", NOTEBOOKS, ids=lambda program: program.stem)
