@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cacl.errors import UserError
 from cacl.models.clip_encoder import ClipEncoder, ClipSpec, Layer, clip_from_config, release
-from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d, channels_last_
+from cacl.models.cnn3d import CNN3D, CNN3DName, build_cnn3d
 from cacl.models.encoder_card import encoder_card
 from cacl.models.encoder_folder import read_encoder_folder
 from cacl.run_folder import how_to_mend
@@ -157,7 +157,6 @@ def restore_encoder(folder: Path, config: Mapping[str, Any], state: Mapping[str,
     except (ValueError, RuntimeError) as error:
         raise UserError(_no_description(folder, error)) from error
     encoder.network.load_state_dict(state)
-    channels_last_(encoder.network)  # float32 on a processor: up to 1.2 times as fast
     return encoder.eval()
 
 
