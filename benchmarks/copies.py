@@ -102,6 +102,11 @@ def _rate(frames: Frames) -> Frames:
     return frames[np.arange(0, len(frames), 2)]
 
 
+def _embed(frames: Frames) -> Frames:
+    place = 10_000 + 2 * int(frames[0].sum())  # others for every video: a trailer that all share is a copy, too
+    return np.concatenate([render(place, 0, 4.0), frames, render(place + 1, 0, 5.0)])
+
+
 EASY: dict[str, Callable[[Frames], Frames]] = {
     "exact": lambda frames: frames,
     "re-encoded": lambda frames: frames,
@@ -112,7 +117,7 @@ HARD: dict[str, Callable[[Frames], Frames]] = {
     "letterboxed": _letterbox,
     "cropped": _crop,
     "mirrored": lambda frames: frames[:, :, ::-1],
-    "embedded": lambda frames: np.concatenate([render(9001, 0, 4.0), frames, render(9002, 0, 5.0)]),
+    "embedded": _embed,
     "coded coarsely": lambda frames: frames,
     "half the frames": _rate,
     "speed 0.5": _speed(0.5),
