@@ -52,7 +52,7 @@ def loader(chosen: argparse.Namespace) -> None:
     kind = kinds(quick=chosen.quick)[0]
 
     def plan(frames: int, rng: np.random.Generator) -> ClipPlan:
-        return ClipPlan(training_clip(frames, rng))
+        return ClipPlan(tuple(training_clip(frames, rng)))
 
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -113,7 +113,7 @@ def start_up(path: str) -> None:
     numbers = data.numbers("train" if data.has_train else None)
     frames = [catalog.videos[i].frames for i in numbers]
     clips = ClipLoader(
-        data.subset(numbers).source, frames, lambda n, rng: ClipPlan(training_clip(n, rng)), seed=0, batch_size=8
+        data.subset(numbers).source, frames, lambda n, rng: ClipPlan(tuple(training_clip(n, rng))), seed=0, batch_size=8
     )
     clips.order(0)
     seconds = time.process_time() - start
