@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.ahead import in_order
 from cacl.data.videos.catalog import Skipped, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.sources import FrameSource
@@ -41,28 +40,15 @@ def read_ahead(
     """
     local = threading.local()
 
-    def work(item: Item) -> Result | VideoError:
+    def work(item: Item) -> tuple[Item, Result | VideoError]:
         if not hasattr(local, "source"):
             local.source = copy.deepcopy(source)
         try:
-            return read(local.source, item)
+            return item, read(local.source, item)
         except VideoError as error:
-            return error
+            return item, error
 
-    waiting: deque[tuple[Item, Future[Result | VideoError]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > 2 * threads:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    yield from in_order(work, items, threads=threads)
 
 
 def read_clips(source: FrameSource, number: int, indices_NT: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -7,15 +7,14 @@ Legend: n vectors of stretches, v videos.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.ahead import in_order
 from cacl.errors import VideoError
 from cacl.machine.load import usable_processors
 from cacl.search.alignment import Line, Times, lines
@@ -85,9 +84,6 @@ class Duplicate:
     sure: Sure
 
 
-Compared = tuple[list[Duplicate], list[VideoError]]
-
-
 def find_duplicates(
     archive: Neighbours,
     stretches: Stretches,
@@ -134,28 +130,11 @@ def find_duplicates(
 
     pairs = _candidates(archive, stretches, floor, progress)
     asked = (pair for pair in pairs if decisions is None or not decisions.not_same(names[pair[0]], names[pair[1]]))
-    for same, unread in _in_threads(compare, asked):
+    for same, unread in in_order(compare, asked, threads=len(usable_processors())):
         found += same
         if skipped is not None:
             skipped += unread
     return sorted(found, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
-
-
-def _in_threads(work: Callable[[tuple[int, int]], Compared], pairs: Iterable[tuple[int, int]]) -> Iterator[Compared]:
-    """In the order of the pairs, in as many threads as there are processors; some pairs ahead, no more."""
-    threads = len(usable_processors())
-    waiting: deque[Future[Compared]] = deque()
-    with ThreadPoolExecutor(threads, "cacl-duplicates") as pool:
-        try:
-            for pair in pairs:
-                waiting.append(pool.submit(work, pair))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for one in waiting:
-                one.cancel()
 
 
 def _worth_a_look(scale: Scale) -> float:

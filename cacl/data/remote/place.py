@@ -67,7 +67,7 @@ class RemotePath(_Base):
         try:
             return known(str(self))
         except Unfetched as error:
-            if "nothing of this name" in error.reason or "404" in error.reason:
+            if error.missing:
                 return None
             raise UserError(f"{self}: {error.reason}.") from None
 
@@ -78,8 +78,10 @@ def place(text: str | Path) -> Path:
     Raises:
         UserError: an address that does not come out of a path as it went in.
     """
-    if isinstance(text, RemotePath) or not is_url(text):
-        return Path(text) if not isinstance(text, RemotePath) else text
+    if isinstance(text, RemotePath):
+        return text
+    if not is_url(text):
+        return Path(text)
     if why := why_no_address(str(text)):
         raise UserError(f"{text}: {why}.")
     return RemotePath(str(text))

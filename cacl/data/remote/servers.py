@@ -39,11 +39,12 @@ class Unfetched(Exception):
     Attributes:
         reason: a short phrase, as of a VideoError.
         passing: whether the next try may go well.
+        missing: whether it has nothing of this name.
     """
 
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: str, *, passing: bool = False, missing: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.passing = reason, passing
+        self.reason, self.passing, self.missing = reason, passing, missing
 
 
 class Facts(NamedTuple):
@@ -116,7 +117,7 @@ def tried(once: Callable[[], T], url: str) -> T:
             problem = _problem(error, url)
             if not problem.passing or turn == _TRIES - 1:
                 times = f", {_TRIES} times" if problem.passing else ""
-                raise Unfetched(f"{problem.reason}{times}", passing=problem.passing) from None
+                raise Unfetched(f"{problem.reason}{times}", passing=problem.passing, missing=problem.missing) from None
         time.sleep(_PAUSE * 2**turn)
     raise AssertionError
 
@@ -202,7 +203,7 @@ def _http_range(system: Any, url: str, start: int, stop: int) -> tuple[bytes, An
                 raise Unfetched(_EMPTY)
             if answer.status >= 400:
                 words = f"the server says {answer.status} {answer.reason or ''}".rstrip()
-                raise Unfetched(words, passing=answer.status in _PASSING)
+                raise Unfetched(words, passing=answer.status in _PASSING, missing=answer.status == 404)
             if answer.headers.get("Content-Type", "").startswith("text/html"):
                 raise Unfetched("a web page, not a video")
             if answer.status != 206:
@@ -228,7 +229,7 @@ def _problem(error: Exception, url: str) -> Unfetched:
         return Unfetched(f"no credentials for {scheme}:// were found: {_CREDENTIALS.get(scheme, 'give some')}")
     if isinstance(error, FileNotFoundError):
         bucket = "bucket does not exist" in text
-        return Unfetched("there is no such bucket" if bucket else "there is nothing of this name")
+        return Unfetched("there is no such bucket" if bucket else "there is nothing of this name", missing=not bucket)
     if isinstance(error, PermissionError):
         return Unfetched("access is denied: check the credentials and the name")
     if isinstance(error, TimeoutError) or "Timeout" in name:

@@ -7,13 +7,13 @@ there are some, else from folders (``train/CLASS/video.mp4``, ``CLASS/video.mp4`
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
+from cacl.ahead import in_order
 from cacl.data.media.cut import Box
 from cacl.data.media.stream import TEXT
 from cacl.data.remote.place import forget, place, why_no_address
@@ -112,7 +112,7 @@ def scan(
 
     videos: list[Video] = []
     away = bool(addresses) or is_url(root)
-    for done, found in enumerate(_ahead(found_in, items) if away else map(found_in, items), 1):
+    for done, found in enumerate(in_order(found_in, items, threads=_AT_ONCE) if away else map(found_in, items), 1):
         videos += [item for item in found if isinstance(item, Video)]
         out += [item for item in found if isinstance(item, Skipped)]
         if progress is not None:
@@ -132,22 +132,6 @@ def _listing(root: Path, lists: str | Path | None, split: int) -> Listing | None
     if lists is not None:
         return read_lists(Path(lists), split=split)
     return None if is_url(root) else own_lists(root, split)
-
-
-def _ahead(look: Callable[[str], list[Video | Skipped]], paths: Iterable[str]) -> Iterator[list[Video | Skipped]]:
-    """What is found in each, in order; several wait for their servers at once."""
-    waiting = deque[Future[list[Video | Skipped]]]()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            for path in paths:
-                waiting.append(pool.submit(look, path))
-                if len(waiting) >= 2 * _AT_ONCE:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for one in waiting:
-                one.cancel()
 
 
 def _unused_lists(root: Path, skipped: Sequence[Skipped], videos: Sequence[Video]) -> list[Skipped]:

@@ -16,6 +16,7 @@ from cacl.experiments.plan.archive import Archive
 from cacl.experiments.plan.steps import settled
 from cacl.experiments.plan.works import computing, decoding, embedding, fetching, searching, short, training
 from cacl.machine.hardware import disk_speed
+from cacl.machine.load import usable_processors
 from cacl.machine.meter import peak_bytes
 from cacl.models.segments import segment_windows
 from cacl.training.wiring import clip_counts, initial_network, run_encoder
@@ -97,7 +98,7 @@ def measure(
         UserError: no such device, a disk that cannot be written, or no video that can be decoded.
     """
     settings = settled(resolved, archive.videos)
-    device, processors = settings.run.device, processors_here()
+    device, processors = settings.run.device, len(usable_processors())
     with tempfile.TemporaryDirectory(dir=place, prefix=".cacl-plan-") as name:
         folder = Path(name)
         say("Measuring the disk …")
@@ -155,11 +156,6 @@ def measure(
         search=search,
         search_row=search_row,
     )
-
-
-def processors_here() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> int:

@@ -57,7 +57,6 @@ def decoding(
     """Seconds and bytes of a frame, all processors decoding side by side as ``cacl prepare --workers`` has them."""
     endless, lock = itertools.cycle(short(catalog.videos)), threading.Lock()
     height, width = settings.data.resize
-    until = [0.0]
 
     def plans() -> Iterator[PartPlan]:
         for number in itertools.count():
@@ -68,29 +67,27 @@ def decoding(
     def work(worker: int) -> tuple[float, int, int]:
         own = folder / f"decoding-{worker}"
         own.mkdir()
-        seconds, frames, size = 0.0, 0, 0
-        for n, plan in enumerate(plans()):
+        seconds, frames, size, until = 0.0, 0, 0, 0.0
+        for turn, plan in enumerate(plans()):
             plan = replace(plan, folder=own)
-            began = time.perf_counter()
             limit = sum(time_limit(plan.root / video.path) for video in plan.videos)
-            try:
+            began = time.perf_counter()
+            with suppress(VideoError):  # a decoder that died: its time counts, its frames are none
                 isolated(str(own), limit, make_part, plan)
-            except VideoError:
-                continue
-            facts = PartFacts.read(plan.facts)
-            plan.data.unlink()
-            if n == 0:  # the process began
-                waiting.wait()
-                until[0] = time.perf_counter() + _SECONDS
+                facts = PartFacts.read(plan.facts)
+                plan.data.unlink()
+                frames += sum(facts.frames) * (turn > 0)
+                size += sum(facts.sizes) * (turn > 0)
+            if turn == 0:  # in the first the process began
+                all_began.wait()
+                until = time.perf_counter() + _SECONDS
                 continue
             seconds += time.perf_counter() - began
-            frames += sum(facts.frames)
-            size += sum(facts.sizes)
-            if time.perf_counter() > until[0]:
+            if time.perf_counter() > until:
                 break
         return seconds, frames, size
 
-    waiting = threading.Barrier(processors)
+    all_began = threading.Barrier(processors)
     with ThreadPoolExecutor(processors) as pool:
         found = list(pool.map(work, range(processors)))
     if not (frames := sum(one[1] for one in found)):
