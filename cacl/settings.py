@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cacl.models.frame_encoder import ResNet
 
 Auto = Literal["auto"]
+VCOPName = Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]  # the networks as VCOP has them
+CNN3DName = Literal[VCOPName, "r3d10-tclr", "r3d18-tclr", "r2plus1d18-torchvision"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -60,10 +62,9 @@ class Data(Section):
     hold_out: Auto | Annotated[int, Field(ge=0)] = 0  # so many training videos, drawn at random, are not trained on
     store: str  # "auto", "none" or a folder: where decoded frames are kept
     workers: Auto | Annotated[int, Field(ge=0)]
-    # Runs that were begun before there was a choice have these.
+    # from here on the defaults are what runs had before there was a choice
     colours: Literal["shown", "coded"] = "coded"
     levels: Literal["auto", "full", "percentiles"] = "full"
-    # older runs had neither
     blank: Annotated[tuple[Box, ...], FromLists] = ()  # boxes painted black in every frame: x, y, width, height, pixels
     picture_rate: Rate | None = None  # frames a second of folders of pictures, where no list says it
 
@@ -115,7 +116,7 @@ class Augment(ClipAugment):
 class Model(Section):
     """The networks."""
 
-    network: Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]
+    network: CNN3DName
     width: Annotated[int, Field(ge=4)]
     standardise: Literal["none", "clip", "motion"]  # of G's pixels: see normalise_ in data/clips/normalise.py
     frame_encoder: Literal["resnet18", "resnet50"]

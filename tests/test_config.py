@@ -161,7 +161,7 @@ def test_assignments_are_yaml():
         ("data.start_window=30", "data.start_window 30 is shorter than the 31 frames that a clip spans."),
         ("method.twin=1", "method.twin must be true or false (found 1)."),
         ("method.pairs=[gq_gk, tq]", "method.pairs must be 'gq_gk', 'gq_tq', 'gq_tk' or 'tq_tk' (found 'tq')."),
-        ("model.network=c3", "'c3d', 'r3d10', 'r3d18', 'r3d34', 'r2plus1d10' or 'r2plus1d18' (found 'c3')."),
+        ("model.network=c3", "'r3d10-tclr', 'r3d18-tclr' or 'r2plus1d18-torchvision' (found 'c3')."),
         ("model.width=2", "model.width must be 4 or more (found 2)."),
         ("model.heads=5", "model.token_width 768 must be a multiple of model.heads 5."),
         ("model.frame_mean=[0, 0, 0]", "model.frame_mean and model.frame_std are given together or not at all."),

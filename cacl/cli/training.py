@@ -34,7 +34,7 @@ def pretrain(
     blank: Blank = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
-    network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18.")] = None,
+    network: Annotated[str | None, typer.Option(help="c3d, r3d10, r3d18, r3d34, r2plus1d10, r2plus1d18, …")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that share a batch.")] = None,
     gpus: Annotated[int | None, typer.Option(help="The same, each with a GPU.")] = None,

@@ -261,7 +261,7 @@ def _weights(file: Path) -> dict[str, Any] | None:
         found = read_foreign(file)
     except UserError as error:
         return _frame_weights(file, error)
-    name, width = identify_network(found.state)
+    name, width = identify_network(found)
     return {
         "kind": "weights",
         "network": f"{name or 'a 3D CNN of unknown depth'} of width {width}",

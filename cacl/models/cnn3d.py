@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-CNN3DName = Literal["c3d", "r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"]
+from cacl.settings import CNN3DName as CNN3DName
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {
     "r3d10": (1, 1, 1, 1),
@@ -29,6 +29,9 @@ BLOCKS: dict[str, tuple[int, int, int, int]] = {
     "r3d34": (3, 4, 6, 3),
     "r2plus1d10": (1, 1, 1, 1),
     "r2plus1d18": (2, 2, 2, 2),
+    "r3d10-tclr": (1, 1, 1, 1),
+    "r3d18-tclr": (2, 2, 2, 2),
+    "r2plus1d18-torchvision": (2, 2, 2, 2),
 }
 
 
@@ -46,7 +49,7 @@ class Conv3d(nn.Conv3d):
         if not (low and x_BCTHW.device.type == "cpu" and x_BCTHW.shape[2] == 2 and pad_t > 0):
             return super().forward(x_BCTHW)
         x_BCTHW = F.pad(x_BCTHW, (0, 0, 0, 0, pad_t, pad_t))
-        return F.conv3d(x_BCTHW, self.weight, self.bias, self.stride, (0, pad_h, pad_w))
+        return F.conv3d(x_BCTHW, self.weight, self.bias, self.stride, (0, pad_h, pad_w), self.dilation)
 
 
 class CNN3D(nn.Module, ABC):
@@ -54,11 +57,13 @@ class CNN3D(nn.Module, ABC):
 
     Attributes:
         num_features: D, the width of the pooled feature.
+        time_stride: frames that one step of the last map stands for.
         checkpointed: keep only the input of each stage for the backward pass and compute the rest again there: less
             memory, a forward pass more, the same gradients.
     """
 
     num_features: int
+    time_stride: int = 8
     checkpointed: bool = False
 
     @abstractmethod
@@ -127,10 +132,17 @@ class SpatioTemporalConv(nn.Module):
 class FactorisedConv(nn.Module):
     """R(2+1)D's convolution: in space, BatchNorm, ReLU, then in time, with as many parameters as the full kernel."""
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        kernel: tuple[int, int, int],
+        stride: tuple[int, int, int],
+        middle: int | None = None,
+    ) -> None:
         super().__init__()
         t, h, w = kernel
-        middle = (t * h * w * fan_in * fan_out) // (h * w * fan_in + t * fan_out)
+        middle = inner_width(fan_in, fan_out, kernel) if middle is None else middle
         self.spatial_conv = Conv3d(fan_in, middle, (1, h, w), (1, *stride[1:]), (0, h // 2, w // 2), bias=False)
         self.bn = nn.BatchNorm3d(middle)
         self.temporal_conv = Conv3d(middle, fan_out, (t, 1, 1), (stride[0], 1, 1), (t // 2, 0, 0), bias=False)
@@ -141,18 +153,27 @@ class FactorisedConv(nn.Module):
         return out
 
 
-Conv = type[SpatioTemporalConv] | type[FactorisedConv]
+def inner_width(fan_in: int, fan_out: int, kernel: tuple[int, int, int]) -> int:
+    """Channels between the two parts of a factorised convolution that has no more parameters than the full one."""
+    t, h, w = kernel
+    return (t * h * w * fan_in * fan_out) // (h * w * fan_in + t * fan_out)
+
+
+Conv = Callable[..., nn.Module]  # of channels in, channels out, kernel, stride
 
 
 class Block(nn.Module):
     """Basic residual block; the first of a stage may halve time and space."""
 
-    def __init__(self, conv: Conv, fan_in: int, fan_out: int, *, downsample: bool) -> None:
+    def __init__(self, conv: Conv, fan_in: int, fan_out: int, *, downsample: bool, torchvision: bool = False) -> None:
         super().__init__()
         stride = (2, 2, 2) if downsample else (1, 1, 1)
         self.downsample = downsample
+        shortcut = conv
+        if torchvision:  # one inner width for both convolutions, and a shortcut that is not factorised
+            conv, shortcut = partial(conv, middle=inner_width(fan_in, fan_out, (3, 3, 3))), SpatioTemporalConv
         if downsample:
-            self.downsampleconv = conv(fan_in, fan_out, (1, 1, 1), stride)
+            self.downsampleconv = shortcut(fan_in, fan_out, (1, 1, 1), stride)
             self.downsamplebn = nn.BatchNorm3d(fan_out)
         self.conv1 = conv(fan_in, fan_out, (3, 3, 3), stride)
         self.bn1 = nn.BatchNorm3d(fan_out)
@@ -169,10 +190,10 @@ class Block(nn.Module):
 class Stage(nn.Module):
     """Residual blocks of one width: ``block1``, then ``blocks.0 …``."""
 
-    def __init__(self, conv: Conv, fan_in: int, fan_out: int, count: int, *, downsample: bool) -> None:
+    def __init__(self, block: Callable[..., Block], fan_in: int, fan_out: int, count: int, *, downsample: bool) -> None:
         super().__init__()
-        self.block1 = Block(conv, fan_in, fan_out, downsample=downsample)
-        self.blocks = nn.ModuleList(Block(conv, fan_out, fan_out, downsample=False) for _ in range(count - 1))
+        self.block1 = block(fan_in, fan_out, downsample=downsample)
+        self.blocks = nn.ModuleList(block(fan_out, fan_out, downsample=False) for _ in range(count - 1))
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Through all blocks."""
@@ -183,17 +204,25 @@ class Stage(nn.Module):
 
 
 class ResNet3D(CNN3D):
-    """R3D and R(2+1)D: a 3x7x7 stem with stride (1, 2, 2), no pool, four stages, the last three with stride 2."""
+    """R3D and R(2+1)D: a 3x7x7 stem with stride (1, 2, 2), no pool, four stages, the last three with stride 2.
 
-    def __init__(self, conv: Conv, blocks: tuple[int, int, int, int], width: int = 64) -> None:
+    Args:
+        torchvision: R(2+1)D as torchvision has it: other inner widths (45 of the stem, of 64), full shortcuts.
+    """
+
+    def __init__(
+        self, conv: Conv, blocks: tuple[int, int, int, int], width: int = 64, *, torchvision: bool = False
+    ) -> None:
         super().__init__()
         w = width
-        self.conv1 = conv(3, w, (3, 7, 7), (1, 2, 2))
+        stem = partial(conv, middle=45 * w // 64) if torchvision else conv
+        block = partial(Block, conv, torchvision=torchvision)
+        self.conv1 = stem(3, w, (3, 7, 7), (1, 2, 2))
         self.bn1 = nn.BatchNorm3d(w)
-        self.conv2 = Stage(conv, w, w, blocks[0], downsample=False)
-        self.conv3 = Stage(conv, w, 2 * w, blocks[1], downsample=True)
-        self.conv4 = Stage(conv, 2 * w, 4 * w, blocks[2], downsample=True)
-        self.conv5 = Stage(conv, 4 * w, 8 * w, blocks[3], downsample=True)
+        self.conv2 = Stage(block, w, w, blocks[0], downsample=False)
+        self.conv3 = Stage(block, w, 2 * w, blocks[1], downsample=True)
+        self.conv4 = Stage(block, 2 * w, 4 * w, blocks[2], downsample=True)
+        self.conv5 = Stage(block, 4 * w, 8 * w, blocks[3], downsample=True)
         self.num_features = 8 * w
 
     def forward_features(self, x_BCTHW: Tensor) -> Tensor:
@@ -207,11 +236,22 @@ class ResNet3D(CNN3D):
         return F.relu(self.bn1(self.conv1(x_BCTHW)), inplace=True)
 
 
+def _keep_frames(network: ResNet3D) -> ResNet3D:
+    """TCLR's: the last stage halves space alone, and its first kernel looks at every other frame instead."""
+    block: Any = network.conv5.block1
+    for conv in (block.conv1.temporal_spatial_conv, block.downsampleconv.temporal_spatial_conv):
+        conv.stride = (1, 2, 2)
+    block.conv1.temporal_spatial_conv.dilation = block.conv1.temporal_spatial_conv.padding = (2, 1, 1)
+    network.time_stride = 4
+    return network
+
+
 def build_cnn3d(name: CNN3DName, *, width: int = 64) -> CNN3D:
     """The 3D CNN called ``name``, freshly initialised (PyTorch's default initialisation, as the authors' code).
 
     Args:
-        name: ``c3d``, ``r3d10``/``r3d18``/``r3d34``, ``r2plus1d10``/``r2plus1d18``.
+        name: ``c3d``, ``r3d10``/``r3d18``/``r3d34``, ``r2plus1d10``/``r2plus1d18`` as VCOP has them; TCLR's
+            ``r3d10-tclr``/``r3d18-tclr``, whose last stage keeps its frames; ``r2plus1d18-torchvision``.
         width: channels of the first stage; features are ``8 * width`` wide.
 
     Raises:
@@ -221,7 +261,9 @@ def build_cnn3d(name: CNN3DName, *, width: int = 64) -> CNN3D:
         raise ValueError(f"no 3D CNN is called {name!r}; there are {', '.join(get_args(CNN3DName))}")
     if name == "c3d":
         return C3D(width)
-    return ResNet3D(FactorisedConv if name.startswith("r2plus1d") else SpatioTemporalConv, BLOCKS[name], width)
+    conv = FactorisedConv if name.startswith("r2plus1d") else SpatioTemporalConv
+    network = ResNet3D(conv, BLOCKS[name], width, torchvision=name.endswith("-torchvision"))
+    return _keep_frames(network) if name.endswith("-tclr") else network
 
 
 def channels_last_(module: nn.Module) -> None:

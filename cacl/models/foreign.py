@@ -1,16 +1,18 @@
 """3D CNNs that others trained: the authors' CACL checkpoints, the backbones of VCOP and its descendants, ``r3d_18``.
 
-Their parameters have the names that ours have, or torchvision's, below a prefix or none, so a file says itself which
-network it holds: name, depth and width are read off its tensors. What it cannot say is which clips it was trained on.
+Their parameters have the names that ours have, or torchvision's, or PRP's, below a prefix or none, so a file says
+itself which network it holds: name, depth and width are read off its tensors, and TCLR's network off its place. What it
+cannot say is which clips it was trained on.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -19,22 +21,26 @@ from cacl.errors import UserError
 from cacl.files import read_object
 from cacl.models.cnn3d import BLOCKS, CNN3DName, build_cnn3d
 from cacl.models.encoder import ClipSpec, Encoder, clip_from_config
+from cacl.models.foreign_names import PRP_STEM, STEM, from_prp, from_torchvision
 from cacl.models.state_file import read_state, stored_config
-from cacl.models.torchvision_names import FACTORISED_STEM, STEM, renamed
 from cacl.run_folder import is_run
 
 # Where a 3D CNN lives in other people's checkpoints, each also below ``module.`` (DataParallel). CACL: the query
 # encoder's; VCOP, PRP and the authors' temporal task alone: base_network; RSPNet: encoder_q.encoder; VideoMoCo and MoCo
-# over clips: encoder_q; Pace, IIC and a plain backbone: none.
-_PLACES = ("encoder_q.base_network.", "base_network.", "encoder_q.encoder.", "encoder_q.", "backbone.", "")
-_TCLR = ("module.0.", "0.")  # a sequence of backbone and head
+# over clips: encoder_q; TCLR, a sequence of backbone and head: 0; Pace, IIC and a plain backbone: none.
+_PLACES = ("encoder_q.base_network.", "base_network.", "encoder_q.encoder.", "encoder_q.", "backbone.", "0.", "")
 _STEMS = {
     "conv1.weight": "c3d",
     "conv1.temporal_spatial_conv.weight": "r3d",
     "conv1.spatial_conv.weight": "r2plus1d",
 }
-_TORCHVISION = ("stem", "layer")
-_OWN = ("conv", "bn")  # how the names of a backbone begin; others beside it are heads
+# By the stem of a layout: how the names of a backbone begin, others beside it being heads; and how to make them ours.
+_LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
+    **dict.fromkeys(_STEMS, (("conv", "bn"), dict)),
+    STEM: (("stem", "layer"), from_torchvision),
+    PRP_STEM: (tuple(f"conv{n}{part}.conv3d" for n in range(1, 6) for part in ("", "_1", "_2")), from_prp),
+}
+_TCLR = ("0.", "module.0.")
 _NAMED = 3  # tensors that a sentence names
 
 
@@ -64,16 +70,12 @@ def read_foreign(path: str | Path) -> ForeignNetwork:
         UserError: no such file, not readable as tensors alone, or no 3D CNN in it.
     """
     entries = read_state(path, folder="a folder with weights")
-    _refuse_others(path, entries)
     for place in (prefix + p for p in _PLACES for prefix in ("module.", "")):
-        if any(getattr(entries.get(place + stem), "ndim", 0) == 5 for stem in _STEMS):
-            names = [name for name in entries if name.startswith(place) and name[len(place) :].startswith(_OWN)]
-            others = tuple(name for name in entries if name not in set(names))
-            return ForeignNetwork(place, {name[len(place) :]: entries[name] for name in names}, others)
-        if getattr(entries.get(place + STEM), "ndim", 0) == 5:
-            names = [name for name in entries if name.startswith(tuple(place + part for part in _TORCHVISION))]
-            others = tuple(name for name in entries if name not in set(names))
-            return ForeignNetwork(place, renamed({name[len(place) :]: entries[name] for name in names}), others)
+        for stem, (parts, renamed) in _LAYOUTS.items():
+            if getattr(entries.get(place + stem), "ndim", 0) == 5:
+                names = [name for name in entries if name.startswith(tuple(place + part for part in parts))]
+                others = tuple(name for name in entries if name not in set(names))
+                return ForeignNetwork(place, renamed({name[len(place) :]: entries[name] for name in names}), others)
     found = ", ".join(f"'{name}'" for name in list(entries)[:_NAMED])
     raise UserError(
         f"{path} holds no C3D, R3D or R(2+1)D (no 'conv1' over time and space; {len(entries)} tensors in it: "
@@ -81,35 +83,27 @@ def read_foreign(path: str | Path) -> ForeignNetwork:
     )
 
 
-def _refuse_others(path: str | Path, entries: Mapping[str, Tensor]) -> None:
-    """Raise UserError for networks that are laid out as one of ours but compute something else."""
-    if dilated := next((place + STEM for place in _TCLR if place + STEM in entries), None):
-        raise UserError(
-            f"{path} is laid out as TCLR's R3D-18 ('{dilated}'), whose last stage keeps all of its frames and is "
-            "dilated, which no network of cacl is: give a checkpoint of C3D, R3D or R(2+1)D."
-        )
-    if factorised := next((name for name in entries if name.endswith(FACTORISED_STEM)), None):
-        raise UserError(
-            f"{path} is laid out as torchvision's r2plus1d_18 ('{factorised}'), whose inner widths and shortcuts are "
-            "not those of r2plus1d18 here: give a checkpoint of C3D, R3D or R(2+1)D as VCOP has it, or an r3d_18."
-        )
+def identify_network(found: ForeignNetwork) -> tuple[CNN3DName | None, int]:
+    """Which network was found, by its stem, its shortcuts and its blocks a stage, and its width.
 
-
-def identify_network(state: Mapping[str, Tensor]) -> tuple[CNN3DName | None, int]:
-    """Which network a state dict is, by its stem and its blocks a stage, and its width.
+    TCLR's has the tensors of ``r3d18`` and computes something else: it is told by its place, a sequence of two.
 
     Returns:
         Name and channels of the first stage. The name is ``None`` where the blocks are of no depth that is known here.
     """
+    state = found.state
     stem = next(stem for stem in _STEMS if stem in state)
     family = _STEMS[stem]
     if family == "c3d":
         return "c3d", state[stem].shape[0]
-    last = state.get("conv1.temporal_conv.weight", state[stem])
-    counts = _blocks(state)
-    known: tuple[CNN3DName, ...] = ("r3d10", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18")
-    name = next((name for name in known if name.startswith(family) and BLOCKS[name] == counts), None)
-    return name, last.shape[0]
+    width = state.get("conv1.temporal_conv.weight", state[stem]).shape[0]
+    kind = ""
+    if family == "r3d" and found.place in _TCLR:
+        kind = "tclr"
+    elif family == "r2plus1d" and "conv3.block1.downsampleconv.temporal_spatial_conv.weight" in state:
+        kind = "torchvision"
+    names = (name for name in get_args(CNN3DName) if name.startswith(family) and name.partition("-")[2] == kind)
+    return next((name for name in names if BLOCKS[name] == _blocks(state)), None), width
 
 
 def import_encoder(
@@ -136,7 +130,7 @@ def import_encoder(
     if is_run(path):
         raise UserError(f"{path} is a run of cacl already, and says which clips its weights know: use it as it is.")
     found = read_foreign(path)
-    identified, width = identify_network(found.state)
+    identified, width = identify_network(found)
     name = network or identified
     if name is None:
         blocks = ", ".join(str(count) for count in _blocks(found.state))
@@ -145,7 +139,7 @@ def import_encoder(
             "give a checkpoint of one of these."
         )
     if problems := _misfits(found.state, name, width):
-        raise UserError(_refusal(path, found.state, name, width, problems))
+        raise UserError(_refusal(path, found, name, width, problems))
     broken = next((n for n, v in found.state.items() if not (_counter(n) or bool(torch.isfinite(v).all()))), None)
     if broken is not None:
         raise UserError(f"{path} holds values that are not finite (in '{broken}'): give an undamaged file.")
@@ -203,12 +197,12 @@ def _misfits(state: Mapping[str, Tensor], name: CNN3DName, width: int) -> list[s
     return problems + [f"'{key}' has no place in it" for key in state if key not in wanted]
 
 
-def _refusal(path: Path, state: Mapping[str, Tensor], name: CNN3DName, width: int, problems: list[str]) -> str:
+def _refusal(path: Path, found: ForeignNetwork, name: CNN3DName, width: int, problems: list[str]) -> str:
     """The sentence for a file that does not fit: its first tensors, and which network would fit."""
     what = ", ".join(problems[:_NAMED])
     more = f", and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-    fitting, _ = identify_network(state)
-    if fitting is None or fitting == name or _misfits(state, fitting, width):
+    fitting, _ = identify_network(found)
+    if fitting is None or fitting == name or _misfits(found.state, fitting, width):
         advice = f"no network of cacl would: give an undamaged checkpoint of {', '.join(['c3d', *BLOCKS])}"
     else:
         advice = f"it holds {fitting} of width {width}: take --network {fitting}, or leave it out"

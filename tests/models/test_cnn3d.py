@@ -38,7 +38,9 @@ def names_of(kind):
             for i in (1, 2):
                 names |= conv(f"{block}.conv{i}") | norm(f"{block}.bn{i}")
         if stage > 2:
-            names |= conv(f"{blocks[0]}.downsampleconv") | norm(f"{blocks[0]}.downsamplebn")
+            whole = {f"{blocks[0]}.downsampleconv.temporal_spatial_conv.weight"}
+            names |= whole if kind.endswith("torchvision") else conv(f"{blocks[0]}.downsampleconv")
+            names |= norm(f"{blocks[0]}.downsamplebn")
     return names
 
 
@@ -53,7 +55,9 @@ def test_map_and_feature(name, side):
     model = build_cnn3d(name, width=4).eval()
     x = torch.rand(2, 3, 16, side, side)
     features = model.forward_features(x)
-    assert features.shape == (2, 32, 2, *2 * [side // 16 if name == "c3d" else -(-side // 16)])
+    steps = 4 if name.endswith("-tclr") else 2
+    assert 16 // model.time_stride == steps
+    assert features.shape == (2, 32, steps, *2 * [side // 16 if name == "c3d" else -(-side // 16)])
     torch.testing.assert_close(model(x), features.flatten(2).mean(2))
     assert model(x).shape == (2, model.num_features)
     assert features.min() >= 0
@@ -63,7 +67,8 @@ def test_map_and_feature(name, side):
 def test_the_papers_size(name):
     with torch.device("meta"):
         model = build_cnn3d(name)
-        assert model.forward_features(torch.empty(1, 3, 16, 112, 112)).shape == (1, 512, 2, 7, 7)
+        steps = 4 if name.endswith("-tclr") else 2
+        assert model.forward_features(torch.empty(1, 3, 16, 112, 112)).shape == (1, 512, steps, 7, 7)
 
 
 @pytest.mark.parametrize("name", ["c3d", "r3d10", "r2plus1d10"])
@@ -137,17 +142,20 @@ def test_inplace_relu_does_not_touch_the_input():
 
 
 @pytest.mark.parametrize("stride", [1, 2, (2, 1, 1)])
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), ((3, 1, 1), (1, 0, 0)), ((3, 7, 7), (1, 3, 3))])
-def test_padding_by_hand_is_exact(stride, kernel, padding, monkeypatch):
+@pytest.mark.parametrize(
+    ("kernel", "padding", "dilation"),
+    [(3, 1, 1), ((3, 1, 1), (1, 0, 0), 1), ((3, 7, 7), (1, 3, 3), 1), (3, (2, 1, 1), (2, 1, 1))],
+)
+def test_padding_by_hand_is_exact(stride, kernel, padding, dilation, monkeypatch):
     """The cure itself, in float64: autocast is only said to be on."""
-    conv = Conv3d(3, 4, kernel, stride, padding).double()
+    conv = Conv3d(3, 4, kernel, stride, padding, dilation).double()
     x = torch.randn(2, 3, 2, 8, 8, dtype=torch.float64, requires_grad=True)
     outputs = [nn.Conv3d.forward(conv, x)]
     monkeypatch.setattr(cnn3d.torch, "is_autocast_enabled", lambda device: True)
     calls = []
     monkeypatch.setattr(cnn3d.F, "pad", lambda *args, pad=F.pad: calls.append(args[1]) or pad(*args))
     outputs.append(conv(x))
-    assert calls == [(0, 0, 0, 0, 1, 1)]
+    assert calls == [(0, 0, 0, 0, *2 * conv.padding[:1])]
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=0)
     leaves = [x, conv.weight, conv.bias]
     gradients = [torch.autograd.grad(y.square().sum(), leaves) for y in outputs]

@@ -23,7 +23,7 @@ import cacl
 from cacl.errors import UserError
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.models.export import export_encoder
-from cacl.models.foreign import identify_network, import_encoder, read_foreign, stored_clip
+from cacl.models.foreign import ForeignNetwork, identify_network, import_encoder, read_foreign, stored_clip
 
 State = dict[str, Tensor]
 WIDTH = 4
@@ -237,7 +237,7 @@ def test_an_export_of_our_own_knows_its_clips(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["c3d", "r3d18", "r3d34", "r2plus1d10", "r2plus1d18"])
 def test_networks_are_recognised(name: str):
-    assert identify_network(state_of(name)) == (name, WIDTH)
+    assert identify_network(ForeignNetwork("", state_of(name), ())) == (name, WIDTH)
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from cacl.models.cnn3d import CNN3D
 from cacl.settings import MethodSettings, NotNegative, Rate, Settings
 
 WIDTH = 128  # E
-HALVED = 8  # frames of a slice: the networks halve time three times
 
 
 class TCLRSettings(MethodSettings):
@@ -42,7 +41,7 @@ class TCLRSettings(MethodSettings):
         "augment.jitter": [0.25, 0.25, 0.25, 0.1],
         "augment.jitter_p": 0.3,
         "augment.blur_p": 0.0,
-        "model.network": "r3d18",
+        "model.network": "r3d18-tclr",
         "optim.optimizer": "adamw",
         "optim.lr": 1e-3,
         "optim.weight_decay": 1e-9,
@@ -116,7 +115,7 @@ class TCLR(Method):
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
         """The whole stretch in as many frames as make L slices, then its L clips, one after the other."""
         clips_LT = spaced_clips(n_frames, rng, clips=self.clips, frames=self.frames, stride=self.stride, gap=0)
-        slices = HALVED * self.clips
+        slices = self.network.time_stride * self.clips
         whole = clips_LT.reshape(-1)[np.arange(slices) * clips_LT.size // slices]
         return ClipPlan((whole, *clips_LT))
 

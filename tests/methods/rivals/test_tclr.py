@@ -22,9 +22,12 @@ from torch import Tensor
 from cacl.data.randomness import generator
 from cacl.methods.contract import MethodBatch
 from cacl.methods.rivals.tclr import TCLR, TCLRSettings
+from cacl.models.cnn3d import build_cnn3d
 from cacl.presets import PRESETS
 from cacl.training.optim import build_optimizer
 from cacl.training.resolve import resolve_settings
+
+NETWORK = build_cnn3d("r3d10", width=4)
 
 
 def make(**changes: object) -> TCLR:
@@ -40,13 +43,18 @@ def test_of_the_paper_s_frames_each_slice_has_those_of_its_clip() -> None:
     assert [clip.tolist() for clip in clips] == [list(range(16 * j, 16 * j + 16)) for j in range(4)]
 
 
+def test_the_authors_network_sees_the_whole_in_16_frames_at_stride_4() -> None:
+    made = TCLR(build_cnn3d("r3d18-tclr", width=4), frames=16, stride=1)
+    assert made.plan(64, generator(0, "plan")).clips[0].tolist() == list(range(0, 64, 4))
+
+
 @given(st.integers(1, 200), st.integers(2, 20), st.integers(1, 3), st.integers(2, 4), st.integers(0, 99))
 def test_the_frames_of_a_slice_are_of_its_clip_in_any_video(
     n: int, frames: int, stride: int, count: int, seed: int
 ) -> None:
     made = TCLR.__new__(TCLR)
     torch.nn.Module.__init__(made)
-    made.frames, made.stride, made.clips = frames, stride, count
+    made.frames, made.stride, made.clips, made.network = frames, stride, count, NETWORK
     whole, *clips = made.plan(n, generator(seed, "plan")).clips
     assert len(whole) == 8 * count
     assert len(clips) == count
