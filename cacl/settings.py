@@ -149,6 +149,7 @@ METHODS: dict[str, str] = {
     "cvrl": "cacl.methods.cvrl_settings:CVRLSettings",
     "dsm": "cacl.methods.rivals.dsm:DSMSettings",
     "iic": "cacl.methods.rivals.iic:IICSettings",
+    "lejepa": "cacl.methods.rivals.lejepa:LeJEPASettings",
     "moco+be": "cacl.methods.rivals.moco_be:MoCoBESettings",
     "opn": "cacl.methods.rivals.opn:OPNSettings",
     "pace": "cacl.methods.rivals.pace:PaceSettings",
@@ -176,7 +177,6 @@ class MethodSettings(Section):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     published: ClassVar[Mapping[str, Any] | None] = None
-
     name: str
 
     @property

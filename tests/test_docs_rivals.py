@@ -23,7 +23,7 @@ from cacl.training.resolve import resolve_settings
 PAGE = ROOT / "docs" / "rivals.md"
 RIVALS = [name for name in METHODS if name not in ("cacl", "assisted")]
 HEAD = "| `--method` | settings |\n|---|---|\n"
-NOT_KNOWN = {"opn", "shuffle-learn", "speednet", "st-puzzle"}
+NOT_KNOWN = {"lejepa", "opn", "shuffle-learn", "speednet", "st-puzzle"}
 
 
 def lines(method: str) -> int:

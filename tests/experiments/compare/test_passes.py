@@ -18,7 +18,7 @@ PLAN = Plan(Path("v"), Path("out"), ("cacl",), ("r3d10",), 1, Budget("passes", 1
 @pytest.mark.parametrize(
     ("method", "passes"),
     [("vcop", 3), ("v-moco", 2), ("sdp", 2), ("cacl", 4), ("assisted", 2), ("prp", 1), ("pace+context", 2), ("dsm", 3),
-     ("rspnet", 3), ("videomoco", 3), ("iic", 3), ("st-puzzle", 4)],
+     ("lejepa", 2), ("rspnet", 3), ("videomoco", 3), ("iic", 3), ("st-puzzle", 4)],
 )  # fmt: skip
 def test_of_methods(method: str, passes: int) -> None:
     """VCOP encodes three clips; MoCo a query and a key; CACL these twice, with the shuffled twin; and so on.

@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
 RIVALS = {  # what the page or the log says
     "dsm": "Motion kept is nearer than scene kept",
     "iic": "Similarity of a clip and its residual frames",
+    "lejepa": "Parts of the loss",
     "moco+be": "Similarity of pairs",
     "opn": "Clip order up to reversal on unseen videos",
     "pace": "Pace accuracy",
