@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_predictions_become_samples_of_fiftyone(encoder: Path, tmp_path: Path, m
     assert [part.support for part in sample["segments"].detections] == [[1, 10], [11, 20], [21, 30], [31, 40]]
     mine = [row for row, segment in enumerate(vectors.segments) if segment.path == "train/left/left0.mp4"]
     np.testing.assert_allclose(sample["vector"], vectors.vectors[mine].mean(axis=0))
+
+
+def test_a_data_set_of_fiftyone_takes_the_samples_and_gives_labels(tmp_path: Path) -> None:
+    fo = pytest.importorskip(
+        "fiftyone", reason="fiftyone is a gigabyte, and is installed by hand", exc_type=ImportError
+    )
+    try:
+        dataset = fo.Dataset(f"cacl-{uuid.uuid4()}")
+    except fo.core.config.FiftyOneConfigError as error:
+        pytest.skip(f"FiftyOne has no database here: {error}")
+    try:
+        samples = [fo.Sample(filepath=str(tmp_path / name)) for name in ("videos/a b.mp4", "videos/c.mp4", "d.mp4")]
+        for sample in samples[::2]:
+            sample["class"] = fo.Classification(label="left, or right")
+        samples[0]["vector"] = np.arange(3.0)
+        dataset.add_samples(samples)
+        names = runpy.run_path(str(EXAMPLES / "fiftyone_labels.py"))
+        assert names["labels"](dataset, tmp_path / "videos", "class") == [("a b.mp4", "left, or right")]
+        assert dataset.first()["vector"].tolist() == [0, 1, 2]
+    finally:
+        dataset.delete()
 
 
 def notebook(program: Path) -> nbformat.NotebookNode:

@@ -77,7 +77,7 @@ class Labels:
         except OSError as error:
             raise UserError(f"{self.file} cannot be read ({error.strerror or error}).") from error
         table = csv.DictReader(io.StringIO(text, newline=""))
-        if tuple(table.fieldnames or COLUMNS) != COLUMNS:
+        if tuple(table.fieldnames or COLUMNS) not in (COLUMNS, COLUMNS[:2]):  # without times: all of each video
             raise UserError(
                 f"{self.file} is no table of labels ({','.join(COLUMNS)}): name another file with --labels, "
                 "or move it away."
@@ -85,7 +85,7 @@ class Labels:
         found: dict[Stretch, str] = {}
         for number, row in enumerate(table, 2):
             try:
-                times = [float(row[name]) if row[name] else None for name in ("start", "end")]
+                times = [float(row[name]) if row.get(name) else None for name in ("start", "end")]
                 found[Stretch(row["path"], *times)] = row["label"]
             except (TypeError, ValueError):
                 raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None

@@ -1,0 +1,48 @@
+"""The table of labels, as people write it by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cacl.errors import UserError
+from cacl.exploring.labels import Labels, Stretch
+
+
+def read(tmp_path: Path, text: str) -> dict[Stretch, str]:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    return Labels(tmp_path / "labels.csv", lock=tmp_path / "lock").read()
+
+
+def test_without_times_a_label_is_one_of_the_whole_video(tmp_path: Path) -> None:
+    whole = {Stretch("a, b.mp4"): "run", Stretch("c.mp4"): "walk"}
+    assert read(tmp_path, 'path,label\n"a, b.mp4",run\nc.mp4,walk\n') == whole
+    assert read(tmp_path, 'path,label,start,end\n"a, b.mp4",run,,\nc.mp4,walk,,\n') == whole
+    assert read(tmp_path, "path,label,start,end\nc.mp4,walk,1.5,3\n") == {Stretch("c.mp4", 1.5, 3.0): "walk"}
+    assert read(tmp_path, "") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("label,path\nrun,a.mp4\n", "is no table of labels"),
+        ("path,label,start\na.mp4,run,1\n", "is no table of labels"),
+        ("path,label,start,end\na.mp4,run,soon,3\n", "line 2 is no label of a stretch"),
+        ("path,label,start,end\na.mp4,run,1,inf\n", "line 2 is no label of a stretch"),
+    ],
+)
+def test_what_is_none_is_named_with_its_line(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read(tmp_path, text)
+
+
+def test_what_is_changed_is_written_with_times(tmp_path: Path) -> None:
+    read(tmp_path, "path,label\na.mp4,run\n")
+    labels = Labels(tmp_path / "labels.csv", lock=tmp_path / "lock")
+    assert labels.change([Stretch("a.mp4"), Stretch("b.mp4", 0.0, 2.5)], "jump") == {
+        Stretch("a.mp4"): "run",
+        Stretch("b.mp4", 0.0, 2.5): None,
+    }
+    assert labels.read() == {Stretch("a.mp4"): "jump", Stretch("b.mp4", 0.0, 2.5): "jump"}
+    assert labels.file.read_text().startswith("path,label,start,end\n")
