@@ -8,9 +8,11 @@ Shapes: S segments, D features.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +100,7 @@ class Generation:
     def close(self) -> None:
         """Hold it no longer; arrays that were opened stay."""
         self._held.close()
+        gc.unfreeze()
 
     @cached_property
     def vectors(self) -> Rows:
@@ -107,12 +110,14 @@ class Generation:
     @cached_property
     def known(self) -> Known:
         """What it knows of files."""
-        return Known.load(self.path / KNOWN)
+        with _lasting():
+            return Known.load(self.path / KNOWN)
 
     @cached_property
     def catalog(self) -> Catalog:
         """Its videos, those that are absent among them, and every other file."""
-        return Catalog.read_csv(self.path / "videos.csv", root=self.about["root"])
+        with _lasting():
+            return Catalog.read_csv(self.path / "videos.csv", root=self.about["root"])
 
     @cached_property
     def spans(self) -> Spans:
@@ -162,6 +167,22 @@ class Generation:
 
 
 _MEND = "remove the index and make it anew with cacl index"
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What is read within is left out of the garbage collector's rounds until a generation is closed.
+
+    Some objects a file, all of which stay: looking through them again took a third of a run over 20 000 files.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def open_generation(index: Path) -> Generation | None:
