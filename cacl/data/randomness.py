@@ -50,6 +50,11 @@ def uniform(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64], cou
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def as_float32(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Numbers in [0, 1), still below 1: one in 30 million would be rounded up to it, and ``n`` times 1 is no index."""
+    return np.minimum(numbers.astype(np.float32), np.nextafter(np.float32(1), np.float32(0)))
+
+
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's output function."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -16,7 +16,7 @@ from cacl.config import Augment
 from cacl.data.clips.augment import AUGMENT_DRAWS, AugmentDraw, augment, centre_crop, draw_augmentation
 from cacl.data.clips.batch import ClipBatch
 from cacl.data.clips.upload import sent
-from cacl.data.randomness import uniform
+from cacl.data.randomness import as_float32, uniform
 from cacl.methods.contract import Method, MethodBatch, View
 
 MakeViews = Callable[[ClipBatch], MethodBatch]
@@ -52,9 +52,9 @@ def augmented_views(
                 x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
             views.append(x_BCTHW)
         device = batch.clips[0].device
-        numbers = sent(torch.from_numpy(drawn("method", method.uniforms)).float(), device)
+        numbers = sent(torch.from_numpy(as_float32(drawn("method", method.uniforms))), device)
         step = np.array([batch.step], dtype=np.int64)
-        shared = sent(torch.from_numpy(drawn("step", method.shared, step)[0]).float(), device)
+        shared = sent(torch.from_numpy(as_float32(drawn("step", method.shared, step)[0])), device)
         video = batch.video if video_of is None else video_of[batch.video]
         return MethodBatch(tuple(views), batch.targets, video, numbers, shared)
 

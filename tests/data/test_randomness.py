@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]
 
-from cacl.data.randomness import generator, uniform
+from cacl.data.randomness import as_float32, generator, uniform
 
 MASK = 2**64 - 1
 GAMMA = 0x9E3779B97F4A7C15
@@ -51,6 +51,16 @@ def test_a_row_depends_on_its_own_sample_alone() -> None:
         assert (uniform(1, "a", 2, samples[i : i + 1], 9) == whole[i]).all()
     assert (uniform(1, "a", 2, samples[::-1].copy(), 9)[::-1] == whole).all()
     assert (uniform(1, "a", 2, samples, 4) == whole[:, :4]).all(), "more numbers leave the first ones as they are"
+
+
+def test_float32_numbers_stay_below_1_and_their_multiples_are_indices() -> None:
+    largest = np.nextafter(1.0, 0.0)
+    numbers = as_float32(np.array([0.0, 0.25, 1 - 2.0**-24, 1 - 2.0**-26, largest]))
+    assert numbers.dtype == np.float32
+    assert numbers[:3].tolist() == [0.0, 0.25, 1 - 2.0**-24]
+    assert numbers.max() < 1
+    count = np.arange(1, 100_000)
+    assert ((numbers[-1] * count.astype(np.float32)).astype(np.int64) == count - 1).all()
 
 
 def test_uniform_is_uniform() -> None:
