@@ -17,6 +17,7 @@ from cacl.models.cnn3d import channels_last_
 from cacl.run import Run
 from cacl.settings import method_settings
 from cacl.training import pretrain as module
+from cacl.training import views
 from cacl.training.optim import build_optimizer
 from cacl.training.pretrain import pretrain, resume
 from cacl.training.step import Step
@@ -86,6 +87,22 @@ def test_a_step_in_bfloat16_and_channels_last(method: str) -> None:
     assert result.measured["feature_rank"] > 1
     moved = [not torch.equal(a, b) for a, b in zip(before, made.parameters(), strict=True) if b.requires_grad]
     assert np.mean(moved) > 0.9  # biases before BatchNorm have no gradient
+
+
+@pytest.mark.parametrize("method", RIVALS)
+def test_the_largest_random_numbers_are_in_range_too(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 they would be 1, and an index made of them one too many."""
+    largest = np.nextafter(1.0, 0.0)
+    monkeypatch.setattr(
+        views, "uniform", lambda seed, purpose, epoch, samples, count: np.full((len(samples), count), largest)
+    )
+    has_queue = "queue_size" in method_settings(method).model_fields
+    settings = settings_for(method, **({"method.queue_size": 16} if has_queue else {}))
+    made, source = built(settings, videos=843).train(), Moving(count=4)
+    (batch,) = ClipLoader(source, source.lengths, made.plan, seed=0, batch_size=4).epoch(0)
+    seen = augmented_views(made, settings.augment, seed=0, channels_last=False)(batch)
+    assert all(numbers.max() < 1 for numbers in (seen.uniforms, seen.shared) if numbers.numel())
+    assert made(seen).losses["main"].isfinite()
 
 
 @pytest.mark.slow
