@@ -21,14 +21,14 @@ from cacl.errors import counted
 from cacl.indexing.changes import Entry
 from cacl.indexing.cluster.ranges import forget_previews, joined_ranges, may_be_read, ranges_of
 from cacl.indexing.embedding_run import Progress, Speed, Work, embed_entries
-from cacl.indexing.journal import Journal, Piece, read_parts, write_part
+from cacl.indexing.journal import Journal, read_parts, write_part
 from cacl.indexing.known import Looked
 from cacl.indexing.layout import ENCODER, POINTER, SHARDS
 from cacl.lock import FolderLock
 from cacl.models.clip_encoder import ClipEncoder
 
 DIED = f"the process that decoded it died {TRIES} times"  # as of LOST: another run tries again
-_own = uuid.uuid4().hex[:8]  # of this process: its parts lie in a folder of its own
+_own = uuid.uuid4().hex[:8]  # of this worker: its parts lie in a folder of its own
 _encoders: dict[str, ClipEncoder] = {}
 What = tuple[Entry, Looked]
 
@@ -53,7 +53,9 @@ def embed_on_ray(
             cannot be written.
     """
     began, index = time.monotonic(), work.index.absolute()
-    _keep(index, work.request, looked=looked)  # what was looked at is kept, whatever comes
+    parts = _folder(index, uuid.uuid4().hex[:8])
+    with FolderLock(parts):  # what was looked at is kept, whatever comes
+        write_part(parts, request=work.request, made={}, failed={}, looked=looked)
     cut = {entry.key: ranges for entry in entries if (ranges := ranges_of(entry, work.encoder.clip, work.step))}
     owner = {one.key: entry.key for entry in entries for one in cut.get(entry.key, [entry])}
     left = Counter(owner.values())
@@ -76,20 +78,23 @@ def embed_on_ray(
         before = _kept(index, work.request)  # of a run that was stopped
         ranges = [one for some in cut.values() for one in some if one.key not in before]
         lost = {owner[key] for key in given_up([*(entry for entry in entries if entry.key not in cut), *ranges])}
-        whole = _join(index, work, [entry for entry in entries if entry.key in cut.keys() - lost], cut)
+        whole = _join(parts, index, work, [entry for entry in entries if entry.key in cut.keys() - lost], cut)
         if whole:
             say(f"{counted(len(whole), 'long video')} cannot be cut into ranges (first {whole[0].video.path}).")
         lost |= given_up(whole)
     if lost:
-        _keep(index, work.request, failed=dict.fromkeys(lost, DIED))
+        with FolderLock(parts):
+            write_part(parts, request=work.request, made={}, failed=dict.fromkeys(lost, DIED), looked={})
         first = next(entry.video.path for entry in entries if entry.key in lost)
         say(f"{counted(len(lost), 'video')} ended every process that read them (first {first}).")
     hours = sum(entry.video.frames / entry.video.fps for entry in entries if entry.video.fps > 0) / 3600
     return Speed(len(entries), hours, time.monotonic() - began)
 
 
-def _join(index: Path, work: Work, entries: Sequence[Entry], cut: Mapping[str, Sequence[Entry]]) -> list[Entry]:
-    """Make videos of their ranges; those of which that is not possible."""
+def _join(
+    parts: Path, index: Path, work: Work, entries: Sequence[Entry], cut: Mapping[str, Sequence[Entry]]
+) -> list[Entry]:
+    """Make videos of their ranges, as parts; those of which that is not possible."""
     if not entries:
         return []
     made, whole = _journal(index, work.request).made, list[Entry]()
@@ -98,7 +103,8 @@ def _join(index: Path, work: Work, entries: Sequence[Entry], cut: Mapping[str, S
         if piece is None:
             whole.append(entry)
         else:
-            _keep(index, work.request, made={entry.key: piece})
+            with FolderLock(parts):
+                write_part(parts, request=work.request, made={entry.key: piece}, failed={}, looked={})
         forget_previews(index, cut[entry.key])
     return whole
 
@@ -111,7 +117,7 @@ def embed_batch(root: Path, work: Work, device: str, whats: Sequence[What]) -> N
     if encoder not in _encoders:
         _encoders.clear()
         _encoders[encoder] = load_encoder(encoder).to(device)
-    parts = _folder(work.index)
+    parts = _folder(work.index, _own)
     own = replace(work, parts=parts, encoder=_encoders[encoder])
     entries = [entry for entry, _ in whats if may_be_read(root, entry)]
     looked = {entry.video.path: one for entry, one in whats}
@@ -132,21 +138,8 @@ def _kept(index: Path, request: str) -> set[str]:
     return {*journal.made, *journal.failed}
 
 
-def _keep(
-    index: Path,
-    request: str,
-    *,
-    made: Mapping[str, Piece] | None = None,
-    failed: Mapping[str, str] | None = None,
-    looked: Mapping[str, Looked] | None = None,
-) -> None:
-    """Write a part of this process."""
-    with FolderLock(_folder(index)):
-        write_part(_folder(index), request=request, made=made or {}, failed=failed or {}, looked=looked or {})
-
-
-def _folder(index: Path) -> Path:
+def _folder(index: Path, own: str) -> Path:
     """Where this process keeps its parts."""
-    folder = index / SHARDS / f"{platform.node()}-{os.getpid()}-{_own}"
+    folder = index / SHARDS / f"{platform.node()}-{os.getpid()}-{own}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -34,13 +34,13 @@ def ranges_of(entry: Entry, clip: ClipSpec, step: int | None) -> list[Entry]:
     """The ranges of a video, each as a video of its own; none where it is not cut.
 
     Args:
-        entry: the video. It is cut if it has windows for two ranges, and frames are not chosen by a rate: these are
-            counted from the first.
-        clip: as of the encoder.
-        step: frames from one window to the next; ``None``: a whole window.
+        entry: the video. It is cut if it has windows for two ranges.
+        clip: as of the encoder; frames that are chosen by a rate are counted from the video's first, so it is not cut.
+        step: frames from one window to the next; ``None``: a whole window. Below the stride the end of a range would
+            have one window more.
     """
     video = entry.video
-    if clip.frame_rate is not None or video.frames < 2 * LENGTH:
+    if clip.frame_rate is not None or (step or clip.stride) < clip.stride or video.frames < 2 * LENGTH:
         return []
     _, start_S, stop_S = segment_windows(video.frames, frames=clip.frames, stride=clip.stride, step=step)
     count = len(start_S) // LENGTH  # what is left over belongs to the last
