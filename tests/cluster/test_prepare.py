@@ -11,7 +11,7 @@ from cluster.pretend import Pretend
 
 from cacl.cluster.on_ray import do_batch
 from cacl.cluster.prepare import make_on_ray, make_parts
-from cacl.data.videos import store
+from cacl.data.videos import store, store_shares
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_store
@@ -23,6 +23,15 @@ SIZE: dict[str, Any] = {"height": 24, "width": 32}
 def catalog(squares: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     monkeypatch.setattr(store, "_PART_VIDEOS", 2)
     return scan(squares)
+
+
+class Stopped(Pretend):
+    """After two parts."""
+
+    def next(self, sent: Any) -> Any:
+        if len(self.done) >= 2:
+            raise KeyboardInterrupt
+        return super().next(sent)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -48,12 +57,6 @@ def test_the_store_is_that_of_one_process(catalog: Catalog, tmp_path: Path, monk
 
 
 def test_where_it_was_stopped_it_goes_on(catalog: Catalog, tmp_path: Path) -> None:
-    class Stopped(Pretend):
-        def next(self, sent: Any) -> Any:
-            if len(self.done) >= 2:
-                raise KeyboardInterrupt
-            return super().next(sent)
-
     with pytest.raises(KeyboardInterrupt):
         build_store(catalog, tmp_path / "s", make=partial(make_on_ray, Stopped()), **SIZE)
     (tmp_path / "s.partial" / "part-000005-alone.elsewhere-7.tmp").mkdir()  # of a worker that died there
@@ -62,6 +65,18 @@ def test_where_it_was_stopped_it_goes_on(catalog: Catalog, tmp_path: Path) -> No
     assert len(again.done) == len(catalog.videos) // 2 - 2
     build_store(catalog, tmp_path / "whole", **SIZE)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_what_was_stopped_goes_on_in_one_process(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build_store(catalog, tmp_path / "s", make=partial(make_on_ray, Stopped()), **SIZE)
+    made: list[int] = []
+    make = store_shares.make
+    monkeypatch.setattr(store_shares, "make", lambda plan: made.append(plan.number) or make(plan))
+    build_store(catalog, tmp_path / "s", **SIZE)
+    assert len(made) == len(catalog.videos) // 2 - 2
 
 
 def test_a_part_that_is_there_is_not_made_again(catalog: Catalog, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,9 +103,16 @@ def longest_lead(path: str) -> int | None:
     """
     if is_pictures(path) or is_stack(path):
         return 0
-    with closing(Outputs(path)) as outputs:
-        _, stated = first_look(outputs)
-    return None if stated is None else int(np.diff(stated.keys, append=stated.frames).max())
+    stamp, before = stamp_of(path), _timelines.get(path)
+    timeline = before[1] if before is not None and before[0] == stamp else None
+    if timeline is None:
+        with closing(Outputs(path)) as outputs:
+            first, stated = first_look(outputs)
+        if stated is None:
+            return None
+        timeline = replace(stated, first=first)
+        _timelines[path] = stamp, timeline  # who reads the file here next need not look again
+    return int(np.diff(timeline.keys, append=timeline.frames).max()) if timeline.from_packets else None
 
 
 def stamp_of(path: str) -> Stamp:

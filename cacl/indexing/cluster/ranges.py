@@ -26,7 +26,7 @@ from cacl.indexing.previews import preview_file, read_previews, write_previews
 from cacl.models.encoder import ClipSpec
 from cacl.models.segments import segment_windows
 
-LENGTH = 4096  # windows, as of a part (embedding_run): a whole number of those that are computed at once
+LENGTH = 1024  # windows, of some minutes of video: about what a part holds; and whole sixteens
 _LEAD = 1000  # frames; of a video with fewer keyframes the beginnings of ranges would be most of the work
 
 
