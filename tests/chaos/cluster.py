@@ -8,6 +8,7 @@ would not go on.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import sys
@@ -30,7 +31,7 @@ from indexing.made import facts, make_encoder, make_folder  # noqa: E402
 from postgres import Server, rows_of  # noqa: E402
 from squares import square  # noqa: E402
 
-VIDEOS = 40
+VIDEOS = 24  # short ones, and a long one
 LENGTH = 16  # windows of a range, so that a video of 640 frames is cut
 MOST = {"index": 8, "push": 6}  # kills of one life; then it may live to its end
 GONE_IN = 60.0  # seconds in which what a killed command had started must be gone, on a busy machine
@@ -176,9 +177,9 @@ def push_life(world: World, rng: np.random.Generator, most: int) -> None:
     name = address.split("?")[0].rpartition("/")[2]
     for attempt in range(most + 1):
         child = world.begin(address)
-        target = int(rng.integers(_pushed(world, name), VIDEOS + 1))
+        target = int(rng.integers(_pushed(world, name), VIDEOS + 2))
         while (status := ended(child)) is None and (attempt == most or _pushed(world, name) < target):
-            time.sleep(0.02)
+            time.sleep(0.03)
         if status is None:
             time.sleep(rng.uniform(0, 0.01))
             if rng.random() < 0.25:
@@ -233,17 +234,18 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="cacl-chaos-"))
     os.environ["RAY_TMPDIR"] = str(folder)
     warm()
+    for name in ("cacl.indexing.build", "cacl.indexing.on_server.push", "cacl.models.load", "psycopg"):
+        importlib.import_module(name)
     world = World(folder)
     try:
         campaign(world, arguments.kills, arguments.seed, arguments.only)
     except (LossError, TimeoutError) as loss:
-        print(world)
         print(f"LOST: {loss}\nThe files are kept in {folder}", file=sys.stderr)
         return 1
     finally:
+        print(world, flush=True)
         world.server.remove()
     shutil.rmtree(folder, ignore_errors=True)
-    print(world)
     return 0
 
 
