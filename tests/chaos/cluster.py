@@ -36,6 +36,10 @@ LENGTH = 16  # windows of a range, so that a video of 640 frames is cut
 MOST = {"index": 8, "push": 6}  # kills of one life; then it may live to its end
 GONE_IN = 60.0  # seconds in which what a killed command had started must be gone, on a busy machine
 GIVEN_UP = "ended every process that read them"
+PATIENCE = (
+    "is in use by",
+    "cannot be reached or started",
+)  # a worker of the dead lives; Ray gives itself 30 s to start
 
 
 class World:
@@ -99,7 +103,7 @@ class World:
                 f"resumes            {self.resumes}",
                 f"lives              {self.lives['index']} of indexing, {self.lives['push']} of a push",
                 f"given up, and made by the next command  {self.given_up}",
-                f"told to wait for workers of the dead    {self.refused}",
+                f"refused for a moment, and made by the next command  {self.refused}",
                 *(f"{number:6}  {what}" for what, number in sorted(self.kills.items())),
             ]
         )
@@ -137,7 +141,7 @@ def index_life(world: World, rng: np.random.Generator, most: int) -> None:
     while True:
         if (status := ended(child)) is not None:
             said = world.said()
-            if status and "is in use by" not in said:
+            if status and not any(words in said for words in PATIENCE):
                 raise LossError(f"ends with status {status}: {said}")
             if not status and GIVEN_UP not in said:
                 break

@@ -58,12 +58,15 @@ def embed_on_ray(
         write_part(parts, request=work.request, made={}, failed={}, looked=looked)
     cut = {entry.key: ranges for entry in entries if (ranges := ranges_of(entry, work.encoder.clip, work.step))}
     owner = {one.key: entry.key for entry in entries for one in cut.get(entry.key, [entry])}
-    left = Counter(owner.values())
+    left, ready = Counter(owner.values()), 0
     light = replace(work, index=index, parts=index, encoder=None)  # type: ignore[arg-type]  # each loads its own
 
     def done(keys: Sequence[str]) -> None:
-        left.subtract(owner[key] for key in keys if key in owner)
-        progress("videos embedded", sum(count <= 0 for count in left.values()), len(entries))
+        nonlocal ready
+        for video in (owner[key] for key in keys if key in owner):
+            left[video] -= 1
+            ready += left[video] == 0
+        progress("videos embedded", ready, len(entries))
 
     with Cluster(address, say) as cluster:
         gpu = work.encoder.device.type == "cuda"
@@ -76,7 +79,9 @@ def embed_on_ray(
             return {job.key for job in lost}
 
         before = _kept(index, work.request)  # of a run that was stopped
-        ranges = [one for some in cut.values() for one in some if one.key not in before]
+        ranges = [one for some in cut.values() for one in some]
+        done([one.key for one in ranges if one.key in before])
+        ranges = [one for one in ranges if one.key not in before]
         lost = {owner[key] for key in given_up([*(entry for entry in entries if entry.key not in cut), *ranges])}
         whole = _join(parts, index, work, [entry for entry in entries if entry.key in cut.keys() - lost], cut)
         if whole:

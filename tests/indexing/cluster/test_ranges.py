@@ -98,9 +98,19 @@ def on_many(
 ) -> tuple[dict[str, bytes], list[str]]:
     """An index made by a cluster that is none; its content, and what was said."""
     said: list[str] = []
-    with many(cluster), make_index(videos, out, model=encoder, engine="ray", say=said.append, **more) as index:
+    seen, total = [0], [0]
+
+    def watch(what: str, done: int, of: int) -> None:
+        if what == "videos embedded":
+            assert seen[-1] <= done <= of
+            seen.append(done)
+            total[0] = of
+
+    more |= {"say": said.append, "progress": watch}
+    with many(cluster), make_index(videos, out, model=encoder, engine="ray", **more) as index:
         found = facts(index)
         keys = {video.key for video in index.videos}
+    assert seen[-1] == total[0]
     assert {file.stem for file in (out / "previews").rglob("*.zip")} == keys, "those of ranges are gone"
     assert not (out / "shards").exists()
     return found, said
