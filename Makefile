@@ -9,7 +9,7 @@ KILLS ?= 100
 OUT ?= runs/demo
 DATA ?= ../shared/data
 
-.PHONY: demo test test-media test-oldest test-release test-slow test-real lint docs notebooks dist licences bench fuzz chaos setup clean
+.PHONY: demo test test-media test-oldest test-release test-slow test-real lint docs notebooks dist licences bench fuzz chaos chaos-cluster setup clean
 
 setup: $(VENV)/installed
 
@@ -100,6 +100,10 @@ fuzz: setup
 
 chaos: setup
 	$(BIN)/python tests/chaos/campaign.py --kills $(KILLS) --seed $(SEED)
+
+# The same of what a cluster does: Ray's workers, the command that sends them work, the PostgreSQL that is pushed to.
+chaos-cluster: setup
+	$(BIN)/python tests/chaos/cluster.py --kills $(KILLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

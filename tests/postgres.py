@@ -131,3 +131,15 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
         self._process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def rows_of(address: str) -> dict[str, tuple[bytes, bytes]]:
+    """All vectors of a server, by video."""
+    from cacl.servers.connect import connect
+
+    with connect(address) as server:
+        digests = server.digests()
+        found: dict[str, list[tuple[int, bytes]]] = {key: [] for key in digests}
+        for key, parts, vectors in server.read(list(digests)):
+            found[key] += [(part, one.tobytes()) for part, one in zip(parts.tolist(), vectors, strict=True)]
+    return {key: (digests[key].encode(), repr(sorted(rows)).encode()) for key, rows in found.items()}

@@ -64,6 +64,10 @@ Moved = Annotated[
 ]
 Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
 Blank = Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT (pixels): a box that is black (repeatable).")]
+EngineName = Annotated[str, typer.Option("--engine", help="here, or ray: by the tasks of a Ray cluster.")]
+ClusterAddress = Annotated[
+    str | None, typer.Option("--address", help="Of the Ray cluster (default: one is started on this machine).")
+]
 PictureRate = Annotated[float, typer.Option("--rate", help="Frames a second of pictures in folders.", min=0)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set optim.lr=1e-3 (repeatable).")]
 

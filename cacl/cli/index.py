@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cacl.cli.app import AnyVideos, PictureRate, app, on_disk, say_used, there
+from cacl.cli.app import AnyVideos, ClusterAddress, EngineName, PictureRate, app, on_disk, say_used, there
+from cacl.cluster.engine import check_engine
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.servers.address import is_address, shown
 from cacl.servers.connect import connect
@@ -49,10 +50,8 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Forget videos that are not there.")] = False,
     shard: Annotated[str | None, typer.Option(help="Embed a share of the videos only, such as 3/16.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; embed nothing.")] = False,
-    engine: Annotated[str, typer.Option(help="here, or ray: by the tasks of a Ray cluster.")] = "here",
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster (default: one is started on this machine).")
-    ] = None,
+    engine: EngineName = "here",
+    address: ClusterAddress = None,
     to: Annotated[str | None, typer.Option(help="A vector server to push it to: postgresql://USER@HOST/DB.")] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="With --to: make HNSW for approximate searches there.")
@@ -68,8 +67,7 @@ def index(
     names = ("auto", "float32", "bfloat16", "float16")
     if precision not in names:
         raise UserError(f"--precision is {precision}; it can be {', '.join(names)}.{did_you_mean(precision, names)}")
-    if engine not in ("here", "ray"):
-        raise UserError(f"--engine is {engine}; it can be here or ray.")
+    chosen = check_engine(engine, address, shares=shard is not None or merge)
     there(model)
     if to is not None:
         if shard is not None:
@@ -94,7 +92,7 @@ def index(
                 prune=prune,
                 shard=shard,
                 merge=merge,
-                engine=engine,  # type: ignore[arg-type]
+                engine=chosen,
                 address=address,
                 device=device,
                 precision=precision,  # type: ignore[arg-type]

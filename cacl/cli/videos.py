@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cacl.cli.app import AnyVideos, Blank, Lists, PictureRate, Split, app, boxes, holds_something, on_disk, say_replaced
+from cacl.cli.app import (
+    AnyVideos,
+    Blank,
+    ClusterAddress,
+    EngineName,
+    Lists,
+    PictureRate,
+    Split,
+    app,
+    boxes,
+    holds_something,
+    on_disk,
+    say_replaced,
+)
+from cacl.cluster.engine import check_engine
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
 from cacl.run_folder import is_run
+
+if TYPE_CHECKING:
+    from cacl.cluster.on_ray import Cluster
+    from cacl.data.videos.catalog import Catalog
+    from cacl.data.videos.store_shares import Make
+    from cacl.training.progress import VideoProgress
 
 
 @app.command()
@@ -20,6 +43,8 @@ def check(
     split: Split = 1,
     rate: PictureRate = 0.0,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
+    engine: EngineName = "here",
+    address: ClusterAddress = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the list of all files here.", metavar="PATH", parser=on_disk)
     ] = None,
@@ -30,11 +55,11 @@ def check(
     """
     from cacl.data.videos.advice import suggestions, time_spread
     from cacl.data.videos.catalog import Catalog
-    from cacl.data.videos.scan import scan
     from cacl.data.videos.store import FrameStore, is_store
     from cacl.training.progress import VideoProgress
     from cacl.training.resolve import resolve_settings
 
+    check_engine(engine, address)
     there_before = csv is not None and holds_something(csv)
     if csv is not None:
         of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
@@ -42,10 +67,8 @@ def check(
     if stored := is_store(videos):
         catalog = FrameStore(videos).catalog
     else:
-        with VideoProgress() as progress:
-            catalog = scan(
-                videos, lists=lists, split=split, deep=deep, rate=rate, progress=progress.of("files looked at")
-            )
+        with _cluster(engine, address) as cluster, VideoProgress() as progress:
+            catalog = _scanned(cluster, videos, progress, lists=lists, split=split, deep=deep, rate=rate)
     for skipped in catalog.skipped:
         print(printable(f"skipped  {skipped.path}: {skipped.reason}"))
     for video in catalog.videos:
@@ -90,6 +113,8 @@ def prepare(
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
     shard: Annotated[str | None, typer.Option(help="Decode a share of the videos only, such as 3/16.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; decode nothing.")] = False,
+    engine: EngineName = "here",
+    address: ClusterAddress = None,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 
@@ -97,7 +122,6 @@ def prepare(
     """
     from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
     from cacl.data.videos.pixel_rules import choose_rules
-    from cacl.data.videos.scan import scan
     from cacl.data.videos.store import build_share, build_store, is_store
     from cacl.data.videos.store_shares import shard_of
     from cacl.training.progress import VideoProgress
@@ -115,11 +139,10 @@ def prepare(
         raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
     if shard is not None and merge:
         raise UserError("--shard makes a share, --merge joins them: give one of them.")
+    check_engine(engine, address, shares=shard is not None or merge)
     share = None if shard is None else shard_of(shard)
-    with VideoProgress() as progress:
-        catalog = scan(
-            videos, lists=lists, split=split, rate=rate, blank=black, progress=progress.of("files looked at")
-        )
+    with _cluster(engine, address) as cluster, VideoProgress() as progress:
+        catalog = _scanned(cluster, videos, progress, lists=lists, split=split, rate=rate, blank=black)
         rules = choose_rules(catalog, colours=data.colours, levels=data.levels, say=print)
         asked: dict[str, Any] = {"height": height, "width": width, "kind": kind, "rules": rules, "workers": workers}
         watch = progress.of("videos decoded")
@@ -129,6 +152,35 @@ def prepare(
                 f"Share {share.number} of {share.of} is made; when all are, the same command with --merge joins them."
             )
             return
-        store = build_store(catalog, out, merge=merge, progress=watch, **asked)
+        store = build_store(catalog, out, merge=merge, make=_make(cluster), progress=watch, **asked)
     print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
     print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
+
+
+def _cluster(engine: str, address: str | None) -> AbstractContextManager[Cluster | None]:
+    """A Ray cluster; nothing where all is done here."""
+    if engine == "here":
+        return nullcontext()
+    from cacl.cluster.on_ray import Cluster
+
+    return Cluster(address, lambda text: print(printable(text), file=sys.stderr))
+
+
+def _scanned(cluster: Cluster | None, videos: Path, progress: VideoProgress, **asked: Any) -> Catalog:
+    from cacl.data.videos.scan import scan
+
+    watch = progress.of("files looked at")
+    if cluster is None:
+        return scan(videos, progress=watch, **asked)
+    from cacl.cluster.look import scan_on_ray
+
+    return scan_on_ray(cluster, videos, progress=watch, **asked)
+
+
+def _make(cluster: Cluster | None) -> Make | None:
+    """What makes the parts of a store in place of this process."""
+    if cluster is None:
+        return None
+    from cacl.cluster.prepare import make_on_ray
+
+    return partial(make_on_ray, cluster)

@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from cacl.cluster.engine import Engine, check_engine
 from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, root_of
 from cacl.data.videos.lists.find import names_addresses
@@ -45,7 +46,6 @@ from cacl.models.load import load_encoder
 
 _WIDEST = 2048  # numbers of a vector that can be whitened: beyond, it takes hours and gigabytes
 Say = Callable[[str], None]
-Engine = Literal["here", "ray"]
 
 
 def index(
@@ -100,10 +100,7 @@ def index(
         raise UserError(f"--step is {step}; it must be 1 or more.")
     if shard is not None and merge:
         raise UserError("--shard makes a share, --merge joins them: give one of them.")
-    if address is not None and engine != "ray":
-        raise UserError("--address is of a Ray cluster: give it with --engine ray.")
-    if engine == "ray" and (shard is not None or merge):
-        raise UserError("--engine ray shares the work out by itself: leave out --shard and --merge.")
+    check_engine(engine, address, shares=shard is not None or merge)
     share = None if shard is None else shard_of(shard)
     videos, out = place(videos), Path(out)
     run = _begun(videos, model, out, step, whiten, device, precision, say)

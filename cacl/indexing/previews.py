@@ -83,6 +83,15 @@ def read_preview(index: Path, key: str, number: int) -> bytes | None:
         return None
 
 
+def read_previews(index: Path, key: str) -> list[bytes]:
+    """All previews of a video, in order; as many as can be read."""
+    try:
+        with zipfile.ZipFile(preview_file(index, key)) as store:
+            return [store.read(name) for name in store.namelist()]
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return []
+
+
 def keep_previews(index: Path, keys: set[str]) -> None:
     """Remove the previews of all other videos."""
     for file in (index / PREVIEWS).glob("*/*"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from chaos.kills import Counts, LossError, Whole, compare
 from chaos.victims import Victim, result
+from postgres import binaries
 
 FOLDER = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
@@ -42,6 +43,14 @@ def test_thirty_kills_lose_nothing() -> None:
     lines = script("campaign.py", "--kills", "30", "--seed", "1")
     assert number(lines, "kills") >= 30
     assert number(lines, "in a write") > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("life", ["index", "push"])
+def test_kills_in_a_cluster_lose_nothing(life: str) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'cacl[ray]'")
+    binaries()
+    assert number(script("cluster.py", "--kills", "4", "--seed", "2", "--only", life), "kills") >= 4
 
 
 def test_a_full_disk_is_said_and_with_room_the_store_is_the_same() -> None:

@@ -41,9 +41,13 @@ def make_index(videos: Path, out: Path, **more: Any) -> cacl.Index:
     return made
 
 
+def content(index: cacl.Index) -> dict[str, bytes]:
+    """Every file of the current generation, byte for byte."""
+    generation = index.catalog_file.parent
+    return {file.name: file.read_bytes() for file in generation.iterdir() if file.name != ".lock"}
+
+
 def facts(index: cacl.Index) -> dict[str, bytes]:
     """Every file of the current generation and the previews of its videos, byte for byte."""
-    generation = index.catalog_file.parent
-    files = {file.name: file.read_bytes() for file in generation.iterdir() if file.name != ".lock"}
     previews = {file.stem: file.read_bytes() for file in (index.path / "previews").rglob("*.zip")}
-    return files | {video.key: previews[video.key] for video in index.videos}
+    return content(index) | {video.key: previews[video.key] for video in index.videos}

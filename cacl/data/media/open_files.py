@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,10 @@ from numpy.typing import NDArray
 from cacl.data.media.any_video import AnyVideo, open_video
 from cacl.data.media.colours import PixelRules
 from cacl.data.media.cut import WHOLE, Cut
-from cacl.data.media.pictures import on_disk
+from cacl.data.media.outputs import Outputs
+from cacl.data.media.pictures import is_pictures, on_disk
+from cacl.data.media.stacks import is_stack
+from cacl.data.media.survey import first_look
 from cacl.data.media.timeline import Timeline
 from cacl.data.remote.place import remote_stamp
 from cacl.data.remote.servers import is_url
@@ -88,6 +93,26 @@ def frame_seconds(path: str) -> NDArray[np.float64]:
         return held[1].seconds
     with open_video(path) as decoder:
         return decoder.seconds
+
+
+def longest_lead(path: str) -> int | None:
+    """Of how many frames at most one needs those before it to be decoded; None: all must be, to know what there is.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    if is_pictures(path) or is_stack(path):
+        return 0
+    stamp, before = stamp_of(path), _timelines.get(path)
+    timeline = before[1] if before is not None and before[0] == stamp else None
+    if timeline is None:
+        with closing(Outputs(path)) as outputs:
+            first, stated = first_look(outputs)
+        if stated is None:
+            return None
+        timeline = replace(stated, first=first)
+        _timelines[path] = stamp, timeline  # who reads the file here next need not look again
+    return int(np.diff(timeline.keys, append=timeline.frames).max()) if timeline.from_packets else None
 
 
 def stamp_of(path: str) -> Stamp:

@@ -6,29 +6,26 @@ without it is no store. It is made in a folder beside it; a run that was stopped
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import astuple, fields, replace
-from itertools import groupby
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, PixelRules
-from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.media.pictures import on_disk, size_of
-from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Catalog, Skipped, Video
 from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
-from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, fail_part, make_part, result_of, write_json
-from cacl.data.videos.store_shares import Shard, own_parts, share_folder, shares_of, with_shares
+from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, result_of, write_json
+from cacl.data.videos.store_shares import Make, Shard, make_here, own_parts, share_folder, shares_of, with_shares
 from cacl.errors import UserError, printable
 from cacl.files import FULL
 from cacl.lock import NAME as LOCK
@@ -53,6 +50,7 @@ def build_store(
     rules: PixelRules = AS_CODED,
     workers: int = 0,
     merge: bool = False,
+    make: Make | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
     """Make the frame store of a catalog, or continue one that was stopped, or open it where it is complete.
@@ -69,6 +67,7 @@ def build_store(
         rules: how stored pixels become RGB.
         workers: processes that decode; 0: this one. The store does not depend on it.
         merge: only join what the shares made.
+        make: what makes parts in place of ``workers``.
         progress: called with videos done and videos in all.
 
     Raises:
@@ -91,12 +90,11 @@ def build_store(
         plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
         if not (partial / "manifest.json").exists():
             plans = with_shares(plans, shares, {**request, "parts": _PARTS}, whole=merge)
-            _make_all(plans, workers=workers, total=len(catalog.videos), progress=progress)
+            _make_all(plans, make or functools.partial(make_here, workers=workers), len(catalog.videos), progress)
             _merge(catalog, plans, partial, request)
         for folder in shares:  # before the store counts: what is merged has gone from them
             shutil.rmtree(folder)
-        for leftover in [*partial.glob("part-*"), partial / "request.json"]:
-            leftover.unlink(missing_ok=True)
+        _remove(partial / "request.json", *partial.glob("part-*"))
         if out.exists():
             out.rmdir()  # empty: _finished() looked
         partial.rename(out)
@@ -129,7 +127,8 @@ def build_share(
             _prepare(folder, request)
             plans = _plans(catalog, folder, height=height, width=width, kind=kind, quality=quality, rules=rules)
             own = own_parts(plans, shard)
-            _make_all(own, workers=workers, total=sum(len(plan.videos) for plan in own), progress=progress)
+            total = sum(len(plan.videos) for plan in own)
+            _make_all(own, functools.partial(make_here, workers=workers), total, progress)
 
 
 def _request(
@@ -215,10 +214,7 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
     for path in partial.iterdir():
         if path.name == LOCK or (same and path.suffix != ".tmp"):
             continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
     if not same:
         write_json(plan, parts)
 
@@ -253,57 +249,26 @@ def _plans(
     ]
 
 
-def _make_all(
-    plans: Sequence[PartPlan], *, workers: int, total: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _make_all(plans: Sequence[PartPlan], make: Make, total: int, progress: Callable[[int, int], None] | None) -> None:
     """Make the parts that are not there yet."""
     todo = [plan for plan in plans if not plan.facts.exists()]
     done = total - sum(len(plan.videos) for plan in todo)
-    for plan in _made(todo, workers):
-        done += len(plan.videos)
+
+    def made(count: int) -> None:
+        nonlocal done
+        done += count
         if progress is not None:
             progress(done, total)
 
-
-def _made(todo: Sequence[PartPlan], workers: int) -> Iterator[PartPlan]:
-    if workers <= 0:
-        for plan in todo:
-            _make(plan)
-            yield plan
-        return
-    with ThreadPoolExecutor(workers, "cacl-prepare") as pool:  # each has a decode process to itself
-        futures = {pool.submit(_make, plan): plan for plan in todo}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    make(todo, made)
 
 
-def _make(plan: PartPlan) -> None:
-    """Make a part in a decode process; where that is lost, file by file, and name the one that it was lost over."""
-    files = [tuple(videos) for _, videos in groupby(plan.videos, key=lambda video: video.path)]
-    seconds = SECONDS + sum(time_limit(file_at(plan.root, videos[0].path)) - SECONDS for videos in files)
-    try:
-        return isolated(str(plan.folder), seconds, make_part, plan)
-    except LostVideo as error:
-        if len(files) == 1:
-            return fail_part(plan, error.reason)
-    folder = plan.folder / f"part-{plan.number:06d}-alone"
-    folder.mkdir(exist_ok=True)
-    pieces = [replace(plan, number=i, folder=folder, videos=videos) for i, videos in enumerate(files)]
-    for piece in pieces:
-        _make(piece)
-    facts = [PartFacts.read(piece.facts) for piece in pieces]
-    with plan.data.open("wb") as file:
-        for piece in pieces:
-            file.write(piece.data.read_bytes())
-    shutil.rmtree(folder)
-    names = [field.name for field in fields(PartFacts)]
-    joined = {name: [x for f in facts for x in getattr(f, name)] for name in names}
-    write_json(plan.facts, joined)
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: dict[str, object]) -> None:

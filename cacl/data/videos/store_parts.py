@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Literal, TypedDict
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from cacl.data.media.any_video import AnyVideo, open_video
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import Box, Cut
+from cacl.data.media.isolated import SECONDS, LostVideo, isolated, time_limit
 from cacl.data.media.notes import notes
 from cacl.data.media.picture_video import PictureVideo
 from cacl.data.remote.place import file_at
@@ -82,6 +85,32 @@ class PartFacts:
         found = json.loads(path.read_text(encoding="utf-8"))
         count = len(found["frames"])
         return cls(**{"notes": [""] * count, "times": [[]] * count, **found})
+
+
+def make(plan: PartPlan) -> None:
+    """Make a part in a decode process; where that is lost, file by file, and name the one that it was lost over."""
+    files = [tuple(videos) for _, videos in groupby(plan.videos, key=lambda video: video.path)]
+    seconds = SECONDS + sum(time_limit(file_at(plan.root, videos[0].path)) - SECONDS for videos in files)
+    try:
+        return isolated(str(plan.folder), seconds, make_part, plan)
+    except LostVideo as error:
+        if len(files) == 1:
+            return fail_part(plan, error.reason)
+    folder = plan.folder / f"part-{plan.number:06d}-alone.{_mine()}.tmp"
+    folder.mkdir(exist_ok=True)
+    pieces = [replace(plan, number=i, folder=folder, videos=videos) for i, videos in enumerate(files)]
+    for piece in pieces:
+        make(piece)
+    facts = [PartFacts.read(piece.facts) for piece in pieces]
+    together = folder / plan.data.name
+    with together.open("wb") as file:
+        for piece in pieces:
+            file.write(piece.data.read_bytes())
+    together.replace(plan.data)
+    shutil.rmtree(folder)
+    names = [field.name for field in fields(PartFacts)]
+    joined = {name: [x for f in facts for x in getattr(f, name)] for name in names}
+    write_json(plan.facts, joined)
 
 
 def make_part(plan: PartPlan) -> None:
@@ -147,7 +176,12 @@ def write_json(path: Path, content: object) -> None:
 
 def _unfinished(path: Path) -> Path:
     """A name that no other process writes to: one whose parent was killed may not have noticed yet."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f"{path.name}.{_mine()}.tmp")
+
+
+def _mine() -> str:
+    """A word that no other process has, of this machine or another on the same disk."""
+    return f"{platform.node()}-{os.getpid()}"
 
 
 class _Size(TypedDict):

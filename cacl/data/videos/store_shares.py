@@ -1,4 +1,4 @@
-"""Shares of work, ``3/16``; those of a store are parts, each share in a folder of its own beside the store to be.
+"""Who makes which part of a store: all in this process, or shares of them, ``3/16``, each in a folder beside the store.
 
 Which part is in which share depends on its number alone, and a part on its videos alone, so that the store that is
 joined of them is the one that a single process makes.
@@ -9,15 +9,41 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from cacl.data.videos.store_parts import PartPlan
+from cacl.data.videos.store_parts import PartPlan, make
 from cacl.errors import UserError, counted
 from cacl.lock import FolderLock
+
+
+class Make(Protocol):
+    """What makes the parts of a store: ``make_here``, or others in its place."""
+
+    def __call__(self, plans: Sequence[PartPlan], made: Callable[[int], None], /) -> None:
+        """Make all of them; ``made`` is called with a number of videos whose parts are there."""
+
+
+def make_here(plans: Sequence[PartPlan], made: Callable[[int], None], *, workers: int) -> None:
+    """Make parts in this process, ``workers`` at a time."""
+    if workers <= 0:
+        for plan in plans:
+            make(plan)
+            made(len(plan.videos))
+        return
+    with ThreadPoolExecutor(workers, "cacl-prepare") as pool:  # each has a decode process to itself
+        futures = {pool.submit(make, plan): plan for plan in plans}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                made(len(futures[future].videos))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class Shard(NamedTuple):

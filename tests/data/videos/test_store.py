@@ -19,7 +19,7 @@ import pytest
 
 from cacl.data.media import open_files
 from cacl.data.media.colours import AS_CODED
-from cacl.data.videos import store
+from cacl.data.videos import store, store_parts, store_shares
 from cacl.data.videos import store_parts as parts
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
@@ -110,7 +110,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(store, "_PART_VIDEOS", 2)
     made: list[int] = []
-    inner = store._make
+    inner = store_shares.make
 
     def stop_in_third(plan: parts.PartPlan) -> None:
         if len(made) == 2:
@@ -119,7 +119,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
         inner(plan)
         made.append(plan.number)
 
-    monkeypatch.setattr(store, "_make", stop_in_third)
+    monkeypatch.setattr(store_shares, "make", stop_in_third)
     with pytest.raises(KeyboardInterrupt):
         build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
     assert not (tmp_path / "s").exists()
@@ -128,7 +128,7 @@ def test_an_interrupted_store_goes_on_where_it_was(
         inner(plan)
         made.append(plan.number)
 
-    monkeypatch.setattr(store, "_make", count)
+    monkeypatch.setattr(store_shares, "make", count)
     merge = store.shutil.copyfileobj
     copied = []
 
@@ -175,7 +175,7 @@ def test_what_a_decode_process_still_writes_is_not_ours(
 ) -> None:
     """It outlives a killed parent by half a second; both wrote to one unfinished file."""
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_make", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(store_shares, "make", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
     begun = parts._unfinished(tmp_path / "s.partial" / "part-000000.bin")  # as another process would name it
@@ -214,7 +214,7 @@ def test_a_full_disk_is_said_and_damages_nothing(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_decode_processes: Callable[[str], ModuleType]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store, "make_part", in_decode_processes(FULL).full)
+        patch.setattr(store_parts, "make_part", in_decode_processes(FULL).full)
         with pytest.raises(UserError, match="the disk is full"):
             build_store(catalog, tmp_path / "s", height=H, width=W)
     assert not (tmp_path / "s").exists()
@@ -252,7 +252,7 @@ def test_a_video_that_kills_its_process_is_reported(
     in_decode_processes: Callable[[str], ModuleType],
     workers: int,
 ) -> None:
-    monkeypatch.setattr(store, "make_part", in_decode_processes(DIE).die)
+    monkeypatch.setattr(store_parts, "make_part", in_decode_processes(DIE).die)
     result = build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw", workers=workers)
     reasons = {s.path: s.reason for s in result.catalog.skipped}
     assert reasons["vp9.webm"] == "the process that decoded it died (SIGSEGV)"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cacl.data.videos import store
+from cacl.data.videos import store, store_shares
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import build_share, build_store, is_store
@@ -47,7 +47,7 @@ def test_shares_joined_are_the_store_of_one_process(
     def never(plan: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(store, "_make", never)
+    monkeypatch.setattr(store_shares, "make", never)
     build_share(catalog, out, shard=Shard(2, 3), **SIZE)  # done already
     build_store(catalog, out, merge=True, **SIZE)
     assert contents(out) == contents(tmp_path / "whole")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster.ray_here import run_alone
 from indexing.made import EXACT, facts, make_index
 from pages import run_command
+from squares import square
 
 import cacl
+from cacl.cluster.on_ray import do_batch
+from cacl.data.media.encode import write_video
 from cacl.errors import UserError
 
 SCRIPT = """
@@ -23,7 +25,9 @@ from pathlib import Path
 import torch
 import cacl
 from cacl.errors import UserError
+from cacl.indexing.cluster import ranges
 
+ranges.LENGTH = 16
 asked = json.loads(sys.argv[1])
 torch.set_num_threads(1)
 said, killed = [], []
@@ -50,18 +54,10 @@ print(json.dumps({"said": said, "killed": len(killed)}))
 """
 
 
-def on_ray(videos: Path, out: Path, model: Path, *, kills: int = 0, **more: str) -> dict[str, Any]:
+def on_ray(videos: Path, out: Path, model: Path, *, kills: int = 0) -> dict[str, Any]:
     """Index in a process of its own."""
-    pytest.importorskip("ray", reason="needs Ray: pip install 'cacl[ray]'")
     asked = json.dumps({"videos": str(videos), "out": str(out), "model": str(model), "kills": kills})
-    words = [sys.executable, "-c", SCRIPT, asked]
-    if os.getuid() == 0 and shutil.which("unshare") and shutil.which("ip"):  # nobody outside can connect
-        words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *words]
-    path = os.pathsep.join([str(Path(cacl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=600, cwd=out.parent,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more},
-    )  # fmt: skip
+    done = run_alone([sys.executable, "-c", SCRIPT, asked], out.parent)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -74,6 +70,7 @@ def test_the_index_is_that_of_one_process(five: Path, encoder: Path, tmp_path: P
     shutil.copytree(five, videos)
     broken = (videos / "a" / "v0.mp4").read_bytes()
     (videos / "b" / "broken.mp4").write_bytes(broken[: len(broken) // 3])
+    write_video(videos / "a" / "long.mp4", square(40 * 16, seed=9), fps=10)
     one = make_index(videos, tmp_path / "one.index", model=encoder)
     found = on_ray(videos, tmp_path / "ray.index", encoder, kills=kills)
     assert found["killed"] == kills
@@ -98,9 +95,5 @@ def test_what_does_not_go_together(five: Path, encoder: Path, tmp_path: Path, mo
 
 
 def test_a_worker_that_does_not_see_the_videos_is_named(tmp_path: Path):
-    from cacl.indexing.cluster.on_ray import embed_batch
-    from cacl.indexing.embedding_run import Work
-
-    work = Work(tmp_path, tmp_path, "", None, None, None, False)  # type: ignore[arg-type]
-    assert embed_batch(tmp_path / "videos", (), work, {}, "cpu").missing == str(tmp_path / "videos")
-    assert embed_batch(tmp_path, (), work, {}, "cpu").missing == str(tmp_path / "index.json")
+    assert do_batch(list, (), [tmp_path, tmp_path / "videos"]).missing == str(tmp_path / "videos")
+    assert do_batch(list, (), [tmp_path]).missing == ""

@@ -17,7 +17,7 @@ from indexing.drawn import crowded, write_drawn
 from indexing.made import add
 from numpy.typing import NDArray
 from pages import run_command
-from postgres import Server
+from postgres import Server, rows_of
 
 import cacl
 from cacl.errors import UserError, counted
@@ -35,16 +35,6 @@ def drawn_videos(count: int, *, seed: int = 0) -> dict[str, NDArray[np.float32]]
     vectors[rng.integers(0, len(vectors), len(vectors) // 4)] = vectors[5]
     parts = np.split(vectors, np.cumsum(lengths)[:-1])
     return {f"{'ab'[number % 2]}/v{number:03}.mp4": part for number, part in enumerate(parts)}
-
-
-def content(address: str) -> dict[str, tuple[bytes, bytes]]:
-    """All vectors of a server, by video."""
-    with connect(address) as server:
-        digests = server.digests()
-        found: dict[str, list[tuple[int, bytes]]] = {key: [] for key in digests}
-        for key, parts, vectors in server.read(list(digests)):
-            found[key] += [(part, one.tobytes()) for part, one in zip(parts.tolist(), vectors, strict=True)]
-    return {key: (digests[key].encode(), repr(sorted(rows)).encode()) for key, rows in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +115,7 @@ def test_only_what_changed_is_pushed_again(tmp_path: Path, postgres: Server):
     assert said[-1].startswith(f"{address}: {total} stretches pushed")
     push(cacl.Index(out), address, say=said.append)
     assert f": 0 stretches pushed, {total} there already" in said[-1]
-    before = content(address)
+    before = rows_of(address)
     gone = videos.pop("a/v004.mp4")
     videos["b/new.mp4"] = crowded(7, WIDTH, seed=9)
     videos["a/v006.mp4"] = videos["a/v006.mp4"][:1] + np.float32(0.5)
@@ -138,13 +128,13 @@ def test_only_what_changed_is_pushed_again(tmp_path: Path, postgres: Server):
     with cacl.Index(address) as served:
         for asked in ("index:b/new.mp4", "index:a/v006.mp4", "index:a/v008.mp4"):
             assert served.search(asked) == index.search(asked)
-    after = content(address)
+    after = rows_of(address)
     assert len(gone)
     assert len(before.keys() & after.keys()) == 38
     assert all(before[key] == after[key] for key in before.keys() & after.keys())
     fresh = postgres.new("rebuilt")
     push(index, fresh)
-    assert content(fresh) == after, "the server can be made anew from the files"
+    assert rows_of(fresh) == after, "the server can be made anew from the files"
 
 
 CHILD = """
@@ -186,7 +176,7 @@ def test_killed_in_the_middle_of_a_push(tmp_path: Path, postgres: Server, monkey
     said: list[str] = []
     push(index, address, say=said.append)
     assert int(said[0].split(": ")[1].split()[0].replace(" ", "")) < len(index)
-    assert content(address) == content(whole)
+    assert rows_of(address) == rows_of(whole)
     assert cacl.Index(address).search("index:a/v000.mp4") == index.search("index:a/v000.mp4")
 
 
