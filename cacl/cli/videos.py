@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import AnyVideos, Blank, Lists, PictureRate, Split, app, boxes, holds_something, on_disk, say_replaced
+from cacl.cli.app import (
+    AnyVideos,
+    Blank,
+    Lists,
+    PictureRate,
+    Split,
+    app,
+    boxes,
+    holds_something,
+    on_disk,
+    say_replaced,
+    there,
+)
 from cacl.errors import UserError, counted, did_you_mean, printable
 from cacl.files import check_replaceable
 from cacl.run_folder import is_run
@@ -19,7 +31,9 @@ def check(
     lists: Lists = None,
     split: Split = 1,
     rate: PictureRate = 0.0,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every video to its end; read all of a store's shares.")
+    ] = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write the list of all files here.", metavar="PATH", parser=on_disk)
     ] = None,
@@ -39,8 +53,9 @@ def check(
     if csv is not None:
         of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
         check_replaceable(csv, lambda file: Catalog.is_csv(file) and not of_others, by="cacl check")
-    if stored := is_store(videos):
-        catalog = FrameStore(videos).catalog
+    stored = FrameStore(videos) if is_store(videos) else None
+    if stored is not None:
+        catalog = stored.catalog
     else:
         with VideoProgress() as progress:
             catalog = scan(
@@ -69,6 +84,9 @@ def check(
         size=small.augment.size,
     ):
         print(advice)
+    if deep and stored is not None and stored.shares is not None:
+        stored.shares.verify()
+        print("Every byte of the shares was read: the checksums are right.")
     if not (deep or stored):
         print("Only headers were read: with --deep every video is decoded to its end.")
 
@@ -90,6 +108,10 @@ def prepare(
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
     shard: Annotated[str | None, typer.Option(help="Decode a share of the videos only, such as 3/16.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; decode nothing.")] = False,
+    shares: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders, on any disks, in which shares are made, and stay at --merge.", callback=there),
+    ] = None,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 
@@ -115,6 +137,8 @@ def prepare(
         raise UserError(f"--size is {height} {width}; height and width are 1 to {most}.")
     if shard is not None and merge:
         raise UserError("--shard makes a share, --merge joins them: give one of them.")
+    if shares and not merge and (shard is None or len(shares) > 1):
+        raise UserError("--shares names one folder for the share of --shard, or the folders of all shares for --merge.")
     share = None if shard is None else shard_of(shard)
     with VideoProgress() as progress:
         catalog = scan(
@@ -124,11 +148,11 @@ def prepare(
         asked: dict[str, Any] = {"height": height, "width": width, "kind": kind, "rules": rules, "workers": workers}
         watch = progress.of("videos decoded")
         if share is not None:
-            build_share(catalog, out, shard=share, progress=watch, **asked)
+            build_share(catalog, out, shard=share, within=shares[0] if shares else None, progress=watch, **asked)
             print(
                 f"Share {share.number} of {share.of} is made; when all are, the same command with --merge joins them."
             )
             return
-        store = build_store(catalog, out, merge=merge, progress=watch, **asked)
+        store = build_store(catalog, out, merge=merge, keep=shares or (), progress=watch, **asked)
     print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
     print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")

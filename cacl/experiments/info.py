@@ -140,8 +140,12 @@ def _part(path: Path) -> dict[str, Any] | None:
 def _store(path: Path) -> dict[str, Any]:
     store = FrameStore(path)
     size = f"{store.height}x{store.width} (height x width)"
-    megabytes = round((path / "frames.bin").stat().st_size / 1e6, 1)
-    facts = {"kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes}
+    megabytes = round(store.size / 1e6, 1)
+    facts: dict[str, Any] = {
+        "kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes
+    }  # fmt: skip
+    if store.shares is not None:
+        facts["shares"] = [str(folder) for folder in store.shares.folders]
     return facts | _catalog(store.catalog) | {"made of": str(store.catalog.root)}
 
 
