@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from cacl.data.remote.place import RemotePath, place
 from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.dataset import videos_at
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
@@ -48,7 +50,8 @@ def info(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: nothing there, nothing that is known, or it is damaged.
     """
-    path = Path(path)
+    if isinstance(path := place(path), RemotePath):
+        return {"path": str(path), **_store(videos_at(path))}
     check_there(path)
     try:
         facts = (_folder(path) or _folder_of_runs(path)) if path.is_dir() else _file(path)
