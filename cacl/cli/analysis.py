@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli.app import LISTS, Moved, Split, app, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.errors import UserError, did_you_mean
 from cacl.run_folder import RunFolder
 
@@ -24,8 +25,8 @@ def analyse(
         typer.Argument(
             help="Videos, best with a train and a test part (default: the run's own).",
             metavar="VIDEOS",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.data.remote.place import names_store, place
+from cacl.data.remote.place import RemotePath, names_store, place
 from cacl.data.remote.servers import SCHEMES, is_url
 from cacl.errors import UserError, printable
 from cacl.files import check_there
@@ -17,13 +17,13 @@ from cacl.files import check_there
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/[^/]")  # as a path has it
 
 
-def disk_or_store(text: str) -> Path:
-    """A path, or the address of a store. Raises UserError: another address, or no store is there."""
-    if not is_url(text):
-        return Path(text)
-    from cacl.data.videos.dataset import videos_at
+def disk_or_store(path: Path | None) -> Path | None:
+    """What is there on a disk, or a store at an address. Raises UserError: another address, or nothing is there."""
+    if not isinstance(path, RemotePath):
+        return there(path)  # type: ignore[no-any-return]
+    from cacl.data.videos import dataset
 
-    return videos_at(text)
+    return dataset.videos_at(path)
 
 
 def there(value: Any) -> Any:
@@ -64,8 +64,8 @@ Videos = Annotated[
     typer.Argument(
         help="A folder of videos (any tree), a list file, videos.csv, or a store (or its address, s3://….store).",
         metavar="VIDEOS",
-        parser=disk_or_store,
-        callback=there,
+        parser=place,
+        callback=disk_or_store,
     ),
 ]
 AnyVideos = Annotated[
@@ -85,8 +85,8 @@ Moved = Annotated[
         "--videos",
         help="The folder that the run's videos were moved to.",
         metavar="PATH",
-        parser=disk_or_store,
-        callback=there,
+        parser=place,
+        callback=disk_or_store,
     ),
 ]
 Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cacl.cli.app import LISTS, Moved, Split, app, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
@@ -25,8 +26,8 @@ def evaluate(
         typer.Argument(
             help="Labelled videos with a train and a test part, by default the run's own.",
             metavar="VIDEOS",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval; or self, without labels.")] = "retrieval",

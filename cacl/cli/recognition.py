@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, holds_something, say_replaced, say_used, there
 from cacl.cli.classes import classify_index, is_index, learn_classes
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
@@ -31,8 +32,8 @@ def finetune(
         typer.Argument(
             help="Labelled videos with a training and a test part: a folder, or a store. Or an index.",
             metavar="LABELLED",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     model: Annotated[
@@ -154,8 +155,8 @@ def classify(
         typer.Argument(
             help="A folder of videos (any tree), a list file, videos.csv, a store, or an index.",
             metavar="VIDEOS",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     out: Annotated[

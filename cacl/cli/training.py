@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import check_free
@@ -23,8 +24,8 @@ def pretrain(
         typer.Argument(
             help="A folder of videos, a list file, videos.csv, or a store (or its address, s3://….store).",
             metavar="VIDEOS",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME.")] = None,

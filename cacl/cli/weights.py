@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cacl.cli.app import app, disk_or_store, holds_something, say_replaced, there
+from cacl.data.remote.place import place
 from cacl.errors import UserError, counted, did_you_mean
 
 Colour = tuple[float, float, float]
@@ -161,8 +162,8 @@ def info(
         typer.Argument(
             help="Any folder or file of cacl, or weights to import.",
             metavar="PATH",
-            parser=disk_or_store,
-            callback=there,
+            parser=place,
+            callback=disk_or_store,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
