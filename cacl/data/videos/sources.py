@@ -250,6 +250,11 @@ class FrameStore:
             done[number] = row
         return out
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where its frames lie: one file, or one for each share."""
+        return self._packed.files
+
     def _size(self) -> int:
         """Bytes of the frames that lie in its own folder."""
         file = self.path / FRAMES
