@@ -193,6 +193,7 @@ class FrameStore:
         array = isinstance(self._offsets, np.ndarray)  # and no archive of arrays
         if not array or self._offsets.dtype != np.int64 or self._offsets.shape != (self._first[-1] + 1,):
             raise UserError(f"{self.path}/offsets.npy does not fit its videos.csv. Make the store again.")
+        self._offsets = self._offsets.view(np.ndarray)  # of what is mapped, which is slower to index
         self.shares = Shares(self.path, manifest) if "shares" in manifest else None
         self.size = self._size() if self.shares is None else self.shares.size
         if self._offsets[-1] != self.size:
@@ -233,21 +234,21 @@ class FrameStore:
         count = self.catalog.videos[video].frames
         if len(indices) and not (indices.min() >= 0 and indices.max() < count):
             raise IndexError(f"frames {indices.min()} to {indices.max()} of video {video} asked for, of {count}")
-        wanted, places = np.unique(indices, return_inverse=True)
-        frames = self._first[video] + wanted
-        packed = self._packed.read(np.stack([self._offsets[frames], self._offsets[frames + 1]], axis=1))
+        wanted = list(dict.fromkeys(indices.tolist()))
+        frames = self._first[video] + np.array(wanted, np.int64)
+        packed = self._packed.read(np.array([self._offsets[frames], self._offsets[frames + 1]]).T)
         out = np.empty((len(indices), self.height, self.width, 3), np.uint8)
-        done: dict[int, int] = {}
-        for row, number in enumerate(places.tolist()):
-            if number in done:
-                out[row] = out[done[number]]
+        compressed, done = dict(zip(wanted, packed, strict=True)), dict[int, int]()
+        for row, index in enumerate(indices.tolist()):
+            if index in done:
+                out[row] = out[done[index]]
                 continue
             try:
-                self._unpack(packed[number], out[row])
+                self._unpack(compressed[index], out[row])
             except ValueError as error:
                 path = self.catalog.videos[video].path
-                raise VideoError(path, f"frame {wanted[number]} is damaged in {self.path} ({error})") from None
-            done[number] = row
+                raise VideoError(path, f"frame {index} is damaged in {self.path} ({error})") from None
+            done[index] = row
         return out
 
     @property

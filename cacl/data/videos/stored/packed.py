@@ -42,6 +42,8 @@ class PackedFrames:
         Raises:
             UserError: a server does not give them: a store is there, or it is not.
         """
+        if len(self.files) == 1:
+            return self._of_file(0, list(map(tuple, bounds.tolist())))
         piece = np.searchsorted(self._begin, bounds[:, 0], "right") - 1
         spans = (bounds + (self._in_file[piece] - self._begin[piece])[:, None]).tolist()
         files = self._file[piece].tolist()
@@ -63,5 +65,7 @@ class PackedFrames:
                     "goes on with cacl pretrain --resume RUN)."
                 ) from None
         if number not in self._mapped:
-            self._mapped[number] = np.memmap(file, np.uint8, mode="r")
+            self._mapped[number] = np.memmap(file, np.uint8, mode="r").view(
+                np.ndarray
+            )  # which is cut up in half the time
         return [self._mapped[number][start:stop] for start, stop in spans]
