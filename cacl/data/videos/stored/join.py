@@ -71,7 +71,10 @@ def leave_share(folder: Path) -> None:
     """Once the store is made: remove what a share of it does not need any more."""
     if (folder / SHARE).exists():
         for part in folder.glob("part-*"):
-            part.unlink()
+            if part.is_dir():  # of one whose files were decoded alone
+                shutil.rmtree(part)
+            else:
+                part.unlink()
         (folder / "request.json").unlink(missing_ok=True)  # last: it says that the share is not ready
 
 

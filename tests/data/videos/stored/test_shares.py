@@ -134,6 +134,7 @@ def test_joining_that_was_stopped_goes_on(
     catalog: Catalog, joined: FrameStore, disks: list[Path], monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     out, steps = disks[0] / "videos.store", [0]
+    (share_folder(out, Shard(2, 3), within=disks[1]) / "part-000001-alone").mkdir()  # of a process that was killed
 
     def stopping(inner: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any) -> Any:
