@@ -240,6 +240,7 @@ def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         sys.modules["cacl.cli.app"], "check_there", lambda path: None
     )  # the pages' folders are not here
+    monkeypatch.setattr("cacl.data.videos.dataset.videos_at", lambda path: path)
     tree: Any = typer.main.get_command(cli.app)
     for words in commands(page):
         if "--help" in words:

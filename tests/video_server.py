@@ -119,6 +119,27 @@ def s3_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
         forget_servers()
 
 
+@contextmanager
+def gs_server(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
+    """A Google Storage with a bucket, which the environment names; a test that asks is skipped where it is missing."""
+    pytest.importorskip("gcsfs", reason="needs gcsfs: pip install 'cacl[remote]'")
+    reason = "needs a Google Storage: pip install gcp-storage-emulator"
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason=reason)
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
+    server.start()
+    server._api._httpd.handle_error = lambda *_: None  # a client that has heard enough
+    port = server._api._httpd.server_address[1]
+    patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    patch.setenv("FSSPEC_GS_TOKEN", "anon")  # for decode processes; fsspec has read it in this one
+    patch.setitem(pytest.importorskip("fsspec").config.conf, "gs", {"token": "anon"})
+    forget_servers()
+    try:
+        yield server
+    finally:
+        server.stop()
+        forget_servers()
+
+
 def forget_servers() -> None:
     """What was kept of servers is of another one by now; decode processes have the environment of their start."""
     from cacl.data.media.isolated import end_idle
@@ -132,11 +153,11 @@ def forget_servers() -> None:
     end_idle()
 
 
-def put_folder(folder: Path, bucket: str, prefix: str) -> None:
+def put_folder(folder: Path, bucket: str, prefix: str, *, scheme: str = "s3") -> None:
     """Copy a folder into a bucket, made for it where it is missing."""
-    import s3fs
+    from cacl.data.remote.servers import system_of
 
-    system = s3fs.S3FileSystem()
+    system = system_of(f"{scheme}://{bucket}")
     if not system.exists(bucket):
         system.mkdir(bucket)
     for file in folder.rglob("*"):

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Split, app, there
+from cacl.cli.app import LISTS, Moved, Split, app, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.errors import UserError, did_you_mean
 from cacl.run_folder import RunFolder
 
@@ -21,7 +22,12 @@ def analyse(
     run: Annotated[Path, typer.Argument(help="A run.", callback=there)],
     videos: Annotated[
         Path | None,
-        typer.Argument(help="Videos, best with a train and a test part (default: the run's own).", callback=there),
+        typer.Argument(
+            help="Videos, best with a train and a test part (default: the run's own).",
+            metavar="VIDEOS",
+            parser=place,
+            callback=disk_or_store,
+        ),
     ] = None,
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,
     split: Split = 1,

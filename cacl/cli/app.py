@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.data.remote.place import place
+from cacl.data.remote.place import RemotePath, names_store, place
 from cacl.data.remote.servers import SCHEMES, is_url
 from cacl.errors import UserError, printable
 from cacl.files import check_there
@@ -17,18 +17,32 @@ from cacl.files import check_there
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/[^/]")  # as a path has it
 
 
+def disk_or_store(path: Path | None) -> Path | None:
+    """What is there on a disk, or a store at an address. Raises UserError: another address, or nothing is there."""
+    if not isinstance(path, RemotePath):
+        return there(path)  # type: ignore[no-any-return]
+    from cacl.data.videos import dataset
+
+    return dataset.videos_at(path)
+
+
 def there(value: Any) -> Any:
     """The path or paths of an option, if there is something: said before anything large is imported."""
     for path in value if isinstance(value, list) else [value]:
-        if path is not None:
+        if path is not None and not _is_remote_store(path):
             if _ADDRESS.match(str(path)) and not path.exists():
                 address = str(path).replace(":/", "://", 1)
-                raise UserError(
-                    f"{address} is an address, and this is for what lies on a disk: make a store of its videos, cacl "
-                    "prepare ADDRESS --out videos.store, and name that."
-                )
+                raise UserError(f"{address} is an address: name a file or folder of this machine.")
             check_there(Path(path) if isinstance(path, str) else path)
     return value
+
+
+def _is_remote_store(path: Any) -> bool:
+    if not names_store(path):
+        return False
+    from cacl.data.videos.sources import is_store
+
+    return is_store(path)
 
 
 def on_disk(text: str) -> Path:
@@ -46,7 +60,13 @@ app = typer.Typer(
 )
 
 Videos = Annotated[
-    Path, typer.Argument(help="A folder of videos (any tree), a list file, videos.csv, or a store.", callback=there)
+    Path,
+    typer.Argument(
+        help="A folder of videos (any tree), a list file, videos.csv, or a store (or its address, s3://….store).",
+        metavar="VIDEOS",
+        parser=place,
+        callback=disk_or_store,
+    ),
 ]
 AnyVideos = Annotated[
     Path,
@@ -60,7 +80,14 @@ AnyVideos = Annotated[
 LISTS = "The data set's split lists"
 Lists = Annotated[Path | None, typer.Option(help=f"{LISTS}; files that they do not name are left out.", callback=there)]
 Moved = Annotated[
-    Path | None, typer.Option("--videos", help="The folder that the run's videos were moved to.", callback=there)
+    Path | None,
+    typer.Option(
+        "--videos",
+        help="The folder that the run's videos were moved to.",
+        metavar="PATH",
+        parser=place,
+        callback=disk_or_store,
+    ),
 ]
 Split = Annotated[int, typer.Option(help="Which split of the lists.", min=1)]
 Blank = Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT (pixels): a box that is black (repeatable).")]

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Split, app, there
+from cacl.cli.app import LISTS, Moved, Split, app, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
@@ -22,7 +23,12 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run, or an encoder folder.", callback=there)],
     videos: Annotated[
         Path | None,
-        typer.Argument(help="Labelled videos with a train and a test part, by default the run's own.", callback=there),
+        typer.Argument(
+            help="Labelled videos with a train and a test part, by default the run's own.",
+            metavar="VIDEOS",
+            parser=place,
+            callback=disk_or_store,
+        ),
     ] = None,
     protocol: Annotated[str, typer.Option(help="retrieval; or self, without labels.")] = "retrieval",
     lists: Annotated[Path | None, typer.Option(help=f"{LISTS}, for VIDEOS.", callback=there)] = None,

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Sets, app, holds_something, say_replaced, say_used, there
+from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, holds_something, say_replaced, say_used, there
 from cacl.cli.classes import classify_index, is_index, learn_classes
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError, did_you_mean
 from cacl.files import check_there
@@ -29,7 +30,10 @@ def finetune(
     labelled: Annotated[
         Path | None,
         typer.Argument(
-            help="Labelled videos with a training and a test part: a folder, or a store. Or an index.", callback=there
+            help="Labelled videos with a training and a test part: a folder, or a store. Or an index.",
+            metavar="LABELLED",
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     model: Annotated[
@@ -149,7 +153,10 @@ def classify(
     videos: Annotated[
         Path | None,
         typer.Argument(
-            help="A folder of videos (any tree), a list file, videos.csv, a store, or an index.", callback=there
+            help="A folder of videos (any tree), a list file, videos.csv, a store, or an index.",
+            metavar="VIDEOS",
+            parser=place,
+            callback=disk_or_store,
         ),
     ] = None,
     out: Annotated[

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, there
+from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, disk_or_store, there
+from cacl.data.remote.place import place
 from cacl.distributed import launch as several
 from cacl.errors import UserError
 from cacl.run_folder import check_free
@@ -20,7 +21,12 @@ def pretrain(
     context: typer.Context,
     videos: Annotated[
         Path | None,
-        typer.Argument(help="A folder of videos, a list file, videos.csv, or a store.", callback=there),
+        typer.Argument(
+            help="A folder of videos, a list file, videos.csv, or a store (or its address, s3://….store).",
+            metavar="VIDEOS",
+            parser=place,
+            callback=disk_or_store,
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, new or empty, by default runs/NAME.")] = None,
     resume: Annotated[

@@ -23,6 +23,7 @@ from cacl.cli.app import (
     holds_something,
     on_disk,
     say_replaced,
+    there,
 )
 from cacl.cluster.engine import check_engine
 from cacl.errors import UserError, counted, did_you_mean, printable
@@ -42,7 +43,9 @@ def check(
     lists: Lists = None,
     split: Split = 1,
     rate: PictureRate = 0.0,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every video to its end.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every video to its end; read all of a store's shares.")
+    ] = False,
     engine: EngineName = "here",
     address: ClusterAddress = None,
     csv: Annotated[
@@ -64,8 +67,9 @@ def check(
     if csv is not None:
         of_others = is_run(csv.parent) or is_store(csv.parent)  # they live by theirs
         check_replaceable(csv, lambda file: Catalog.is_csv(file) and not of_others, by="cacl check")
-    if stored := is_store(videos):
-        catalog = FrameStore(videos).catalog
+    stored = FrameStore(videos) if is_store(videos) else None
+    if stored is not None:
+        catalog = stored.catalog
     else:
         with _cluster(engine, address) as cluster, VideoProgress() as progress:
             catalog = _scanned(cluster, videos, progress, lists=lists, split=split, deep=deep, rate=rate)
@@ -92,6 +96,9 @@ def check(
         size=small.augment.size,
     ):
         print(advice)
+    if deep and stored is not None and stored.shares is not None:
+        stored.shares.verify()
+        print("Every byte of the shares was read: the checksums are right.")
     if not (deep or stored):
         print("Only headers were read: with --deep every video is decoded to its end.")
 
@@ -115,6 +122,10 @@ def prepare(
     merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; decode nothing.")] = False,
     engine: EngineName = "here",
     address: ClusterAddress = None,
+    shares: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders, on any disks, in which shares are made, and stay at --merge.", callback=there),
+    ] = None,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
 
@@ -140,6 +151,8 @@ def prepare(
     if shard is not None and merge:
         raise UserError("--shard makes a share, --merge joins them: give one of them.")
     check_engine(engine, address, shares=shard is not None or merge)
+    if shares and not merge and (shard is None or len(shares) > 1):
+        raise UserError("--shares names one folder for the share of --shard, or the folders of all shares for --merge.")
     share = None if shard is None else shard_of(shard)
     with _cluster(engine, address) as cluster, VideoProgress() as progress:
         catalog = _scanned(cluster, videos, progress, lists=lists, split=split, rate=rate, blank=black)
@@ -147,12 +160,12 @@ def prepare(
         asked: dict[str, Any] = {"height": height, "width": width, "kind": kind, "rules": rules, "workers": workers}
         watch = progress.of("videos decoded")
         if share is not None:
-            build_share(catalog, out, shard=share, progress=watch, **asked)
+            build_share(catalog, out, shard=share, within=shares[0] if shares else None, progress=watch, **asked)
             print(
                 f"Share {share.number} of {share.of} is made; when all are, the same command with --merge joins them."
             )
             return
-        store = build_store(catalog, out, merge=merge, make=_make(cluster), progress=watch, **asked)
+        store = build_store(catalog, out, merge=merge, make=_make(cluster), keep=shares or (), progress=watch, **asked)
     print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
     print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import app, holds_something, say_replaced, there
+from cacl.cli.app import app, disk_or_store, holds_something, say_replaced, there
+from cacl.data.remote.place import place
 from cacl.errors import UserError, counted, did_you_mean
 
 Colour = tuple[float, float, float]
@@ -156,7 +157,15 @@ def export(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="Any folder or file of cacl, or weights to import.", callback=there)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Any folder or file of cacl, or weights to import.",
+            metavar="PATH",
+            parser=place,
+            callback=disk_or_store,
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say what a folder or file is: a run and how far it is, an encoder, a store, a checkpoint, an export …

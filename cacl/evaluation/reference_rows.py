@@ -89,11 +89,11 @@ def kept_rows(
 def _videos(data: Dataset, numbers: Sequence[int]) -> list[Any]:
     """Everything about the videos that a row depends on."""
     files = as_files(data)
-    place = files.source.path / "frames.bin" if isinstance(files.source, FrameStore) else None
+    stored = [_state(file) for file in files.source.files] if isinstance(files.source, FrameStore) else None
     size = (data.source.height, data.source.width)
-    facts: list[Any] = [size, asdict(data.rules), str(data.catalog.blank), place and _state(place)]
+    facts: list[Any] = [size, asdict(data.rules), str(data.catalog.blank), stored]
     for number, video, here in zip(numbers, files.videos(list(numbers)), data.videos(list(numbers)), strict=True):
-        state = () if place else _state(files.catalog.file(video))
+        state = () if stored else _state(files.catalog.file(video))
         facts.append([number, asdict(video), here.frames, here.fps, state])
     return facts
 

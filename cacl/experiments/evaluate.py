@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from cacl.data.remote.place import place as place_of
 from cacl.data.videos.catalog import Catalog
-from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.dataset import Dataset, open_videos, videos_at
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, counted, printable
@@ -97,7 +98,7 @@ def evaluate(
         data, split = videos_to_evaluate(main, videos, lists=lists, split=split, verb="evaluate", say=_say)
         notes = retrieval_doubts(data, split, [main, *others.values()])
         place = evaluation_folder(main.path, videos, split=split)
-        named = None if place == main.path else Path(str(videos)).resolve()
+        named = None if place == main.path else place_of(str(videos)).resolve()
         fused = _fused(main, image)
         results = _retrieval(
             main, data, place=place, videos=named, beside=others, fused=fused, notes=notes, command=command,
@@ -186,15 +187,15 @@ def evaluation_folder(run: str | Path, videos: str | Path | None = None, *, spli
     NAME is that of the folder or file of ``videos``; of one that is called ``videos`` that of the folder around it.
     """
     folder = Path(run)
-    named = None if videos is None else Path(videos).resolve()
-    if named is None or named == Path(RunFolder.open(folder).data["videos"]).resolve():
+    named = None if videos is None else place_of(videos).resolve()
+    if named is None or named == place_of(RunFolder.open(folder).data["videos"]).resolve():
         return folder
     name = (named.parent if named.name.lower() == "videos" else named).name + (f"-split{split}" if split != 1 else "")
     for number in itertools.count(1):  # two data sets may have one name
-        place = folder / "transfer" / (name if number == 1 else f"{name}-{number}")
-        before = read_object(place / RETRIEVAL).get("videos")
+        target = folder / "transfer" / (name if number == 1 else f"{name}-{number}")
+        before = read_object(target / RETRIEVAL).get("videos")
         if before in (None, str(named)):
-            return place
+            return target
     raise AssertionError
 
 
@@ -230,7 +231,7 @@ def videos_to_evaluate(
     folder, settings = RunFolder.open(run.path), run.settings.data
     if videos is not None:
         data = open_videos(
-            Path(videos),
+            videos_at(videos),
             resize=settings.resize,
             lists=None if lists is None else Path(lists),
             split=split,

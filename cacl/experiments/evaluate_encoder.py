@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.dataset import open_videos, videos_at
 from cacl.data.videos.resampled import resampled
 from cacl.distributed.processes import is_first, join
 from cacl.errors import UserError
@@ -48,7 +48,7 @@ def evaluate_encoder(
         raise UserError(f"{path} is an encoder, not a run with videos of its own: cacl evaluate {path} VIDEOS")
     clip = found.clip
     data = open_videos(
-        Path(videos),
+        videos_at(videos),
         resize=clip.resize,
         lists=None if lists is None else Path(lists),
         split=split,

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.data.videos.dataset import Dataset, open_videos, thinned
+from cacl.data.videos.dataset import Dataset, open_videos, thinned, videos_at
 from cacl.data.videos.resampled import resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
 from cacl.errors import UserError, printable
@@ -116,7 +116,7 @@ def _videos(run: Run, videos: str | Path | None, encoders: dict[str, ClipEncoder
         _say(f"Looking through {videos} …")
         settings = run.settings.data
         data = open_videos(
-            Path(videos),
+            videos_at(videos),
             resize=(height, width),
             rules=pixel_rules(RunFolder(run.path)),
             blank=settings.blank,

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from cacl.data.remote.place import RemotePath, place
 from cacl.data.videos.catalog import Catalog
+from cacl.data.videos.dataset import videos_at
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
 from cacl.errors import UserError
@@ -48,7 +50,8 @@ def info(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: nothing there, nothing that is known, or it is damaged.
     """
-    path = Path(path)
+    if isinstance(path := place(path), RemotePath):
+        return {"path": str(path), **_store(videos_at(path))}
     check_there(path)
     try:
         facts = (_folder(path) or _folder_of_runs(path)) if path.is_dir() else _file(path)
@@ -140,8 +143,12 @@ def _part(path: Path) -> dict[str, Any] | None:
 def _store(path: Path) -> dict[str, Any]:
     store = FrameStore(path)
     size = f"{store.height}x{store.width} (height x width)"
-    megabytes = round((path / "frames.bin").stat().st_size / 1e6, 1)
-    facts = {"kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes}
+    megabytes = round(store.size / 1e6, 1)
+    facts: dict[str, Any] = {
+        "kind": "frame store", "frame size": size, "stored as": store.kind, "megabytes": megabytes
+    }  # fmt: skip
+    if store.shares is not None:
+        facts["shares"] = [str(folder) for folder in store.shares.folders]
     return facts | _catalog(store.catalog) | {"made of": str(store.catalog.root)}
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, Video, root_of
 from cacl.data.videos.lists.entry import split_of_name
 
@@ -70,7 +71,7 @@ def _trainings(model: Path, head: bool) -> Iterator[tuple[Path, Catalog, bool]]:
     if run is None or model.name == "initial":
         return
     request = json.loads((run / "data.json").read_text(encoding="utf-8"))
-    root = root_of(Path(request["videos"]))
+    root = root_of(place(request["videos"]))
     if request.get("verb") != "finetune":
         if (run / "videos.csv").is_file():
             own = Catalog.read_csv(run / "videos.csv", root=root)

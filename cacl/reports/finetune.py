@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, Skipped, root_of
 from cacl.finetune_settings import load_finetune
 from cacl.methods.classify import Classify
@@ -42,7 +43,7 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
     warnings = list((results or {}).get("notes", []))
     if results is None:
         warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl finetune --resume {path}")
-    catalogs = _catalogs(path / "videos", root_of(Path(request["videos"])))
+    catalogs = _catalogs(path / "videos", root_of(place(request["videos"])))
     skipped = {item.path: item for catalog in catalogs for item in catalog.skipped}
     skipped |= {name: Skipped(name, why) for part in own for name, why in part.get("unreadable", {}).items()}
     what = "Linear probe on frozen features of" if request["linear"] else "Fine-tuning of"
@@ -79,7 +80,7 @@ def _model(path: Path, request: Mapping[str, Any]) -> str:
         words = f" ({network['name']} of width {network['width']})"
     except (OSError, ValueError, KeyError, TypeError):
         words = ""
-    model, videos = str(request["model"]), Path(request["videos"])
+    model, videos = str(request["model"]), place(request["videos"])
     named = Path(model).parent.name + "/" if Path(model).name in ("initial", "encoder", "classifier", "start") else ""
     start = "an untrained network" if model == "untrained" else f"{named}{Path(model).name}"
     return f"{start}{words} on {videos.parent.name}/{videos.name}"

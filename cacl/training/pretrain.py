@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from cacl.config import Resolved, Settings, differences
+from cacl.data.remote.place import place
 from cacl.data.videos.advice import suggestions
-from cacl.data.videos.dataset import Dataset
+from cacl.data.videos.dataset import Dataset, videos_at
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.launch import job
@@ -67,7 +68,7 @@ def pretrain(
     """Learn an encoder from a folder of videos; called by every process of torchrun, all of them learn it together.
 
     Args:
-        videos: a folder (any tree), a list file, ``videos.csv``, or a store made by ``cacl prepare``.
+        videos: a folder (any tree), a list file, ``videos.csv``, or a store made by ``cacl prepare`` (or its address).
         out: the run folder, new or empty.
         preset: ``small``, the equal conditions; ``paper`` or ``released``; or ``published``, the method as its authors
             ran it.
@@ -99,8 +100,7 @@ def pretrain(
     words = {"optim.epochs": epochs, "optim.batch_size": batch_size, "model.network": network, "run.seed": seed}
     flags = {**(settings or {}), **{key: value for key, value in words.items() if value is not None}}
     resolved = resolve_settings(preset=preset, method=method, config=config, assignments=assignments, flags=flags)
-    if not Path(videos).exists():
-        raise UserError(f"{videos}: there is no such file or folder.")
+    videos = videos_at(videos)
     if lists is not None and not Path(lists).exists():
         raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     check_tensorboard(resolved.settings.run.tensorboard)
@@ -114,7 +114,7 @@ def pretrain(
     if is_first():
         _check_precision(resolved)
     data = {
-        "videos": str(Path(videos).resolve()),
+        "videos": str(videos.resolve()),
         "lists": None if lists is None else str(Path(lists).resolve()),
         "split": split,
         **({} if with_frozen is None else {"frozen": str(Path(with_frozen).resolve())}),
@@ -148,7 +148,7 @@ def pretrain_frame_encoder(
     """
     folder = Path(out)
     new = not (folder / "config.yaml").exists()
-    places = {"videos": str(Path(videos).resolve()), "lists": None if lists is None else str(Path(lists).resolve())}
+    places = {"videos": str(place(videos).resolve()), "lists": None if lists is None else str(Path(lists).resolve())}
     run = RunFolder.create(folder, resolved, {**places, "split": split}) if new else RunFolder.open(folder)
     with run, StopRequest() as stop:
         data, (numbers, held_out) = _find_videos(run, stop, new=new)

@@ -10,6 +10,7 @@ from pathlib import Path
 from cacl.config import Settings
 from cacl.data.media.colours import PixelRules
 from cacl.data.randomness import generator
+from cacl.data.remote.place import RemotePath, place
 from cacl.data.videos.catalog import Catalog, check_there, root_of
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.pixel_rules import choose_rules, rules_from_json, rules_to_json
@@ -46,7 +47,7 @@ def _open_files(
     """The run's videos with every frame of their files."""
     settings, where = run.resolved.settings, run.data
     height, width = settings.data.resize
-    root, kept = Path(where["videos"]), run.path / "videos.csv"
+    root, kept = place(where["videos"]), run.path / "videos.csv"
     if not kept.exists():
         say(f"Looking through {root} …")
         data = open_videos(
@@ -95,20 +96,21 @@ def move_videos(run: RunFolder, videos: str | Path) -> None:
     Raises:
         UserError: they are not there.
     """
-    place = Path(videos).resolve()
-    if not place.is_dir():
+    moved = place(videos).resolve()
+    stored = is_store(moved)
+    if not stored and (isinstance(moved, RemotePath) or not moved.is_dir()):
         raise UserError(
             f"{videos}: no such folder; --videos names the folder that the videos of {run.path} are in now."
         )
     for kept in (*run.path.glob("videos.csv"), *sorted((run.path / "videos").glob("split-*.csv"))):
-        catalog = Catalog.read_csv(kept, root=place)
-        if is_store(place):
-            if FrameStore(place).catalog.videos != catalog.videos:
+        catalog = Catalog.read_csv(kept, root=moved)
+        if stored:
+            if FrameStore(moved).catalog.videos != catalog.videos:
                 raise UserError(f"{videos} is a store of other videos than those of {run.path}.")
         else:
             check_there(catalog, mend=f"The videos of {run.path} are not in {videos}.")
-    run.write("data.json", json.dumps({**run.data, "videos": str(place)}, indent=2) + "\n")
-    run.log(f"The videos of {run.path} are in {place} now.")
+    run.write("data.json", json.dumps({**run.data, "videos": str(moved)}, indent=2) + "\n")
+    run.log(f"The videos of {run.path} are in {moved} now.")
 
 
 def training_numbers(settings: Settings, data: Dataset) -> list[int]:

@@ -12,7 +12,10 @@ import pytest
 import torch
 from squares import make_squares
 
-from cacl.data.videos.dataset import open_videos
+from cacl.data.videos import store
+from cacl.data.videos.dataset import Dataset, open_videos
+from cacl.data.videos.scan import scan
+from cacl.data.videos.store_shares import Shard
 from cacl.evaluation import evaluate as module
 from cacl.evaluation import reference_rows
 from cacl.evaluation.evaluate import Retrieval, evaluate_retrieval
@@ -132,3 +135,18 @@ def test_who_has_no_home_has_no_cache(videos: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     assert found(videos).recalls == found(videos, keep=False).recalls
+
+
+def test_of_a_store_in_shares_every_share_counts(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PART_VIDEOS", 4)
+    catalog, out = scan(videos), tmp_path / "videos.store"
+    for number in (1, 2):
+        store.build_share(catalog, out, shard=Shard(number, 2), height=32, width=40)
+    made = store.build_store(catalog, out, keep=[tmp_path], height=32, width=40)
+    data, states = Dataset(made.catalog, made), list[str]()
+    for change in (None, *made.files):
+        if change is not None:
+            os.utime(change, (1, 1))
+        states.append(str(reference_rows._videos(data, [0])))
+    assert len(made.files) == 2
+    assert len(set(states)) == 3

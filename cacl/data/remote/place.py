@@ -93,6 +93,11 @@ def why_no_address(text: str) -> str:
     return "an address with an empty part (//), or a part . in it, cannot be read here" if odd else ""
 
 
+def names_store(path: Path) -> bool:
+    """Whether an address is taken for that of a frame store: by its name alone, so that others cost no request."""
+    return isinstance(path, RemotePath) and path.suffix == ".store"
+
+
 def file_at(root: Path, path: str) -> Path:
     """The file of a folder, or of a list, which may name addresses."""
     return place(path) if is_url(path) else root / path

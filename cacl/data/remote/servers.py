@@ -145,11 +145,25 @@ def _started(scheme: str) -> Any:
             system = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=waits)
             system.retries = 1  # we try again
             return system
-        return fsspec.filesystem("gcs", use_listings_cache=False)
+        return _google(aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENT))
     except ImportError as error:
         raise UserError(
             f"{scheme}:// needs packages that are not installed ({error}): pip install 'cacl[remote]'."
         ) from None
+
+
+def _google(patience: Any) -> Any:
+    """Google's storage by its JSON interface alone, each request made once.
+
+    What fsspec takes for ``gs`` asks over gRPC for the kind of each bucket first, for a minute where nobody answers;
+    and it makes a request six times, with pauses of half a minute, and prints errors with their tracebacks.
+    """
+    from gcsfs.core import GCSFileSystem
+
+    class Once(GCSFileSystem):  # type: ignore[misc]
+        _request = getattr(GCSFileSystem._request, "__wrapped__", GCSFileSystem._request)  # we try again
+
+    return Once(use_listings_cache=False, requests_timeout=patience, skip_instance_cache=True)
 
 
 async def _client(**options: Any) -> Any:
@@ -230,7 +244,9 @@ def _problem(error: Exception, url: str) -> Unfetched:
     if isinstance(error, FileNotFoundError):
         bucket = "bucket does not exist" in text
         return Unfetched("there is no such bucket" if bucket else "there is nothing of this name", missing=not bucket)
-    if isinstance(error, PermissionError):
+    if isinstance(code := getattr(error, "code", None), int) and name == "HttpError":  # of Google
+        return Unfetched(f"the server says {code} ({text})", passing=code in _PASSING, missing=code == 404)
+    if isinstance(error, PermissionError) or text.startswith("Forbidden"):
         return Unfetched("access is denied: check the credentials and the name")
     if isinstance(error, TimeoutError) or "Timeout" in name:
         return Unfetched("the server does not answer", passing=True)

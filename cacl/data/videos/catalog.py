@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cacl.data.media.cut import Box
 from cacl.data.media.pictures import on_disk
-from cacl.data.remote.place import file_at, place
+from cacl.data.remote.place import file_at, names_store, place
 from cacl.data.videos.labels import join_labels, label_order, several_labels
 from cacl.data.videos.lists.plain import LIST_SUFFIXES, SUFFIXES
 from cacl.errors import UserError, counted
@@ -187,6 +187,8 @@ class Catalog:
 
 def root_of(place: Path) -> Path:
     """The folder of videos that a command was given as such, or by a list or video in it, though it may be gone."""
+    if names_store(place):
+        return place
     gone_file = not place.exists() and place.suffix.lower().lstrip(".") in {*LIST_SUFFIXES, *SUFFIXES}
     return place.parent if place.is_file() or gone_file else place
 

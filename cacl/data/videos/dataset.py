@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.cut import Box
+from cacl.data.remote.place import RemotePath, names_store, place
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.scan import scan
 from cacl.data.videos.store import DecodedVideos, FrameSource, FrameStore, build_store, is_store
@@ -97,6 +98,26 @@ class _Part:
         return self.whole.read(self.numbers[video], indices)
 
 
+def videos_at(text: str | Path) -> Path:
+    """Where videos are for what reads them often: something on a disk, or a store, which may be on a server.
+
+    Raises:
+        UserError: nothing is there, or an address of something else.
+    """
+    found = place(text)
+    if not isinstance(found, RemotePath):
+        if not found.exists():
+            raise UserError(f"{text}: there is no such file or folder.")
+    elif names_store(found) and not is_store(found):
+        raise UserError(f"{found}: there is no complete store (manifest.json, offsets.npy) at this address.")
+    elif not names_store(found):
+        raise UserError(
+            f"{found} is an address, and this is for what lies on a disk, or for a store, of which the address ends in "
+            ".store: make a store of its videos, cacl prepare ADDRESS --out videos.store, and name that."
+        )
+    return found
+
+
 def open_videos(
     videos: Path | Catalog,
     *,
@@ -116,8 +137,8 @@ def open_videos(
     """Find the videos and open a source of their frames.
 
     Args:
-        videos: a folder (any tree), one file, a list file, ``videos.csv``, a store made by ``cacl prepare``; or a
-            catalog of what was found before.
+        videos: a folder (any tree), one file, a list file, ``videos.csv``, a store made by ``cacl prepare`` (which
+            may be an address); or a catalog of what was found before.
         resize: height and width of the frames, pixels.
         lists: a folder with the data set's split lists.
         split: which of its splits.
@@ -136,9 +157,10 @@ def open_videos(
         UserError: nothing there, no usable video, or a store of another frame size.
     """
     height, width = resize
-    if not isinstance(videos, Catalog) and not videos.exists():
+    stored = not isinstance(videos, Catalog) and is_store(videos)
+    if not isinstance(videos, Catalog) and not stored and not videos.exists():
         raise UserError(f"{videos}: there is no such file or folder.")
-    if not isinstance(videos, Catalog) and is_store(videos):
+    if not isinstance(videos, Catalog) and stored:
         frames = FrameStore(videos)
         if (frames.height, frames.width) != resize:
             wanted = f"but the encoder knows {height}x{width}" if encoder else f"data.resize is {height}x{width}"

@@ -21,11 +21,14 @@ from cacl.data.media.isolated import LostVideo, isolated, time_limit
 from cacl.data.media.open_files import Stamp, frame_seconds, read_frames
 from cacl.data.media.stream import MAX_PIXELS, MAX_SIDE
 from cacl.data.media.timeline import Timeline
-from cacl.data.remote.place import file_at
+from cacl.data.remote.place import RemotePath, file_at, names_store, place
+from cacl.data.remote.servers import is_url
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.pixel_rules import rules_from_json
+from cacl.data.videos.stored.fetched import SmallFiles
+from cacl.data.videos.stored.packed import PackedFrames
+from cacl.data.videos.stored.shares import FRAMES, Shares
 from cacl.errors import UserError, VideoError
-from cacl.files import read_object
 
 FORMAT = 1
 _KEPT_TIMELINES = 4096  # some kilobytes each
@@ -148,10 +151,11 @@ class DecodedVideos:
 
 
 class FrameStore:
-    """Frames that ``build_store`` made, read from one memory-mapped file; no video decoder is needed.
+    """Frames that ``build_store`` made, read from memory-mapped files, or from a server by ranges; no video decoder is
+    needed.
 
     Args:
-        path: the store's folder.
+        path: the store's folder, or its address.
 
     Attributes:
         catalog: the videos it holds, and every file that is not in it with the reason.
@@ -159,34 +163,46 @@ class FrameStore:
         width: pixels.
         kind: ``"jpeg"`` or ``"raw"``.
         rules: by which stored pixels became RGB.
+        size: bytes of all frames as they are stored.
 
     Raises:
-        UserError: the folder is no complete store.
+        UserError: the folder is no complete store, or a server does not give it.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = place(path)
+        self._small = SmallFiles(self.path)
         manifest = self._manifest()
         self.height: int = manifest["height"]
         self.width: int = manifest["width"]
         self.kind: Literal["jpeg", "raw"] = manifest["kind"]
         self.rules = rules_from_json(manifest.get("pixels"))
-        self.catalog = Catalog.read_csv(self.path / "videos.csv", root=manifest["root"], blank=self._blank(manifest))
         try:
-            self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r", allow_pickle=False)
+            self.catalog = Catalog.read_csv(
+                self._small.folder / "videos.csv", root=manifest["root"], blank=self._blank(manifest)
+            )
+        except UserError as error:
+            raise UserError(str(error).replace(str(self._small.folder), str(self.path))) from None
+        try:
+            offsets = np.load(self._small.folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{self.path}/offsets.npy is damaged ({error}). Make the store again.") from error
+        self._offsets: NDArray[np.int64] = offsets
         counts = np.array([v.frames for v in self.catalog.videos], np.int64)
         self._first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        size = (self.path / "frames.bin").stat().st_size if (self.path / "frames.bin").exists() else 0
         array = isinstance(self._offsets, np.ndarray)  # and no archive of arrays
         if not array or self._offsets.dtype != np.int64 or self._offsets.shape != (self._first[-1] + 1,):
             raise UserError(f"{self.path}/offsets.npy does not fit its videos.csv. Make the store again.")
-        if self._offsets[-1] != size:
-            due = int(self._offsets[-1])
-            raise UserError(f"{self.path}/frames.bin is damaged: {size} bytes, {due} expected. Make it again.")
-        self._bytes: NDArray[np.uint8] | None = None
-        self._times: dict[str, Any] | None = None
+        self._offsets = self._offsets.view(np.ndarray)  # of what is mapped, which is slower to index
+        self.shares = Shares(self.path, manifest) if "shares" in manifest else None
+        self.size = self._size() if self.shares is None else self.shares.size
+        if self._offsets[-1] != self.size:
+            due, file = int(self._offsets[-1]), "frames.bin" if self.shares is None else "manifest.json"
+            raise UserError(f"{self.path}/{file} is damaged: {self.size} bytes, {due} expected. Make it again.")
+        whole = PackedFrames([self.path / FRAMES], np.array([[0, self.size]], np.int64))
+        self._packed = whole if self.shares is None else self.shares.packed
+        remote = isinstance(self.path, RemotePath)  # its copy may go with a process that was forked from this one
+        self._times: dict[str, Any] | None = self._small.times() if remote else None
 
     def seconds(self, video: int) -> NDArray[np.float64]:
         """When each frame is shown: see ``TimedSource.seconds``. Stores made before there were times know the rate."""
@@ -206,7 +222,7 @@ class FrameStore:
     def _kept_times(self, video: int) -> NDArray[np.float64] | None:
         """What the store says of a video's times; None where that is nothing, or damaged."""
         if self._times is None:
-            self._times = read_object(self.path / "times.json")
+            self._times = self._small.times()
         with suppress(ValueError, TypeError):
             found = np.array(self._times.get(str(video)), np.float64)
             if found.shape == (self.catalog.videos[video].frames + 1,) and (np.diff(found) > 0).all():
@@ -218,27 +234,39 @@ class FrameStore:
         count = self.catalog.videos[video].frames
         if len(indices) and not (indices.min() >= 0 and indices.max() < count):
             raise IndexError(f"frames {indices.min()} to {indices.max()} of video {video} asked for, of {count}")
-        if self._bytes is None:
-            self._bytes = np.memmap(self.path / "frames.bin", np.uint8, mode="r")
+        wanted = list(dict.fromkeys(indices.tolist()))
+        frames = self._first[video] + np.array(wanted, np.int64)
+        packed = self._packed.read(np.array([self._offsets[frames], self._offsets[frames + 1]]).T)
         out = np.empty((len(indices), self.height, self.width, 3), np.uint8)
-        done: dict[int, int] = {}
-        for place, index in enumerate(indices.tolist()):
+        compressed, done = dict(zip(wanted, packed, strict=True)), dict[int, int]()
+        for row, index in enumerate(indices.tolist()):
             if index in done:
-                out[place] = out[done[index]]
+                out[row] = out[done[index]]
                 continue
-            frame = int(self._first[video]) + index
             try:
-                self._unpack(self._bytes[self._offsets[frame] : self._offsets[frame + 1]], out[place])
+                self._unpack(compressed[index], out[row])
             except ValueError as error:
                 path = self.catalog.videos[video].path
                 raise VideoError(path, f"frame {index} is damaged in {self.path} ({error})") from None
-            done[index] = place
+            done[index] = row
         return out
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where its frames lie: one file, or one for each share."""
+        return self._packed.files
+
+    def _size(self) -> int:
+        """Bytes of the frames that lie in its own folder."""
+        file = self.path / FRAMES
+        if isinstance(file, RemotePath):
+            return file.stat().st_size
+        return file.stat().st_size if file.exists() else 0
 
     def _manifest(self) -> dict[str, Any]:
         """What the store says of itself, every value of the right type and range."""
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = json.loads((self._small.folder / "manifest.json").read_text(encoding="utf-8"))
             version = manifest["format"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise UserError(f"{self.path} is not a complete frame store. Make it with cacl prepare.") from None
@@ -285,5 +313,12 @@ class FrameStore:
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a folder is a complete frame store."""
-    return (Path(path) / "manifest.json").is_file() and (Path(path) / "offsets.npy").is_file()
+    """Whether a folder is a complete frame store; an address can be one if it ends in ``.store``.
+
+    Raises:
+        UserError: a server does not say.
+    """
+    folder = place(path) if is_url(path) else Path(path)
+    if isinstance(folder, RemotePath) and not names_store(folder):
+        return False
+    return (folder / "manifest.json").is_file() and (folder / "offsets.npy").is_file()

@@ -9,25 +9,31 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cacl.data.media.colours import AS_CODED, PixelRules
 from cacl.data.media.pictures import on_disk, size_of
-from cacl.data.videos.catalog import Catalog, Skipped, Video
+from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.pixel_rules import rules_to_json
 from cacl.data.videos.sources import FORMAT, DecodedVideos, FrameSource, FrameStore, is_store
-from cacl.data.videos.store_parts import Kind, PartFacts, PartPlan, result_of, write_json
-from cacl.data.videos.store_shares import Make, Shard, make_here, own_parts, share_folder, shares_of, with_shares
+from cacl.data.videos.store_parts import Kind, PartPlan, write_json
+from cacl.data.videos.store_shares import (
+    Make,
+    Shard,
+    check_open,
+    make_here,
+    own_parts,
+    share_folder,
+    shares_of,
+    with_shares,
+)
+from cacl.data.videos.stored.join import join, join_shares, leave_share
 from cacl.errors import UserError, printable
-from cacl.files import FULL
+from cacl.files import FULL, read_object
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 
@@ -51,6 +57,7 @@ def build_store(
     workers: int = 0,
     merge: bool = False,
     make: Make | None = None,
+    keep: Sequence[Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameStore:
     """Make the frame store of a catalog, or continue one that was stopped, or open it where it is complete.
@@ -68,6 +75,7 @@ def build_store(
         workers: processes that decode; 0: this one. The store does not depend on it.
         merge: only join what the shares made.
         make: what makes parts in place of ``workers``.
+        keep: folders in which the shares lie (see ``build_share``) and stay: the store reads frames from there.
         progress: called with videos done and videos in all.
 
     Raises:
@@ -86,14 +94,21 @@ def build_store(
             shutil.rmtree(partial)
             return finished
         _prepare(partial, request)
-        shares = shares_of(out, held)
+        shares = shares_of(out, held, within=keep or [out.parent])
         plans = _plans(catalog, partial, height=height, width=width, kind=kind, quality=quality, rules=rules)
         if not (partial / "manifest.json").exists():
-            plans = with_shares(plans, shares, {**request, "parts": _PARTS}, whole=merge)
+            plans = with_shares(plans, shares, {**request, "parts": _PARTS}, whole=merge or bool(keep))
             _make_all(plans, make or functools.partial(make_here, workers=workers), len(catalog.videos), progress)
-            _merge(catalog, plans, partial, request)
+            if keep:
+                join_shares(catalog, plans, partial, request, beside=out.parent)
+            else:
+                join(catalog, plans, partial, request)
+        kept = "shares" in read_object(partial / "manifest.json")
         for folder in shares:  # before the store counts: what is merged has gone from them
-            shutil.rmtree(folder)
+            if kept:
+                leave_share(folder)
+            else:
+                shutil.rmtree(folder)
         _remove(partial / "request.json", *partial.glob("part-*"))
         if out.exists():
             out.rmdir()  # empty: _finished() looked
@@ -113,17 +128,19 @@ def build_share(
     quality: int = 90,
     rules: PixelRules = AS_CODED,
     workers: int = 0,
+    within: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make the parts of one share of a store, beside ``out``, for ``build_store`` to join; the rest as there."""
+    """Make the parts of one share of a store, beside ``out`` or in another folder, for ``build_store`` to join."""
     out = Path(out)
     request = _request(catalog, height=height, width=width, kind=kind, quality=quality, rules=rules)
     if out.exists() and _finished(out, request) is not None:
         return
-    folder = share_folder(out, shard)
+    folder = share_folder(out, shard, within=within)
     with _told(out, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
+            check_open(folder)
             _prepare(folder, request)
             plans = _plans(catalog, folder, height=height, width=width, kind=kind, quality=quality, rules=rules)
             own = own_parts(plans, shard)
@@ -210,20 +227,14 @@ def _prepare(partial: Path, request: dict[str, object]) -> None:
     """
     plan, done = partial / "request.json", partial / "manifest.json"
     parts = {**request, "parts": _PARTS}
-    same = _read_json(plan) == parts or _read_json(done) == request
+    finished = {key: value for key, value in read_object(done).items() if key not in ("shares", "pieces")}
+    same = read_object(plan) == parts or finished == request
     for path in partial.iterdir():
         if path.name == LOCK or (same and path.suffix != ".tmp"):
             continue
         _remove(path)
     if not same:
         write_json(plan, parts)
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _plans(
@@ -269,45 +280,3 @@ def _remove(*paths: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _merge(catalog: Catalog, plans: Sequence[PartPlan], partial: Path, request: dict[str, object]) -> None:
-    """Join the parts into one file. Each is removed once it is in, so that the disk need not hold all twice."""
-    facts = [PartFacts.read(plan.facts) for plan in plans]
-    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum([sum(f.sizes) for f in facts], dtype=np.int64)])
-    with (partial / "frames.bin").open("ab") as file:
-        file.truncate(max((int(bounds[n + 1]) for n, plan in enumerate(plans) if not plan.data.exists()), default=0))
-        file.seek(0, os.SEEK_END)
-        for n, plan in enumerate(plans):
-            if plan.data.exists() and bounds[n] >= file.tell():
-                with plan.data.open("rb") as part:
-                    shutil.copyfileobj(part, file, 2**22)
-                file.flush()
-                os.fsync(file.fileno())
-                plan.data.unlink()
-    results = [
-        result_of(video, n, why, note)
-        for plan, f in zip(plans, facts, strict=True)
-        for video, n, why, note in zip(plan.videos, f.frames, f.problems, f.notes, strict=True)
-    ]
-    videos = tuple(item for item in results if isinstance(item, Video))
-    skipped = tuple(item for item in results if isinstance(item, Skipped))
-    if not videos:
-        raise UserError(f"{catalog.root}: no video can be decoded ({skipped[0].path}: {skipped[0].reason}).")
-    sizes = np.array([0, *(size for f in facts for size in f.sizes)], np.int64)
-    _write_offsets(partial / "offsets.npy", np.cumsum(sizes))
-    Catalog(catalog.root, videos, (*catalog.skipped, *skipped)).write_csv(partial / "videos.csv")
-    every = [times for f in facts for times in f.times]
-    kept = [times for item, times in zip(results, every, strict=True) if isinstance(item, Video)]
-    if uneven := {str(number): times for number, times in enumerate(kept) if times}:
-        write_json(partial / "times.json", uneven)
-    write_json(partial / "manifest.json", request)
-
-
-def _write_offsets(path: Path, ends: NDArray[np.int64]) -> None:
-    """As ``np.save`` does, which writes behind Python's back, and of a disk that is just then full tells nobody."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(ends))
-        file.write(ends.data)
-        file.flush()
-        os.fsync(file.fileno())

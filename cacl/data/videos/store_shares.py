@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cacl.data.videos.store_parts import PartPlan, make
+from cacl.data.videos.stored.shares import SHARE
 from cacl.errors import UserError, counted
 from cacl.lock import FolderLock
 
@@ -72,9 +74,18 @@ def shard_of(text: str) -> Shard:
     return shard
 
 
-def share_folder(out: Path, shard: Shard) -> Path:
-    """Where a share's parts lie."""
-    return out.with_name(f"{out.name}.share-{shard.name}")
+def share_folder(out: Path, shard: Shard, *, within: Path | None = None) -> Path:
+    """Where a share's parts lie: beside the store to be, or in another folder."""
+    return (within or out.parent) / f"{out.name}.share-{shard.name}"
+
+
+def check_open(folder: Path) -> None:
+    """Raise UserError where a share is in use by a store that was made."""
+    if _is_kept(folder):
+        raise UserError(
+            f"{folder} holds frames of a store that is made. Choose another --out or --shares, or delete that folder "
+            "with its store."
+        )
 
 
 def own_parts(plans: Sequence[PartPlan], shard: Shard) -> list[PartPlan]:
@@ -82,9 +93,17 @@ def own_parts(plans: Sequence[PartPlan], shard: Shard) -> list[PartPlan]:
     return [plan for plan in plans if plan.number % shard.of == shard.number - 1]
 
 
-def shares_of(out: Path, held: ExitStack) -> list[Path]:
-    """The folders of all shares, locked. Raises UserError: one is still being worked on."""
-    folders = sorted(path for path in out.parent.glob(f"{out.name}.share-*") if path.is_dir())
+def shares_of(out: Path, held: ExitStack, *, within: Sequence[Path]) -> list[Path]:
+    """The folders of all shares that no store has kept, locked.
+
+    Args:
+        within: the folders to look in.
+
+    Raises:
+        UserError: one is still being worked on.
+    """
+    every = {path.resolve() for place in within for path in place.glob(f"{escape(out.name)}.share-*") if path.is_dir()}
+    folders = sorted(path for path in every if not _is_kept(path))
     for folder in folders:
         held.enter_context(FolderLock(folder))
     return folders
@@ -115,6 +134,10 @@ def with_shares(
             "options, or leave out --merge."
         )
     return found
+
+
+def _is_kept(folder: Path) -> bool:
+    return (folder / SHARE).exists() and not (folder / "request.json").exists()
 
 
 def _request(folder: Path) -> object:

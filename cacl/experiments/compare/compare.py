@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cacl.data.videos.dataset import videos_at
 from cacl.errors import UserError, counted
 from cacl.experiments.compare.cells import cell_results, untrained_reference, video_references
 from cacl.experiments.compare.finetuned import finetuned
@@ -130,10 +131,8 @@ def prepared(
         raise UserError(f"{preset} is not a preset; there are {', '.join(PRESETS)}.")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
-    if not Path(videos).exists():
-        raise UserError(f"{videos}: there is no such file or folder.")
     plan = Plan(
-        Path(videos),
+        videos_at(videos),
         Path(out),
         tuple(methods),
         tuple(networks) or (PRESETS[preset]["model"]["network"],),

@@ -12,7 +12,7 @@ from typing import Any
 
 from cacl.arrow import SUFFIXES, check_arrow, is_arrow, write_arrow
 from cacl.data.videos.catalog import Skipped, Video
-from cacl.data.videos.dataset import open_videos
+from cacl.data.videos.dataset import open_videos, videos_at
 from cacl.data.videos.resampled import resampled
 from cacl.errors import UserError, counted
 from cacl.evaluation.multilabel import MultiLabel, multilabel, truth_matrix
@@ -140,7 +140,7 @@ def classify(
     classifier = Classifier.load(run)
     clip = classifier.encoder.clip
     data = open_videos(
-        Path(videos), resize=clip.resize, rules=clip.rules, blank=clip.blank, encoder=True, progress=progress
+        videos_at(videos), resize=clip.resize, rules=clip.rules, blank=clip.blank, encoder=True, progress=progress
     )
     data = resampled(data, clip.frame_rate)
     entries = data.catalog.videos

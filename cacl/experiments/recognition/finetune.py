@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from cacl.data.media.colours import PixelRules
+from cacl.data.videos.dataset import videos_at
 from cacl.data.videos.resampled import as_files
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
@@ -101,9 +102,9 @@ def finetune(
     flags = {**(settings or {}), **{key: value for key, value in words.items() if value is not None}}
     resolved = resolve_finetune(preset=preset, config=config, assignments=assignments, flags=flags)
     _check_request(splits, labels_per_class, draws)
-    for place, what in ((labelled, "file or folder"), (lists, "folder of lists, or list file")):
-        if place is not None and not Path(place).exists():
-            raise UserError(f"{place}: there is no such {what}.")
+    labelled = videos_at(labelled)
+    if lists is not None and not Path(lists).exists():
+        raise UserError(f"{lists}: there is no such folder of lists, or list file.")
     if is_store(labelled) and (lists is not None or tuple(splits) != (1,)):
         raise UserError(f"{labelled} is a store and has its parts already; leave out --lists and --splits.")
     check_tensorboard(resolved.settings.run.tensorboard)
@@ -116,7 +117,7 @@ def finetune(
         load_beside(beside)
     data = {
         "verb": "finetune",
-        "videos": str(Path(labelled).resolve()),
+        "videos": str(labelled.resolve()),
         "lists": None if lists is None else str(Path(lists).resolve()),
         "model": UNTRAINED if str(model) == UNTRAINED else str(Path(model).resolve()),
         "splits": list(splits),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cacl.config import ResolvedOf
+from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, Skipped, check_there, root_of
 from cacl.data.videos.dataset import Dataset, open_videos
 from cacl.data.videos.labels import label_order
@@ -39,7 +40,7 @@ from cacl.training.stop import StopRequest
 def find_splits(run: RunFolder, stop: StopRequest) -> tuple[list[LabelledSplit], list[Catalog]]:
     """Every split as found the first time (``videos/split-N.csv``), checked."""
     request = run.data
-    root, kept = Path(request["videos"]), run.path / "videos"
+    root, kept = place(request["videos"]), run.path / "videos"
     lists = None if request["lists"] is None else Path(request["lists"])
     catalogs = []
     with VideoProgress(stop) as progress:
@@ -82,7 +83,7 @@ def open_study(
 ) -> Study:
     """Open the videos of all splits as one data set, and embed them with the frozen encoder."""
     request, settings = run.data, resolved.settings
-    root, resize = Path(request["videos"]), encoder.clip.resize
+    root, resize = place(request["videos"]), encoder.clip.resize
     if is_store(root):
         data = open_videos(root, resize=resize, blank=encoder.clip.blank, encoder=True)
     else:

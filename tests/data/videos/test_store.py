@@ -183,14 +183,14 @@ def test_what_a_decode_process_still_writes_is_not_ours(
     begun = begun.with_name(begun.name.replace(str(os.getpid()), "1"))
     with begun.open("wb") as other:
         other.write(b"the first half")
-        inner = store._merge
+        inner = store.join
 
         def merge(*arguments: object) -> None:
             other.write(b", the second half")
             other.flush()
             inner(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(store, "_merge", merge)
+        monkeypatch.setattr(store, "join", merge)
         build_store(catalog, tmp_path / "s", height=H, width=W, kind="raw")
     assert contents(tmp_path / "s") == contents(raw.path)
 
@@ -225,11 +225,11 @@ NO_ROOM = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from cacl.data.videos.store import _write_offsets
+from cacl.data.videos.stored.join import write_offsets
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    _write_offsets(Path(sys.argv[1]), np.arange(500))  # 4128 bytes with their header
+    write_offsets(Path(sys.argv[1]), np.arange(500))  # 4128 bytes with their header
 except OSError as error:
     print(error.errno)
 """
