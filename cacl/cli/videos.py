@@ -109,8 +109,8 @@ def prepare(
     out: Annotated[Path, typer.Option(help="The store to make.", metavar="PATH", parser=on_disk)],
     lists: Lists = None,
     split: Split = 1,
-    preset: Annotated[str, typer.Option(help="Takes the frame size of this preset.")] = "small",
-    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels instead.")] = None,
+    preset: Annotated[str, typer.Option(help="The frame size of this preset.")] = "small",
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels.")] = None,
     blank: Blank = None,
     rate: PictureRate = 0.0,
     kind: Annotated[str, typer.Option(help="jpeg (quality 90) or raw.")] = "jpeg",
@@ -119,12 +119,12 @@ def prepare(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode.", min=0)] = 2,
     shard: Annotated[str | None, typer.Option(help="Decode a share of the videos only, such as 3/16.")] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made; decode nothing.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Join what the shares made.")] = False,
     engine: EngineName = "here",
     address: ClusterAddress = None,
     shares: Annotated[
         list[Path] | None,
-        typer.Option(help="Folders, on any disks, in which shares are made, and stay at --merge.", callback=there),
+        typer.Option(help="Folders in which shares are made, and stay at --merge.", callback=there),
     ] = None,
 ) -> None:
     """Decode all frames once into a store that trains fast, and where no video decoder is installed. Resumable.
