@@ -25,7 +25,7 @@ from cacl.errors import UserError
 from cacl.evaluation.embedding import ABOUT, FORMAT, POINTER, Embedding
 from cacl.evaluation.video_vectors import embedding_precision, video_vectors
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
-from cacl.files import read_object, write_whole, writing
+from cacl.files import partial_name, read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
 from cacl.machine.device import choose_device
@@ -35,6 +35,8 @@ from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.load import load_encoder
 
 Watch = Callable[[str, int, int], None]
+
+_BEGUN = {LOCK, PARTS, partial_name(ABOUT)}  # what a process leaves that was killed as it began
 
 
 def embed(
@@ -180,7 +182,7 @@ def _check_free(out: Path) -> None:
         raise UserError(f"{out} is a file; choose another --out.")
     if (out / POINTER).is_file():
         raise UserError(f"{out} is an index: bring it up to date with cacl index, or choose another --out.")
-    if out.is_dir() and not (out / ABOUT).exists() and {file.name for file in out.iterdir()} - {LOCK, PARTS}:
+    if out.is_dir() and not (out / ABOUT).exists() and {file.name for file in out.iterdir()} - _BEGUN:
         raise UserError(f"{out} is not empty, and no embedding; choose another --out.")
 
 

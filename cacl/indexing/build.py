@@ -33,7 +33,7 @@ from cacl.indexing.known import Known, Memory
 from cacl.indexing.layout import ENCODER, GENERATIONS, PARTS, POINTER, SHARDS
 from cacl.indexing.previews import keep_previews
 from cacl.indexing.reader import Index
-from cacl.indexing.request import Request, begin, check_same, read_pointer, write_pointer
+from cacl.indexing.request import BEGINNING, Request, begin, check_same, read_pointer, write_pointer
 from cacl.indexing.shards import locked_shard, locked_shards, shard_folder
 from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
@@ -252,7 +252,7 @@ def _bring_up_to_date(
         keep_previews(run.out, keys_in_use(run.out))
     for folder in (run.out / PARTS, run.out / SHARDS):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in run.out.glob(f".{POINTER}.*.partial"):
+    for file in run.out.glob(BEGINNING):
         file.unlink(missing_ok=True)
 
 
@@ -342,6 +342,6 @@ def _check_free(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose another --out.")
     if out.is_dir() and not (out / POINTER).exists():
-        names = {file.name for file in out.iterdir() if not file.name.startswith(f".{POINTER}")}
+        names = {file.name for file in out.iterdir() if not file.match(BEGINNING)}
         if names - {LOCK}:
             raise UserError(f"{out} is not empty, and no index; choose another --out.")

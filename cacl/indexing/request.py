@@ -14,6 +14,7 @@ from cacl.errors import UserError
 from cacl.files import read_object, write_whole, writing
 from cacl.indexing.layout import FORMAT, POINTER
 
+BEGINNING = f".*{POINTER}.*.partial"  # what a process leaves that is killed while it writes the first pointer
 _WORDS = {"step": "--step", "precision": "--precision"}
 
 

@@ -187,6 +187,15 @@ def test_parts_that_are_there_are_not_made_again(encoder: Path, videos: Path, tm
     assert not made
 
 
+def test_one_that_was_killed_in_its_first_write_begins_anew(encoder: Path, videos: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    for name in (".lock", ".embedding.json.partial"):
+        (tmp_path / "out" / name).write_text('{"format": "ca')
+    again = cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
+    assert again.vectors.tobytes() == cacl.embed(videos, model=encoder, out=tmp_path / "new", **EXACT).vectors.tobytes()
+    assert not list(again.path.glob(".*.partial"))
+
+
 def test_a_finished_one_is_left_alone(encoder: Path, videos: Path, tmp_path: Path):
     made = cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
     before = {path.name: path.stat().st_mtime_ns for path in made.path.iterdir() if path.name != ".lock"}

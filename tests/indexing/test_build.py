@@ -34,6 +34,17 @@ def test_an_index_holds_the_vectors_of_embed(encoder: Path, five: Path, whole: c
     assert statuses(whole) == {**{f"{'ab'[n % 2]}/v{n}.mp4": "used" for n in range(5)}, "notes.txt": "skipped"}
 
 
+@pytest.mark.parametrize("name", [".index.json.99.partial", "..index.json.99.partial.partial"])
+def test_one_that_was_killed_in_its_first_write_begins_anew(
+    name: str, encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path
+):
+    (tmp_path / "my.index").mkdir()
+    (tmp_path / "my.index" / name).write_text('{"format": 1, "vid')
+    made = make_index(five, tmp_path / "my.index", model=encoder)
+    assert facts(made) == facts(whole)
+    assert not list((tmp_path / "my.index").glob("*.partial"))
+
+
 def test_a_second_run_opens_no_file_and_writes_nothing(copied: tuple[Path, Path], counts: Counts):
     videos, out = copied
     make_index(videos, out)  # takes the new place
