@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cacl.data.clips.loader import ClipLoader
-from cacl.data.clips.sampling import ClipPlan
 from cacl.data.videos import store
 from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.scan import scan
@@ -104,6 +102,10 @@ def test_shares_that_stay_are_the_joined_store(spread: FrameStore, joined: Frame
 
 
 def test_samples_and_their_order_are_the_same(spread: FrameStore, joined: FrameStore) -> None:
+    pytest.importorskip("torch", reason="what reads media alone is tested without PyTorch")
+    from cacl.data.clips.loader import ClipLoader
+    from cacl.data.clips.sampling import ClipPlan
+
     def plan(frames: int, rng: np.random.Generator) -> ClipPlan:
         first = int(rng.integers(frames - 8))
         return ClipPlan((np.arange(first, first + 8, 2),), {})
@@ -252,6 +254,7 @@ def test_a_damaged_manifest_is_said(spread: FrameStore, change: dict[str, Any]) 
 
 
 def test_the_command(cacl: Callable[..., Any], squares: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="what reads media alone is tested without PyTorch")
     words = ["prepare", squares, "--out", tmp_path / "s.store", "--size", 24, 32, "--workers", 0]
     disks = [tmp_path / "disk1", tmp_path / "disk2"]
     cacl(*words, "--shard", "1/2", "--shares", disks[0]).refused("disk1 does not exist")
