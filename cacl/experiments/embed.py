@@ -84,23 +84,30 @@ def embed(
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _taken_back(out), FolderLock(out), free_threads(say):
+    with _taken_back(out), FolderLock(out):
         before = read_object(out / ABOUT)
         _check_same(out, before, about)
         if before.get("finished"):
             say(f"{out} is finished already.")
             return Embedding(out)
-        say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
-        data = open_videos(
-            videos, resize=clip.resize, rules=clip.rules, blank=clip.blank, rate=rate, encoder=True, progress=progress
-        )
-        data = resampled(data, clip.frame_rate, say=say)
-        write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
-        keep_catalog(out, as_files(data).catalog)
-        computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
-        if computed.videos:
-            say(str(computed))
-        finish(out, as_files(data).catalog, about)
+        with free_threads(say):
+            say(f"On {device} in {about['precision']} ({why.rstrip('.')}).")
+            data = open_videos(
+                videos,
+                resize=clip.resize,
+                rules=clip.rules,
+                blank=clip.blank,
+                rate=rate,
+                encoder=True,
+                progress=progress,
+            )
+            data = resampled(data, clip.frame_rate, say=say)
+            write_whole(out / ABOUT, json.dumps({**about, "finished": False}, indent=2) + "\n")
+            keep_catalog(out, as_files(data).catalog)
+            computed = _compute_parts(out, encoder, data, step, dtype, timed=not is_store(videos), progress=progress)
+            if computed.videos:
+                say(str(computed))
+            finish(out, as_files(data).catalog, about)
     return Embedding(out)
 
 
