@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from two_stores import two_stores
 from video_server import VideoServer
 
 from cacl.data.remote import place, servers, spans
 from cacl.data.videos.scan import scan
-from cacl.data.videos.store import build_share, build_store
-from cacl.data.videos.store_shares import Shard
 from cacl.errors import UserError
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain, resume
@@ -25,13 +24,8 @@ pytestmark = pytest.mark.usefixtures("quick_end")
 @pytest.fixture(scope="module")
 def stores(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``joined.store`` and ``spread.store``."""
-    folder, disk, catalog = tmp_path_factory.mktemp("stores"), tmp_path_factory.mktemp("disk"), scan(squares)
-    build_store(catalog, folder / "joined.store", height=32, width=40)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cacl.data.videos.store._PART_VIDEOS", 2)
-        for number, where in ((1, folder), (2, disk)):
-            build_share(catalog, folder / "spread.store", shard=Shard(number, 2), within=where, height=32, width=40)
-        build_store(catalog, folder / "spread.store", keep=[folder, disk], height=32, width=40)
+    folder = tmp_path_factory.mktemp("stores")
+    two_stores(scan(squares), folder, tmp_path_factory.mktemp("disk"), height=32, width=40)
     return folder
 
 

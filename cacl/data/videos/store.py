@@ -42,6 +42,11 @@ __all__ = ["DecodedVideos", "FrameSource", "FrameStore", "build_store", "is_stor
 _PARTS = 2  # how a catalog is cut into parts; unfinished parts of another way do not fit
 _PART_VIDEOS = 32
 _PART_FRAMES = 8192
+_OTHER = {
+    "videos": "other videos (or one has been written since)",
+    "root": "videos of another folder",
+    "pixels": "other colours or levels",
+}
 _FIRST_FIELDS, _LATER_FIELDS = 10, ((), None)  # of a video in the fingerprint: several labels, region
 
 
@@ -208,12 +213,7 @@ def _finished(out: Path, request: dict[str, object]) -> FrameStore | None:
     keys = request.keys() | ({"blank", "pixels"} & manifest.keys())
     changed = [key for key in sorted(keys) if manifest.get(key) != request.get(key)]
     if changed:
-        what = " and ".join(
-            {"videos": "other videos", "root": "videos of another folder", "pixels": "other colours or levels"}.get(
-                k, f"another {k}"
-            )
-            for k in changed
-        )
+        what = " and ".join(_OTHER.get(key, f"another {key}") for key in changed)
         raise UserError(f"{out} holds a frame store made with {what}. Choose another folder, or delete it.")
     with suppress(OSError):
         (out / LOCK).unlink()  # of a process that was killed when it had just been made

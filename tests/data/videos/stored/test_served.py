@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from two_stores import two_stores
 from video_server import VideoServer, put_folder, s3_server
 
 from cacl.data.remote import place, servers, spans
 from cacl.data.remote.spans import read_spans
 from cacl.data.videos.scan import scan
-from cacl.data.videos.store import FrameStore, build_share, build_store, is_store
-from cacl.data.videos.store_shares import Shard
+from cacl.data.videos.store import FrameStore, is_store
 from cacl.errors import UserError
 
 pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'cacl[remote]'")
@@ -26,13 +26,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'cacl[remote]'
 def served(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``joined.store``, and ``spread.store`` with two shares, one of them made on another disk."""
     folder, disk = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("disk")
-    catalog = scan(squares)
-    build_store(catalog, folder / "joined.store", height=24, width=32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cacl.data.videos.store._PART_VIDEOS", 2)
-        for number, where in ((1, folder), (2, disk)):
-            build_share(catalog, folder / "spread.store", shard=Shard(number, 2), within=where, height=24, width=32)
-        build_store(catalog, folder / "spread.store", keep=[folder, disk], height=24, width=32)
+    two_stores(scan(squares), folder, disk, height=24, width=32)
     for share in disk.iterdir():
         shutil.copytree(share, folder / share.name)
     return folder
