@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,18 +23,10 @@ from harness import arguments, header, table
 from made_videos import kinds, make
 from our_step import LAPTOP, TINY
 from shared_machine import busy
+from watched import Spent, watched
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("start", "pretrain", "shared", "evaluate", "embed")
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a command took: seconds by the clock and of processor, most memory."""
-
-    clock: float
-    processor: float
-    peak_mib: float
 
 
 @dataclass(frozen=True)
@@ -51,14 +42,7 @@ class Version:
         kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         env = kept | self.threads | {"PYTHONPATH": str(self.checkout), "XDG_CACHE_HOME": str(self.place / "cache")}
         command = [sys.executable, "-P", "-m", "cacl", *map(str, words)]
-        began = time.perf_counter()
-        with (self.place / "log").open("ab") as log:
-            process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.place)
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if status:
-            raise SystemExit(f"{' '.join(command)}: {(self.place / 'log').read_text(errors='replace')[-2000:]}")
-        return Spent(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        return watched(command, env=env, cwd=self.place)
 
 
 Measured = dict[str, float]  # what is better the larger it is: things a second, or one over seconds or MiB

@@ -39,6 +39,7 @@ TABLES = {
     "duplicates": 2,
     "versions": 1,
     "index": 3,
+    "long_videos": 2,
     "page": 6,
     "plan": 2,
 }
