@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -172,7 +173,7 @@ class Site:
         path = Path(str(sent.get("path", "")).strip().strip("'\""))
         with suppress(RuntimeError):  # ~ of nobody
             path = path.expanduser()
-        if not path.is_absolute() or not path.is_file():
+        if not path.is_absolute() or not os.path.isfile(path):
             raise UserError(f"{printable(str(path))} is no file: give its whole path, from / on.")
         return self.queries.add(path, str(path), own=False)
 
@@ -296,7 +297,7 @@ def _posted(
             sent = json.loads(body or b"{}")
             if not isinstance(sent, dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             return answered(400, {"error": "What was sent is no JSON object."})
         return await run_in_threadpool(_reply, site, request.query_params.get("state"), lambda view: asked(sent, view))
 
@@ -314,7 +315,7 @@ def _reply(site: Site, state: str | None, asked: Callable[[View], dict[str, Any]
         return answered(409, {"error": "The index has changed since this page was opened: reload it."})
     except UserError as error:
         return answered(400, {"error": printable(str(error))})
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return answered(400, {"error": "The page asked for something that makes no sense: reload it."})
 
 

@@ -93,7 +93,7 @@ def test_what_is_no_video_is_said_and_not_kept(served: Served, tmp_path: Path):
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("a.txt: ")
     assert list(served.site.queries.folder.iterdir()) == []
-    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4"), "~nobody-of-this-name/v0.mp4"):
+    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4"), "~nobody-of-this-name/v0.mp4", f"/{'a' * 300}"):
         assert "is no file" in served.post("/api/path", {"path": path}, status=400)["error"]
 
 
@@ -119,6 +119,17 @@ def test_what_cannot_be_asked_is_a_sentence(served: Served, asked: dict[str, str
     answer = served.client.get(
         "/api/search", params={name: key if text == "KEY" else text for name, text in asked.items()}
     )
+    assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"), [('{"points": [1e999]}', "makes no sense"), ('{"points": [1' + "0" * 30 + "]}", "makes no sense"),
+                       ("[" * 100_000, "is no JSON object")]
+)  # fmt: skip
+def test_numbers_and_texts_beyond_all_bounds_are_refused(served: Served, sent: str, said: str):
+    while not served.get("/api/map")["points"]:
+        time.sleep(0.01)
+    answer = served.client.post("/api/stretches", content=sent, headers={"x-cacl": "1"})
     assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
 
 
