@@ -151,6 +151,33 @@ def test_labels_are_stored_at_once_and_taken_back(served: Served):
         served.post("/api/labels", {"groups": [{"label": label, "stretches": [one]}]}, status=400)
 
 
+def test_parts_of_one_file_are_videos_of_their_own(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A list names two parts of a file: each is asked with, labelled and shown as itself."""
+    videos = make_folder(tmp_path / "videos", 2)
+    (videos / "list.csv").write_text("path,start,end\na/v0.mp4,0,1.6\na/v0.mp4,1.6,4\nb/v1.mp4,,\n")
+    make_index(videos / "list.csv", tmp_path / "index", model=archive / "encoder").close()
+    site = Site(
+        Current(tmp_path / "index"), Labels(tmp_path / "labels.csv", lock=tmp_path), Queries(tmp_path), local=True
+    )
+    with TestClient(make_app(site, token=None), base_url="http://localhost") as client:
+        served = Served(tmp_path, site, client)
+        first, second, _ = served.get("/api/videos")["videos"]
+        assert (first["to_s"], second["from_s"], second["to_s"]) == (1.6, 1.6, 4.0)
+        _, rows, _ = site.queries.example(site.current.view(), second["key"])
+        assert rows.tolist() == [1, 2]
+        found = served.get("/api/search", like=first["key"])["hits"]
+        assert second["key"] in {hit["key"] for hit in found}
+        part = {"key": second["key"], "start": 2.4, "end": 4.0}
+        (group,) = served.post("/api/labels", {"groups": [{"label": "up", "stretches": [part]}]})["labels"]
+        assert [(one["key"], one["n"]) for one in group["stretches"]] == [(second["key"], 1)]
+        pair = Duplicate("a/v0.mp4", (2.0, 3.0), "b/v1.mp4", (0.0, 1.0), "copy", 0.9, "sure")
+        monkeypatch.setattr(cacl.Index, "duplicates", lambda index, **more: [pair])
+        served.post("/api/duplicates", {})
+        while (report := served.get("/api/duplicates"))["status"] == "running":
+            time.sleep(0.01)
+        assert report["pairs"][0]["a"]["key"] == second["key"]
+
+
 def test_a_label_late_in_a_long_video_keeps_its_time(served: Served):
     late = {"key": served.keys()["a/v0.mp4"], "start": 5025.678, "end": 5027.0}
     changed = served.post("/api/labels", {"groups": [{"label": "up", "stretches": [late]}]})
