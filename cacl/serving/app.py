@@ -35,7 +35,7 @@ from cacl.serving.tables import labelled, listed
 from cacl.serving.twice import Twice
 
 PAGE = Path(__file__).parent / "page"
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # a key is of the content
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # of what a key and a state name
 _MOST_TEXT = 1 << 20  # bytes of a request that is no file
 
 Json = Callable[[Request, View], dict[str, Any]]
@@ -198,7 +198,8 @@ class Site:
         picture = view.index.preview(video.first_row + number) if number < video.rows else None
         if picture is None:
             return Response(status_code=404)
-        return Response(picture, media_type="image/webp", headers=_FOREVER)
+        kept = _FOREVER if request.query_params.get("state") == view.state else None
+        return Response(picture, media_type="image/webp", headers=kept)
 
     def video(self, request: Request) -> Response:
         """A video's file, or the part of it that a browser asks for; or a dropped file."""
