@@ -72,7 +72,7 @@ class Embedding:
             start_S, end_S = np.array(start_s, np.float64), np.array(end_s, np.float64)
             first_S, length_S = np.array(first_frame, np.int64), np.array(frames, np.int64)
             return Segments(paths, start_S, end_S, first_S, length_S, self.vectors)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise UserError(f"{self.path / SEGMENTS} is missing or damaged ({error}): embed again.") from error
 
     def write_table(self, path: str | Path) -> None:

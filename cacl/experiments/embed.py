@@ -84,7 +84,7 @@ def embed(
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _taken_back(out), FolderLock(out):
+    with FolderLock(out), _taken_back(out):
         before = read_object(out / ABOUT)
         _check_same(out, before, about)
         if before.get("finished"):
@@ -113,7 +113,7 @@ def embed(
 
 @contextmanager
 def _taken_back(out: Path) -> Iterator[None]:
-    """A folder in which nothing was begun goes again."""
+    """A folder in which nothing was begun goes again; it is locked meanwhile, so nobody else has begun there."""
     try:
         yield
     except BaseException:

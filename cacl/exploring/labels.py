@@ -40,7 +40,7 @@ class Stretch:
         end: seconds.
 
     Raises:
-        ValueError: a time that is no finite number.
+        ValueError: a time that is no finite number, or an end before the start.
     """
 
     path: str
@@ -49,6 +49,8 @@ class Stretch:
 
     def __post_init__(self) -> None:
         if not all(time is None or math.isfinite(time) for time in (self.start, self.end)):
+            raise ValueError(f"from {self.start} to {self.end}")
+        if self.end is not None and self.end < (self.start or 0.0):
             raise ValueError(f"from {self.start} to {self.end}")
 
 
@@ -71,24 +73,27 @@ class Labels:
     def read(self) -> dict[Stretch, str]:
         """The label of each stretch. Raises UserError: the file is damaged."""
         try:
-            text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
+            text = self.file.read_text(encoding="utf-8-sig", errors="surrogateescape")
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise UserError(f"{self.file} cannot be read ({error.strerror or error}).") from error
         table = csv.DictReader(io.StringIO(text, newline=""))
-        if tuple(table.fieldnames or COLUMNS) not in (COLUMNS, COLUMNS[:2]):  # without times: all of each video
-            raise UserError(
-                f"{self.file} is no table of labels ({','.join(COLUMNS)}): name another file with --labels, "
-                "or move it away."
-            )
         found: dict[Stretch, str] = {}
-        for number, row in enumerate(table, 2):
-            try:
+        try:
+            if tuple(table.fieldnames or COLUMNS) not in (COLUMNS, COLUMNS[:2]):  # without times: all of each video
+                raise UserError(
+                    f"{self.file} is no table of labels ({','.join(COLUMNS)}): name another file with --labels, "
+                    "or move it away."
+                )
+            for row in table:
                 times = [float(row[name]) if row.get(name) else None for name in ("start", "end")]
+                if not row["path"] or not row["label"]:
+                    raise ValueError("no path, or no label")
                 found[Stretch(row["path"], *times)] = row["label"]
-            except (TypeError, ValueError):
-                raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None
+        except (csv.Error, TypeError, ValueError) as error:
+            number = table.line_num + isinstance(error, csv.Error)  # a line that cannot be parsed is not counted yet
+            raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None
         return found
 
     def change(self, stretches: Sequence[Stretch], label: str | None) -> dict[Stretch, str | None]:

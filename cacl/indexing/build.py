@@ -33,7 +33,7 @@ from cacl.indexing.known import Known, Memory
 from cacl.indexing.layout import ENCODER, GENERATIONS, PARTS, POINTER, SHARDS
 from cacl.indexing.previews import keep_previews
 from cacl.indexing.reader import Index
-from cacl.indexing.request import BEGINNING, Request, begin, check_same, read_pointer, write_pointer
+from cacl.indexing.request import BEGINNING, Request, begin, check_same, is_begun, read_pointer, write_pointer
 from cacl.indexing.shards import locked_shard, locked_shards, shard_folder
 from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
@@ -108,8 +108,7 @@ def index(
         with free_threads(say):
             _make_share(run, share, videos, rate, previews, progress)
         return None
-    with _taken_back(out), free_threads(say), ExitStack() as held:
-        held.enter_context(FolderLock(out))
+    with FolderLock(out), _taken_back(out), free_threads(say), ExitStack() as held:
         shares = locked_shards(out, held)
         embed = embed_entries if engine == "here" else _on_ray(address)
         _bring_up_to_date(run, embed, [out / PARTS, *shares], videos, rate, previews, prune, merge, progress)
@@ -118,7 +117,7 @@ def index(
 
 @contextmanager
 def _taken_back(out: Path) -> Iterator[None]:
-    """A folder in which nothing was begun goes again."""
+    """A folder in which nothing was begun goes again; it is locked meanwhile, so nobody else has begun there."""
     try:
         yield
     except BaseException:
@@ -154,8 +153,8 @@ def _begun(
     if is_store(videos):
         raise UserError(f"{videos} is a store of frames: index the videos that it was made of.")
     pointer = read_pointer(out)
-    if pointer and pointer["generation"] is None and not (out / PARTS).exists() and not (out / SHARDS).exists():
-        pointer = {}  # a kill left it: nothing was begun
+    if pointer and not is_begun(out, pointer):
+        pointer = {}  # a kill left it
     if model is None and not pointer:
         raise UserError(f"{out} is no index yet: name the encoder that makes it, --model RUN.")
     device, _ = choose_device(device)

@@ -203,8 +203,13 @@ def open_generation(index: Path) -> Generation | None:
             if before == name:  # nobody moved it: it is not there
                 raise UserError(f"{folder / ABOUT} is missing ({error.strerror or error}): {_MEND}.") from error
             continue
-        with suppress(OSError):  # a disk without locks: then nobody keeps it
+        try:
             try_lock(held, shared=True)
+        except BlockingIOError:  # it is just being removed
+            held.close()
+            continue
+        except OSError:  # a disk without locks: then nobody keeps it
+            pass
         if (folder / ABOUT).exists():
             generation = Generation(folder, held)
             if generation.about.get("format") != FORMAT or not generation.about.get("finished"):
@@ -216,7 +221,7 @@ def open_generation(index: Path) -> Generation | None:
 
 def remove_others(index: Path, name: str | None) -> bool:
     """Remove the generations that nobody holds, but for the one with this name. Whether there were any."""
-    others = [folder for folder in sorted((index / GENERATIONS).glob("*")) if folder.name != name and _free(folder)]
+    others = [folder for folder in sorted((index / GENERATIONS).glob("*")) if folder.name != name and _closed(folder)]
     for folder in others:
         shutil.rmtree(folder, ignore_errors=True)
     return bool(others)
@@ -237,10 +242,12 @@ def next_name(index: Path) -> str:
     return f"{1 + max(numbers, default=0):06d}"
 
 
-def _free(folder: Path) -> bool:
+def _closed(folder: Path) -> bool:
+    """Let nobody open a generation any more, unless somebody holds it: whether it may be removed."""
     try:
         with (folder / ABOUT).open("rb") as file:
             try_lock(file)
+            (folder / ABOUT).unlink()  # while it is locked: who opened it meanwhile finds it gone
     except FileNotFoundError:
         return True  # never finished
     except BlockingIOError:

@@ -5,6 +5,7 @@ Shapes: p stretches of a video.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,11 @@ def part_of(text: str, *, index: Path) -> Part:
     """
     indexed = False
     for prefix in (_PREFIX, _PREFIX.upper(), f"{index}:"):
-        if text.startswith(prefix) and not Path(text).exists():
+        if text.startswith(prefix) and not os.path.exists(text):
             text, indexed = text.removeprefix(prefix), True
             break
     found = _PART.fullmatch(text)
-    if found is None or (not indexed and Path(text).exists()):  # an @ may be in a name
+    if found is None or (not indexed and os.path.exists(text)):  # an @ may be in a name
         return Part(text, indexed)
     start, end = _seconds(found[2], text), _seconds(found[3], text)
     if end <= start:
@@ -99,5 +100,5 @@ def _seconds(text: str, whole: str) -> float:
         for power, part in enumerate(reversed(large), 1):
             seconds += int(part) * 60.0**power
         return seconds
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UserError(f"{whole}: {text} is no time; write seconds, @12.5-15, or minutes, @1:02-1:05.") from None

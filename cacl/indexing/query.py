@@ -94,7 +94,8 @@ def _length(path: Path) -> str:
 def _encoder(index: Path, about: Mapping[str, Any]) -> ClipEncoder:
     """The index's own, kept for the next query. Raises UserError: it is damaged, or another."""
     place = (str((index / ENCODER).absolute()), str(about["weights"]))
-    if place not in _encoders:
+    encoder = _encoders.get(place)  # at once: another thread may ask another index
+    if encoder is None:
         device, _ = choose_device("auto")
         encoder = load_encoder(index / ENCODER).to(device)
         if encoder.digest() != about["weights"]:
@@ -104,4 +105,4 @@ def _encoder(index: Path, about: Mapping[str, Any]) -> ClipEncoder:
             )
         _encoders.clear()
         _encoders[place] = encoder
-    return _encoders[place]
+    return encoder

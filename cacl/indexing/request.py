@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
 from cacl.files import read_object, write_whole, writing
-from cacl.indexing.layout import FORMAT, POINTER
+from cacl.indexing.layout import FORMAT, PARTS, POINTER, SHARDS
+from cacl.lock import FolderLock, InUse
 
 BEGINNING = f".*{POINTER}.*.partial"  # what a process leaves that is killed while it writes the first pointer
 _WORDS = {"step": "--step", "precision": "--precision"}
@@ -65,6 +67,8 @@ def read_pointer(index: Path) -> dict[str, Any]:
 def begin(index: Path, pointer: Mapping[str, Any]) -> dict[str, Any]:
     """Write the first ``index.json``, of no generation; of several processes the first one's counts for all.
 
+    One by which nothing was begun, as a kill leaves it, binds nobody and is replaced, unless its writer is at work.
+
     Returns:
         What it says now.
 
@@ -85,7 +89,17 @@ def begin(index: Path, pointer: Mapping[str, Any]) -> dict[str, Any]:
                 os.replace(own, index / POINTER)
     finally:
         own.unlink(missing_ok=True)
+    found = read_pointer(index)
+    if found and found != {"format": FORMAT, **pointer} and not is_begun(index, found):
+        with suppress(InUse), FolderLock(index):
+            if not is_begun(index, read_pointer(index)):
+                write_pointer(index, pointer)
     return read_pointer(index)
+
+
+def is_begun(index: Path, pointer: Mapping[str, Any]) -> bool:
+    """Whether anything was made, or is kept of a run or a share, by what ``index.json`` says."""
+    return pointer["generation"] is not None or (index / PARTS).exists() or (index / SHARDS).exists()
 
 
 def write_pointer(index: Path, pointer: Mapping[str, Any]) -> None:

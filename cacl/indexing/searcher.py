@@ -108,7 +108,7 @@ def best_videos(
     threshold algorithm, Fagin et al. 2003). Until then more are looked at.
 
     Args:
-        nearest: so many nearest stretches of every probe: rows and scores.
+        nearest: so many nearest stretches of every probe: rows and scores; fewer, or none, where more cannot be found.
         k: at least 1.
         mask: which vectors count, bool ``[n]``.
         video_of: their videos, int64 ``[n]``.
@@ -122,7 +122,7 @@ def best_videos(
             if video not in scores:
                 scores[video] = score_of(video)
         ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:k]
-        others = float(np.mean([near[-1] for _, near in found]))
+        others = float(np.mean([near[-1] if len(near) else -np.inf for _, near in found]))
         if count >= left or (len(ranked) == k and ranked[-1][1] > others + _ROUNDING):
             return ranked
         count *= 4

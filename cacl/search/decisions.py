@@ -31,7 +31,9 @@ class Decisions:
         return frozenset((first, second)) in self._pairs
 
     def reject(self, first: str, second: str) -> None:
-        """Remember that two videos are not the same. Raises UserError: the file cannot be written."""
+        """Remember that two videos are not the same. Raises UserError: they are one, or the file cannot be written."""
+        if first == second:
+            raise UserError(f"{first} is named twice: name two videos.")
         self._change(lambda pairs: pairs | {frozenset((first, second))})
 
     def forget(self, first: str, second: str) -> None:

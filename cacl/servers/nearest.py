@@ -53,7 +53,8 @@ class ServedRows:
         number = dict(zip(self._keys, self._bounds.tolist(), strict=False))
         count = 0
         for key, parts, vectors in self._server.read(self._keys):
-            place[number[key] + parts] = vectors
+            rows = number[key] + parts
+            place[rows[rows < len(self)]] = vectors[rows < len(self)]
             count += len(parts)
         if count != len(self):
             raise UserError(f"{self._server.shown} has {count} vectors of {len(self)}: {_AGAIN}.")
@@ -69,15 +70,16 @@ class ServedRows:
             sizes = {video: int(self._bounds[video + 1] - self._bounds[video]) for video in counts}
             found = {video: np.empty((size, self.shape[1]), np.float32) for video, size in sizes.items()}
             for key, parts, vectors in self._server.read(list(missing)):
-                found[missing[key]][parts] = vectors
-                counts[missing[key]] += len(parts)
+                video = missing[key]
+                found[video][parts[parts < sizes[video]]] = vectors[parts < sizes[video]]
+                counts[video] += len(parts)
             if counts != sizes:
                 raise UserError(f"{self._server.shown} has another state of the index by now: {_AGAIN}.")
             self._kept |= found
 
     def _of(self, video: int) -> Rows:
-        self.fetch([video])
-        with self._turn:
+        with self._turn:  # of both, lest another thread lets go of it in between
+            self.fetch([video])
             found = self._kept[video]
             self._kept.move_to_end(video)
             while len(self._kept) > 1 and sum(rows.nbytes for rows in self._kept.values()) > _KEPT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,7 @@ from cacl.serving.tables import labelled, listed
 from cacl.serving.twice import Twice
 
 PAGE = Path(__file__).parent / "page"
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # a key is of the content
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # of what a key and a state name
 _MOST_TEXT = 1 << 20  # bytes of a request that is no file
 
 Json = Callable[[Request, View], dict[str, Any]]
@@ -172,7 +173,7 @@ class Site:
         path = Path(str(sent.get("path", "")).strip().strip("'\""))
         with suppress(RuntimeError):  # ~ of nobody
             path = path.expanduser()
-        if not path.is_absolute() or not path.is_file():
+        if not path.is_absolute() or not os.path.isfile(path):
             raise UserError(f"{printable(str(path))} is no file: give its whole path, from / on.")
         return self.queries.add(path, str(path), own=False)
 
@@ -197,7 +198,8 @@ class Site:
         picture = view.index.preview(video.first_row + number) if number < video.rows else None
         if picture is None:
             return Response(status_code=404)
-        return Response(picture, media_type="image/webp", headers=_FOREVER)
+        kept = _FOREVER if request.query_params.get("state") == view.state else None
+        return Response(picture, media_type="image/webp", headers=kept)
 
     def video(self, request: Request) -> Response:
         """A video's file, or the part of it that a browser asks for; or a dropped file."""
@@ -296,7 +298,7 @@ def _posted(
             sent = json.loads(body or b"{}")
             if not isinstance(sent, dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             return answered(400, {"error": "What was sent is no JSON object."})
         return await run_in_threadpool(_reply, site, request.query_params.get("state"), lambda view: asked(sent, view))
 
@@ -314,7 +316,7 @@ def _reply(site: Site, state: str | None, asked: Callable[[View], dict[str, Any]
         return answered(409, {"error": "The index has changed since this page was opened: reload it."})
     except UserError as error:
         return answered(400, {"error": printable(str(error))})
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return answered(400, {"error": "The page asked for something that makes no sense: reload it."})
 
 

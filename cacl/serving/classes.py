@@ -90,7 +90,7 @@ class Taught:
             if found is None:
                 return [], np.full(len(view.index.vectors), NONE, np.uint16)
             return list(found[0].names), found[1].best.astype(np.uint16)
-        entries = [(one, label) for one, label in self._labels.read().items() if one.path in view.first_of]
+        entries = [(one, label) for one, label in self._labels.read().items() if one.path in view.parts_of]
         of_video = [video.label or "" for video in view.index.videos]
         names = sorted({label for _, label in entries} | ({*of_video} - {""}))[: NONE - 1]
         place = {name: number for number, name in enumerate(names)}

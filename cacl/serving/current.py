@@ -38,9 +38,20 @@ class View:
         return {video.key: number for number, video in enumerate(self.index.videos)}
 
     @cached_property
-    def first_of(self) -> dict[str, IndexedVideo]:
-        """The first video of each file, by its path."""
-        return {video.path: video for video in reversed(self.index.videos)}
+    def parts_of(self) -> dict[str, list[IndexedVideo]]:
+        """The videos of each file, by its path, in their order: several where a list named parts of it."""
+        found: dict[str, list[IndexedVideo]] = {}
+        for video in self.index.videos:
+            found.setdefault(video.path, []).append(video)
+        return found
+
+    def part(self, path: str, start: float | None, end: float | None) -> IndexedVideo:
+        """Of the videos of a file the one that most of a stretch (seconds) lies in; the first where none is known."""
+        parts = self.parts_of[path]
+        if start is None or end is None or len(parts) == 1:
+            return parts[0]
+        spans = [self.span(video) or (0.0, 0.0) for video in parts]
+        return parts[int(np.argmax([min(end, last) - max(start, first) for first, last in spans]))]
 
     def video(self, key: str) -> IndexedVideo:
         """The video with this key. Raises UserError: there is none."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cacl.data.media.isolated import isolated, time_limit
 from cacl.data.media.open_files import frame_seconds
 from cacl.errors import UserError, VideoError, printable
-from cacl.indexing.parts_of import Part
+from cacl.indexing.parts_of import Part, inside
 from cacl.serving.current import View
 
 KEPT = 20  # files
@@ -111,7 +111,9 @@ class Queries:
         if end is not None and end <= start:
             raise UserError(f"The part ends at {end:g} s, before it begins ({start:g} s): move its handles.")
         if not key.startswith(_FILE):
-            rows = view.index.rows(view.video(key).path, start, end)
+            video = view.video(key)
+            own = np.arange(video.first_row, video.first_row + video.rows)  # of the file there may be other parts
+            rows = own[inside(view.index.spans.seconds[own], video.path, start, end)]
             return view.index.vectors[rows].astype(np.float64), rows, ()
         vectors, said = self._embedded(view, text, Part(str(self.file(key).path), start=start, end=end))
         return vectors, np.zeros(0, np.int64), said

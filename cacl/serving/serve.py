@@ -80,6 +80,8 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
+    except UnicodeError:  # a piece between dots that is empty, or longer than 63 signs
+        raise UserError(f"--host is {host}, which is no name of a machine: leave it out, or name one.") from None
     except OverflowError:
         raise UserError(f"--port is {port}; it must be 0 to 65535.") from None
     except OSError as error:

@@ -26,10 +26,10 @@ def labelled(view: View, labels: Mapping[Stretch, str]) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     elsewhere = 0
     for stretch, label in labels.items():
-        video = view.first_of.get(stretch.path)
-        if video is None:
+        if stretch.path not in view.parts_of:
             elsewhere += 1
             continue
+        video = view.part(stretch.path, stretch.start, stretch.end)
         groups.setdefault(label, []).append(
             {**view.facts(video), "start": stretch.start, "end": stretch.end, "n": _middle(view, video, stretch)}
         )

@@ -56,8 +56,8 @@ class Twice:
         pairs = [
             {
                 **row,
-                "a": view.facts(view.first_of[row["path"]]),
-                "b": view.facts(view.first_of[row["other_path"]]),
+                "a": view.facts(view.part(row["path"], row["start_s"], row["end_s"])),
+                "b": view.facts(view.part(row["other_path"], row["other_start_s"], row["other_end_s"])),
             }
             for row in duplicates_as_rows(self.found(view))
         ]

@@ -26,6 +26,7 @@ from cacl.errors import UserError
 from cacl.evaluation import embedding
 from cacl.evaluation.embedding import Embedding
 from cacl.experiments import embed_parts
+from cacl.lock import FolderLock, InUse
 from cacl.models.encoder import ClipSpec, Encoder
 
 FILES = {"embedding.json", "segments.csv", "vectors.npy", "videos.csv"}
@@ -194,6 +195,14 @@ def test_one_that_was_killed_in_its_first_write_begins_anew(encoder: Path, video
     again = cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
     assert again.vectors.tobytes() == cacl.embed(videos, model=encoder, out=tmp_path / "new", **EXACT).vectors.tobytes()
     assert not list(again.path.glob(".*.partial"))
+
+
+def test_who_comes_second_leaves_the_first_what_it_has(encoder: Path, videos: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    with FolderLock(tmp_path / "out"):  # it has written nothing yet
+        with pytest.raises(InUse):
+            cacl.embed(videos, model=encoder, out=tmp_path / "out", **EXACT)
+        assert [file.name for file in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_a_finished_one_is_left_alone(encoder: Path, videos: Path, tmp_path: Path):

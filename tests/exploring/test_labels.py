@@ -20,6 +20,7 @@ def test_without_times_a_label_is_one_of_the_whole_video(tmp_path: Path) -> None
     assert read(tmp_path, 'path,label\n"a, b.mp4",run\nc.mp4,walk\n') == whole
     assert read(tmp_path, 'path,label,start,end\n"a, b.mp4",run,,\nc.mp4,walk,,\n') == whole
     assert read(tmp_path, "path,label,start,end\nc.mp4,walk,1.5,3\n") == {Stretch("c.mp4", 1.5, 3.0): "walk"}
+    assert read(tmp_path, "\ufeffpath,label\nc.mp4,walk\n") == {Stretch("c.mp4"): "walk"}  # as spreadsheets write it
     assert read(tmp_path, "") == {}
 
 
@@ -30,6 +31,11 @@ def test_without_times_a_label_is_one_of_the_whole_video(tmp_path: Path) -> None
         ("path,label,start\na.mp4,run,1\n", "is no table of labels"),
         ("path,label,start,end\na.mp4,run,soon,3\n", "line 2 is no label of a stretch"),
         ("path,label,start,end\na.mp4,run,1,inf\n", "line 2 is no label of a stretch"),
+        ("path,label,start,end\na.mp4,run,3,2\n", "line 2 is no label of a stretch"),
+        ("path,label,start,end\nb.mp4,run,,\n\na.mp4\n", "line 4 is no label of a stretch"),
+        ("path,label\na.mp4,\n", "line 2 is no label of a stretch"),
+        ("path,label\n,run\n", "line 2 is no label of a stretch"),
+        ('path,label\n"' + "a" * 140_000, "line 2 is no label of a stretch"),  # a quotation mark that is never closed
     ],
 )
 def test_what_is_none_is_named_with_its_line(text: str, sentence: str, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from indexing.made import EXACT, add, facts, make_folder, make_index
 
 import cacl
 from cacl.errors import UserError
-from cacl.indexing import embedding_run, known
-from cacl.lock import FolderLock
+from cacl.indexing import embedding_run, generation, known
+from cacl.indexing.generation import open_generation, remove_others
+from cacl.indexing.request import read_pointer, write_pointer
+from cacl.lock import FolderLock, InUse
 
 
 def statuses(index: cacl.Index) -> dict[str, str]:
@@ -43,6 +47,31 @@ def test_one_that_was_killed_in_its_first_write_begins_anew(
     made = make_index(five, tmp_path / "my.index", model=encoder)
     assert facts(made) == facts(whole)
     assert not list((tmp_path / "my.index").glob("*.partial"))
+
+
+def killed_first(out: Path, whole: cacl.Index) -> Path:
+    """What is left of a first run, asked for with ``--step 8`` and another encoder, that was killed as it looked."""
+    out.mkdir()
+    write_pointer(out, {**read_pointer(whole.path), "generation": None, "step": 8, "weights": "f" * 64})
+    return out
+
+
+def test_what_a_killed_run_asked_for_before_it_made_anything_binds_nobody(
+    encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path
+):
+    assert facts(make_index(five, killed_first(tmp_path / "index", whole), model=encoder)) == facts(whole)
+
+
+def test_who_comes_second_leaves_the_first_what_it_has(encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path):
+    out = killed_first(tmp_path / "index", whole)
+    with FolderLock(out):  # it lives, and has made nothing yet
+        before = {file.name: file.read_bytes() for file in out.iterdir()}
+        with pytest.raises(UserError, match="--out"):
+            make_index(five, out, model=encoder)
+        write_pointer(out, {**read_pointer(whole.path), "generation": None})
+        with pytest.raises(InUse):
+            make_index(five, out, model=encoder)
+        assert {file.name for file in out.iterdir()} == before.keys()
 
 
 def test_a_second_run_opens_no_file_and_writes_nothing(copied: tuple[Path, Path], counts: Counts):
@@ -186,6 +215,27 @@ def test_a_reader_keeps_the_state_that_it_opened(copied: tuple[Path, Path], whol
     new.close()
     make_index(videos, out)
     assert len(list((out / "generations").iterdir())) == 1
+
+
+def test_a_reader_never_gets_a_state_that_is_being_removed(copied: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    """A reader that took the old name from the pointer opens it at the instant before its files are removed."""
+    _, out = copied
+    old, new = str(read_pointer(out)["generation"]), "000002"
+    shutil.copytree(out / "generations" / old, out / "generations" / new)
+    names, read, opened = [old], generation.read_object, list[str]()
+    monkeypatch.setattr(generation, "read_object", lambda file: {"generation": names.pop()} if names else read(file))
+
+    def remove(folder: Path, **more: bool) -> None:
+        found = open_generation(out)
+        assert found is not None
+        with closing(found):
+            opened.append(found.path.name)
+        shutil.rmtree(folder)
+
+    write_pointer(out, {**read_pointer(out), "generation": new})
+    monkeypatch.setattr(generation, "shutil", SimpleNamespace(rmtree=remove))
+    assert remove_others(out, new)
+    assert opened == [new]
 
 
 def test_whitening_is_kept_and_can_be_changed_without_decoding(copied: tuple[Path, Path], counts: Counts):

@@ -125,6 +125,15 @@ def test_no_video_is_missed(seed: int, k: int, probes: int):
     assert found == sorted(whole, key=lambda item: (-item[1], item[0]))[:k]
 
 
+def test_who_finds_nothing_gives_up_without_a_word():
+    """An approximate search of a few among many may find none of them."""
+    nothing = np.zeros(0, np.int64), np.zeros(0)
+    mask, video_of = np.ones(999, np.bool_), np.zeros(999, np.int64)
+    assert best_videos(lambda k: [nothing, nothing], 3, mask, video_of, lambda video: 1.0) == []
+    one = np.array([7]), np.array([1.0])
+    assert best_videos(lambda k: [nothing, one], 1, mask, video_of, lambda video: 0.5) == [(0, 0.5)]
+
+
 def test_within_a_folder_or_a_label(index: cacl.Index):
     for name in ("a", "a/"):
         assert {hit.path for hit in index.search("index:b/v1.mp4", within=name)} == {f"a/v{n}.mp4" for n in (0, 2, 4)}
@@ -197,6 +206,9 @@ def test_what_cannot_be_searched_by(made: tuple[Path, Path], index: cacl.Index, 
         (f"{outside}@3-4", r"short\.mp4 ends at 0\.5 s, the part begins at 3 s"),
         (f"{outside}@2-1", "the part ends at 1 s, before it begins"),
         (f"{outside}@1:2:3:4-9", "is no time"),
+        (f"index:a@{'9' * 400}:00-9", "is no time"),
+        (f"index:{'a' * 300}", "has no video aaa"),
+        ("a" * 300, "cannot be read"),
         (tmp_path / "none.mp4", r"none\.mp4 does not exist"),
         (bad_media / "text.mp4", r"text\.mp4: not a video \(text file\); name a video"),
     ):

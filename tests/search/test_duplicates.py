@@ -128,6 +128,8 @@ def test_two_writers_lose_no_decision_and_damage_is_named(tmp_path: Path) -> Non
     first, second = Decisions(file), Decisions(file)
     first.reject("a", "b")
     second.reject("c\n", "d\udce9")  # a name that is no text
+    with pytest.raises(UserError, match="a is named twice"):  # read again, it would be damage
+        second.reject("a", "a")
     both = Decisions(file)
     assert both.not_same("b", "a")
     assert both.not_same("d\udce9", "c\n")

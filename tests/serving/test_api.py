@@ -93,7 +93,7 @@ def test_what_is_no_video_is_said_and_not_kept(served: Served, tmp_path: Path):
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("a.txt: ")
     assert list(served.site.queries.folder.iterdir()) == []
-    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4"), "~nobody-of-this-name/v0.mp4"):
+    for path in ("v0.mp4", str(tmp_path), str(tmp_path / "none.mp4"), "~nobody-of-this-name/v0.mp4", f"/{'a' * 300}"):
         assert "is no file" in served.post("/api/path", {"path": path}, status=400)["error"]
 
 
@@ -122,6 +122,17 @@ def test_what_cannot_be_asked_is_a_sentence(served: Served, asked: dict[str, str
     assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"), [('{"points": [1e999]}', "makes no sense"), ('{"points": [1' + "0" * 30 + "]}", "makes no sense"),
+                       ("[" * 100_000, "is no JSON object")]
+)  # fmt: skip
+def test_numbers_and_texts_beyond_all_bounds_are_refused(served: Served, sent: str, said: str):
+    while not served.get("/api/map")["points"]:
+        time.sleep(0.01)
+    answer = served.client.post("/api/stretches", content=sent, headers={"x-cacl": "1"})
+    assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
+
+
 def test_labels_are_stored_at_once_and_taken_back(served: Served):
     key, file = served.keys()[f"b/{HTML}"], served.site.labels.file
     one, two = {"key": key, "start": 0, "end": 1.5}, {"key": key, "start": 2, "end": 4.0}
@@ -138,6 +149,33 @@ def test_labels_are_stored_at_once_and_taken_back(served: Served):
     assert file.read_text() == "path,label,start,end\n"
     for label in ("", " ", "a\nb", "x" * 201):
         served.post("/api/labels", {"groups": [{"label": label, "stretches": [one]}]}, status=400)
+
+
+def test_parts_of_one_file_are_videos_of_their_own(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A list names two parts of a file: each is asked with, labelled and shown as itself."""
+    videos = make_folder(tmp_path / "videos", 2)
+    (videos / "list.csv").write_text("path,start,end\na/v0.mp4,0,1.6\na/v0.mp4,1.6,4\nb/v1.mp4,,\n")
+    make_index(videos / "list.csv", tmp_path / "index", model=archive / "encoder").close()
+    site = Site(
+        Current(tmp_path / "index"), Labels(tmp_path / "labels.csv", lock=tmp_path), Queries(tmp_path), local=True
+    )
+    with TestClient(make_app(site, token=None), base_url="http://localhost") as client:
+        served = Served(tmp_path, site, client)
+        first, second, _ = served.get("/api/videos")["videos"]
+        assert (first["to_s"], second["from_s"], second["to_s"]) == (1.6, 1.6, 4.0)
+        _, rows, _ = site.queries.example(site.current.view(), second["key"])
+        assert rows.tolist() == [1, 2]
+        found = served.get("/api/search", like=first["key"])["hits"]
+        assert second["key"] in {hit["key"] for hit in found}
+        part = {"key": second["key"], "start": 2.4, "end": 4.0}
+        (group,) = served.post("/api/labels", {"groups": [{"label": "up", "stretches": [part]}]})["labels"]
+        assert [(one["key"], one["n"]) for one in group["stretches"]] == [(second["key"], 1)]
+        pair = Duplicate("a/v0.mp4", (2.0, 3.0), "b/v1.mp4", (0.0, 1.0), "copy", 0.9, "sure")
+        monkeypatch.setattr(cacl.Index, "duplicates", lambda index, **more: [pair])
+        served.post("/api/duplicates", {})
+        while (report := served.get("/api/duplicates"))["status"] == "running":
+            time.sleep(0.01)
+        assert report["pairs"][0]["a"]["key"] == second["key"]
 
 
 def test_a_label_late_in_a_long_video_keeps_its_time(served: Served):

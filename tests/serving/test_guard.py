@@ -97,6 +97,9 @@ def test_previews_and_parts_encoded_anew(served: Served, tmp_path: Path):
     picture = served.client.get(f"/preview/{key}/0")
     assert (picture.status_code, picture.headers["content-type"], picture.content[8:12]) == (200, "image/webp", b"WEBP")
     assert [served.client.get(f"/preview/{key}/{n}").status_code for n in (3, 99)] == [404, 404]
+    states = {served.site.current.view().state: "private, max-age=31536000, immutable", "000001-other": "no-store"}
+    for state, kept in states.items():  # at this port another index of the same videos may be served tomorrow
+        assert served.client.get(f"/preview/{key}/0", params={"state": state}).headers["cache-control"] == kept
     (tmp_path / "clip.mp4").write_bytes(served.client.get(f"/clip/{key}?start=1").content)
     with av.open(str(tmp_path / "clip.mp4")) as made:
         assert sum(1 for _ in made.decode(video=0)) == 30  # of 40 frames at 10 a second

@@ -38,6 +38,9 @@ def test_an_address_of_another_machine_is_a_sentence():
         listening("192.0.2.1", 0)
     with pytest.raises(UserError, match="--host is no name, which"):
         listening("no name", 0)
+    for name in ("a..b", "a" * 64):
+        with pytest.raises(UserError, match=f"--host is {name}, which is no name of a machine"):
+            listening(name, 0)
     with listening("127.0.0.1", 0) as made:
         assert made.getsockname()[0] == "127.0.0.1"
 

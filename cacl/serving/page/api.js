@@ -40,4 +40,5 @@ export const post = (path, sent) =>
 export const drop = (file) =>
   answered(fetch(address("/api/drop", { name: file.name }), { method: "POST", headers: { "x-cacl": "1" }, body: file }));
 
-export const preview = (key, n) => `/preview/${key}/${n}`;
+// The browser keeps a picture; another index of the same videos, at the same port, has others.
+export const preview = (key, n) => address(`/preview/${key}/${n}`, {});
