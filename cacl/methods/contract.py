@@ -169,7 +169,7 @@ class Method(nn.Module):
         return ()
 
     def embeddings(self, batch: MethodBatch) -> Mapping[str, Tensor]:
-        """Unit embeddings ``[b, E]`` of what the method draws together (paper, Table 3), by the names in ``PAIR_NAMES``."""
+        """Unit embeddings ``[b, E]`` of what is drawn together (paper, Table 3), by the names in ``PAIR_NAMES``."""
         return {}
 
     def attention(self, batch: MethodBatch) -> Tensor | None:

@@ -43,7 +43,6 @@ from cacl.training.wiring import (
 )
 
 
-
 def frame_encoder_stage(
     run: RunFolder, data: Dataset, numbers: list[int], stop: StopRequest, *, profile: bool = False
 ) -> ResNet:

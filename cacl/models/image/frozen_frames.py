@@ -53,8 +53,8 @@ def load_frozen_frames(run: Path) -> FrozenFrames:
         return FrozenFrames(load_file(run / TABLE)["features"])
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(
-            f"{run / TABLE}, what the frozen encoder says of the training videos, is gone or damaged ({error}); put back "
-            f"a copy, or, if the run is not finished, remove it: cacl pretrain --resume {run} makes it again."
+            f"{run / TABLE}, what the frozen encoder says of the training videos, is gone or damaged ({error}); put "
+            f"back a copy, or, if the run is not finished, remove it: cacl pretrain --resume {run} makes it again."
         ) from error
 
 
