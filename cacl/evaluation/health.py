@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from cacl.methods.curves import Curve, mean_of
 
-ABOVE_CHANCE = 1.5
-"""A task counts as not begun while its accuracy is below this multiple of guessing."""
+ABOVE_CHANCE, OF_THE_REST = 0.5, 0.1
+"""A task counts as begun when its accuracy is above guessing by the one share of guessing, or by the other of what
+guessing leaves: of 16 classes above 9.4 %, of two, where half again would be 75 %, above 55 %."""
 
 
 def feature_health(features_ND: NDArray[np.float32]) -> dict[str, float]:
@@ -63,7 +64,7 @@ def warnings_from(rows: Sequence[Mapping[str, Any]], curves: Sequence[Curve] = (
 def _at_chance(last: Sequence[Mapping[str, Any]], curve: Curve) -> str | None:
     key, chance = next(iter(curve.lines)), curve.chance or 0.0
     accuracy = mean_of(last, key)
-    if accuracy is None or accuracy >= ABOVE_CHANCE * chance:
+    if accuracy is None or accuracy >= chance + min(ABOVE_CHANCE * chance, OF_THE_REST * (1 - chance)):
         return None
     task = curve.title.lower().removesuffix(" accuracy")
     return (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.methods.contract import Method, MethodBatch
-from cacl.methods.pairs import ALL_PAIRS
+from cacl.methods.pairs import PAIR_NAMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Similarity:
     """Table 3 of one method.
 
     Attributes:
-        pairs: ``gq_gk`` … -> cosines; those that the method has no embeddings for are missing.
+        pairs: ``gq_gk`` … as of ``PAIR_NAMES`` -> cosines; those that the method has no embeddings for are missing.
         clips: N.
         videos: from how many videos.
     """
@@ -65,7 +65,7 @@ class Similarity:
 
 
 def pair_similarity(method: Method, batches: Iterable[MethodBatch]) -> Similarity:
-    """Cosines of the four positive pairs (paper Table 3) and of unrelated clips, over batches of test clips.
+    """Cosines of the positive pairs (of CACL the four of Table 3) and of unrelated clips, over batches of test clips.
 
     Args:
         method: with embeddings that it draws together; put into evaluation mode here.
@@ -81,7 +81,7 @@ def pair_similarity(method: Method, batches: Iterable[MethodBatch]) -> Similarit
     found = {name: torch.cat(vectors) for name, vectors in parts.items()}
     video_N = torch.cat(videos)
     pairs: dict[str, PairCosines] = {}
-    for pair in ALL_PAIRS:
+    for pair in PAIR_NAMES:
         a, b = pair.split("_")
         if a in found and b in found:
             pairs[pair] = pair_cosines(found[a], found[b], video_N)

@@ -81,6 +81,8 @@ def why_not(part: Part, subject: Subject) -> str | None:
     pairs = any(key.startswith("similarity_") for curve in subject.method.curves for key in curve.lines)
     if part == "similarity" and not pairs:
         return f"{subject.run.method} draws no pairs together"
+    if part == "similarity" and type(subject.method).embeddings is Method.embeddings:
+        return f"the embeddings of {subject.run.method} are not measured on unseen clips"
     if part == "attention" and not subject.settings.wants_frame_encoder:
         return f"{subject.run.method} has no video transformer"
     if part == "tasks" and not subject.method.tasks():

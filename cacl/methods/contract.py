@@ -169,7 +169,7 @@ class Method(nn.Module):
         return ()
 
     def embeddings(self, batch: MethodBatch) -> Mapping[str, Tensor]:
-        """Unit embeddings ``[b, E]`` by name, as far as the method draws some together (paper, Table 3)."""
+        """Unit embeddings ``[b, E]`` of what is drawn together (paper, Table 3), by the names in ``PAIR_NAMES``."""
         return {}
 
     def attention(self, batch: MethodBatch) -> Tensor | None:

@@ -31,8 +31,9 @@ class Curve:
         log: a logarithmic axis.
         percent: the values are fractions, to be shown in percent.
         shown: keys that the progress line shows -> what it calls them.
-        chance: what guessing gives of an accuracy. Where the last quarter of a training stays below one and a half
-            times that, the user is warned that the task has not started, and told ``advice``.
+        chance: what guessing gives of an accuracy. Where the last quarter of a training stays near that (half of it
+            above at most, and a tenth of what it leaves), the user is warned that the task has not started, and told
+            ``advice``.
         advice: what to try then, a sentence.
     """
 

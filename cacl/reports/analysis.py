@@ -104,7 +104,7 @@ def read_analysis(folder: Path, *, steps: int | None = None) -> Analysis | None:
         stale=f"Made at step {made}; the run went on to step {steps} since."
         if made and steps not in (None, made)
         else "",
-        similarity=part("similarity", lambda found: svg(similarity_figure(found), "Similarity of positive pairs")),
+        similarity=part("similarity", _similarity),
         attention=attention,
         attention_words=attention_words,
         tasks={name: found for name, found in confused.items() if found is not None},
@@ -122,6 +122,11 @@ def _about(about: Mapping[str, Any]) -> str:
     if known := about.get("trained on"):
         text += f", of which the run was trained on {known}: on unseen videos it may do worse"
     return text + "."
+
+
+def _similarity(found: Mapping[str, Any]) -> Markup | None:
+    """Nothing of pairs that were not measured, as those of methods without CACL's were by earlier versions."""
+    return svg(similarity_figure(found), "Similarity of positive pairs") if found["pairs"] else None
 
 
 def _attention(folder: Path, found: Mapping[str, Any]) -> tuple[Markup, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from cacl.config import Settings
@@ -26,7 +26,7 @@ from cacl.files import write_whole
 from cacl.machine.auto import frame_auto_values
 from cacl.methods.contract import Method
 from cacl.models.frame_encoder import ResNet
-from cacl.models.image.frozen_frames import FrozenFrames
+from cacl.models.image.frozen_frames import TABLE, FrozenFrames, load_frozen_frames
 from cacl.models.weights import save_frame_weights, trained_here
 from cacl.run_folder import RunFolder
 from cacl.training.first_batch import draw_first_batch
@@ -41,8 +41,6 @@ from cacl.training.wiring import (
     initial_network,
     run_encoder,
 )
-
-TABLE = "frozen.safetensors"  # in the run folder
 
 
 def frame_encoder_stage(
@@ -143,7 +141,7 @@ def frozen_stage(run: RunFolder, data: Dataset, numbers: list[int], stop: StopRe
             told = {"source": json.dumps(image.origin.source)}
             write_whole(file, save({"features": table_VLF.half().contiguous()}, told))
         wait_for_first()
-    return FrozenFrames(load_file(file)["features"])
+    return load_frozen_frames(run.path)
 
 
 def video_stage(

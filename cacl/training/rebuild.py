@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from cacl.errors import UserError
 from cacl.methods.contract import Method
+from cacl.models.image.frozen_frames import load_frozen_frames
 from cacl.run import Run
 from cacl.training.checkpoint import load_checkpoint, newest_checkpoint
 from cacl.training.videos import training_count
@@ -20,7 +22,8 @@ def trained_method(run: Run, *, device: str = "cpu") -> tuple[Method, int]:
         device: where to put it.
 
     Raises:
-        UserError: no checkpoint yet, a damaged one, or one that does not fit the run's settings.
+        UserError: no checkpoint yet, a damaged one, or one that does not fit the run's settings; or the table of a
+            frozen encoder is gone.
     """
     settings, folder = run.settings, run.path / "checkpoints" / "train"
     checkpoint = newest_checkpoint(folder)
@@ -28,11 +31,8 @@ def trained_method(run: Run, *, device: str = "cpu") -> tuple[Method, int]:
         raise UserError(f"{folder} has no complete checkpoint; continue the run: cacl pretrain --resume {run.path}")
     steps, state = load_checkpoint(checkpoint)
     with torch.random.fork_rng(devices=[]):
-        frames = (
-            build_frames_network(settings, weights=run.path / "frame_encoder") if settings.wants_frame_encoder else None
-        )
         method = build_method(
-            settings, network=initial_network(settings), frame_encoder=frames, videos=training_count(run)
+            settings, network=initial_network(settings), frame_encoder=_beside(run), videos=training_count(run)
         )
     try:
         method.load_state_dict(state["method"])
@@ -42,3 +42,10 @@ def trained_method(run: Run, *, device: str = "cpu") -> tuple[Method, int]:
             f"{checkpoint} does not fit the settings of {run.path} ({reason}); was it written by another version?"
         ) from error
     return method.to(device).eval(), steps
+
+
+def _beside(run: Run) -> nn.Module | None:
+    """The frozen network that the run's method stands on, or the table of what one said; None where there is none."""
+    if run.settings.wants_frame_encoder:
+        return build_frames_network(run.settings, weights=run.path / "frame_encoder")
+    return load_frozen_frames(run.path) if run.settings.method.frozen_moments else None

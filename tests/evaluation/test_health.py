@@ -5,6 +5,7 @@ import pytest
 
 from cacl.config import resolve
 from cacl.evaluation.health import feature_health, warnings_from
+from cacl.methods.curves import Curve
 from cacl.presets import PRESETS
 
 rng = np.random.default_rng(0)
@@ -97,6 +98,17 @@ def test_chance_follows_the_number_of_degrees():
     (sentence,) = warned(rows(degree_accuracy=0.18), frames=8)
     assert "guessing gives 12.5%" in sentence
     assert warned(rows(degree_accuracy=0.19), frames=8) == []
+
+
+@pytest.mark.parametrize(
+    ("chance", "begun", "not_begun"),
+    [(0.5, 0.56, 0.54), (0.25, 0.33, 0.32), (1 / 6, 0.251, 0.249), (1 / 16, 0.094, 0.093)],
+)
+def test_of_few_classes_a_task_has_begun_well_before_half_again_of_guessing(chance, begun, not_begun):
+    curve = Curve("Speed accuracy", {"accuracy": "training clips"}, chance=chance, advice="Try it.")
+    assert warnings_from([{"accuracy": begun}] * 8, [curve]) == []
+    (sentence,) = warnings_from([{"accuracy": not_begun}] * 8, [curve])
+    assert "The speed task has not started" in sentence
 
 
 def test_only_the_last_quarter_counts():

@@ -53,6 +53,17 @@ def test_batches_are_put_together():
     np.testing.assert_array_equal(found.pairs["gq_tq"].unrelated, whole.unrelated)
 
 
+def test_two_clips_of_methods_without_a_copy_are_a_pair():
+    class Fixed(Method):
+        def embeddings(self, batch):
+            return {"first": unit(3, 0), "second": unit(3, 1)}
+
+    batch = MethodBatch((torch.zeros(3, 1, 1, 1, 1),), {}, torch.arange(3), torch.zeros(3, 1))
+    found = pair_similarity(Fixed(), [batch])
+    assert list(found.pairs) == ["first_second"]
+    np.testing.assert_allclose(found.pairs["first_second"].positive, (unit(3, 0) * unit(3, 1)).sum(1), atol=1e-6)
+
+
 def test_collapsed_embeddings_show_beside_the_unrelated():
     same = torch.ones(4, 1)
     numbers = pair_cosines(same, same, torch.arange(4)).numbers()

@@ -14,6 +14,7 @@ import pytest
 
 from cacl.errors import UserError
 from cacl.experiments.analyse import analyse
+from cacl.reports.analysis import read_analysis
 from cacl.training.pretrain import pretrain
 
 FILES = [
@@ -110,6 +111,29 @@ def test_a_method_without_transformer_leaves_out_what_needs_it(
     lines = capsys.readouterr().err.splitlines()
     assert "Left out: similarity, sdp draws no pairs together." in lines
     assert "Left out: attention, sdp has no video transformer." in lines
+
+
+def test_of_other_methods_two_clips_are_a_pair_or_the_part_is_left_out(
+    squares: Path, tmp_path: Path, tiny: dict[str, Any], cacl: Callable[..., Any]
+) -> None:
+    settings = {key: value for key, value in tiny.items() if not key.startswith("method.")} | {"optim.epochs": 1}
+    run = pretrain(squares, out=tmp_path / "default", settings=settings).path
+    assert "two clips" in cacl("analyse", run, "--only", "similarity").out
+    found = json.loads((run / "analysis" / "results.json").read_text())["similarity"]["pairs"]["first_second"]
+    assert set(found) == {"mean", "deviation", "unrelated mean", "unrelated deviation"}
+    page = (run / "report.html").read_text()
+    assert "How similar are positive pairs?" in page
+    file = run / "analysis" / "results.json"
+    earlier = json.loads(file.read_text())
+    earlier["similarity"]["pairs"] = {}  # as an earlier version left it
+    file.write_text(json.dumps(earlier))
+    kept = read_analysis(run / "analysis")
+    assert kept is not None
+    assert kept.similarity is None
+    other = pretrain(squares, out=tmp_path / "moco+be", method="moco+be", settings=settings).path
+    results = analyse(other, parts=["similarity"])
+    assert "similarity" not in results
+    assert results["left out"] == {"similarity": "the embeddings of moco+be are not measured on unseen clips"}
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from training.rows import timeless
 from cacl.data.clips.sampling import evaluation_clips
 from cacl.data.media.decode import VideoDecoder
 from cacl.errors import UserError
+from cacl.experiments.analyse import analyse
 from cacl.methods.assisted import Assisted
 from cacl.methods.contract import MethodBatch
 from cacl.methods.cvrl import among_other_videos
@@ -26,8 +27,10 @@ from cacl.models.image.frozen_frames import FrozenFrames, with_gaps
 from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.models.load import load_encoder
 from cacl.models.transformer import VideoTransformer
+from cacl.run import Run
 from cacl.run_folder import RunFolder
 from cacl.training.pretrain import pretrain
+from cacl.training.rebuild import trained_method
 from cacl.training.videos import open_run_data
 
 
@@ -120,6 +123,17 @@ def test_a_run_looks_once_and_ends_with_both(
         expected = image(frames[:, None])
     assert table.shape[1:] == expected.shape
     torch.testing.assert_close(table[0].float(), expected, atol=2e-3, rtol=2e-3)
+
+    method, steps = trained_method(Run(run.path))  # as analyse takes it
+    assert steps == rows[-1]["step"]
+    assert all(torch.equal(a, b) for a, b in zip(
+        method.encoder.state_dict().values(), run.encoder.network.state_dict().values(), strict=True
+    ))  # fmt: skip
+    found = analyse(run.path, parts=["similarity"])
+    assert list(found["similarity"]["pairs"]) == ["first_second"]
+    (run.path / "frozen.safetensors").rename(tmp_path / "away")
+    with pytest.raises(UserError, match=r"frozen\.safetensors, .* is gone or damaged"):
+        trained_method(Run(run.path))
 
     again = pretrain(squares, out=tmp_path / "b", method="assisted", settings=settings, with_frozen=image_folder)
     assert timeless(again.path) == timeless(run.path)

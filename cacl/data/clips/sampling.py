@@ -181,6 +181,20 @@ def spaced_clips(
     return (starts_N[:, None] + stride * np.arange(frames, dtype=np.int64)) % n_frames
 
 
+def start_elsewhere(first: int, second: int, starts: int) -> int:
+    """The second of two starts, 2 or more from the first wherever a video has so much room (4 starts or more).
+
+    Where it is nearer it moves on by a third of the starts, as the authors' code of DSM and MoCo+BE by a third of the
+    video; where that is still too near, in short videos, it is the first or the last start, whichever is farther. Only
+    of one start are both the same.
+    """
+    if abs(first - second) < 2:
+        second = (second + starts // 3) % starts
+    if abs(first - second) < 2:
+        second = 0 if 2 * first >= starts - 1 else starts - 1
+    return second
+
+
 def evaluation_clips(
     n_frames: int, *, frames: int = 16, stride: int = 2, clips: int = 10, window: Window = "fitted"
 ) -> NDArray[np.int64]:

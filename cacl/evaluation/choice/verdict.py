@@ -70,8 +70,8 @@ class Verdict:
         cost = ""
         if self.cost:
             cost = " Processor time a video: " + ", ".join(f"{n} {self.cost[n]:.0f} ms" for n in self.cost) + "."
-        unsure = self._rival_that_is_no_worse()
-        same = f" It cannot be told apart from {unsure} here, and costs less than half." if unsure else ""
+        best = max(ALL, key=lambda name: self.scores[name])
+        same = "" if best == self.use else f" It cannot be told apart from {best} here, and costs at most half of it."
         worth = "" if self.by == "R@1" else f" {WORTH}."
         return (
             f"Use {_NAMES[self.use]} for these videos: {self.by} {scores} ({'; '.join(told)}; {self.videos} videos of "
@@ -91,10 +91,6 @@ class Verdict:
             **({"milliseconds a video": dict(self.cost)} if self.cost else {}),
             "sentence": self.sentence,
         }
-
-    def _rival_that_is_no_worse(self) -> str:
-        better = [name for name in ALL if self.scores[name] > self.scores[self.use]]
-        return " and ".join(better)
 
 
 _NAMES: dict[Which, str] = {

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from cacl.data.clips.sampling import ClipPlan, clip_window
+from cacl.data.clips.sampling import ClipPlan, clip_window, start_elsewhere
 from cacl.distributed.processes import gathered, own_rows
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.curves import Curve, Mark
@@ -115,12 +115,10 @@ class DSM(MoCo):
         self.uniforms = splines * SPLINE_DRAWS
 
     def plan(self, n_frames: int, rng: np.random.Generator) -> ClipPlan:
-        """A clip, and where it is wanted another one, moved on by a third of the starts if the two are nearly one."""
+        """A clip, and where it is wanted another one, that starts elsewhere (``start_elsewhere``)."""
         window = clip_window(n_frames, frames=self.frames, stride=self.stride)
         first, second = (int(start) for start in rng.integers(window.starts, size=2))
-        if abs(first - second) < 2:
-            second = (second + window.starts // 3) % window.starts
-        starts = (first, second)[: 2 if self.negative == "other_clip" else 1]
+        starts = (first, start_elsewhere(first, second, window.starts))[: 2 if self.negative == "other_clip" else 1]
         clip_T = window.stride * np.arange(self.frames, dtype=np.int64)
         return ClipPlan(tuple((start + clip_T) % n_frames for start in starts))
 

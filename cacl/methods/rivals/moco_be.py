@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cacl.data.clips.sampling import ClipPlan, clip_window
+from cacl.data.clips.sampling import ClipPlan, clip_window, start_elsewhere
 from cacl.methods.contract import MAIN, MethodBatch, StepOutput, View
 from cacl.methods.moco import MoCo
 from cacl.methods.permute import formatted
@@ -93,12 +93,11 @@ class MoCoBE(MoCo):
         """The clip, its other moment where there is one, and of the same video a clip that starts elsewhere.
 
         As in the authors' code a start within one frame of the clip's own moves on by a third: here of the possible
-        starts, so that no clip runs over the end of the video.
+        starts, so that no clip runs over the end of the video (``start_elsewhere``).
         """
         window = clip_window(n_frames, frames=self.frames, stride=self.stride)
         starts = rng.integers(window.starts, size=self.moments + 1)
-        if abs(starts[-1] - starts[0]) < 2:
-            starts[-1] = (starts[-1] + max(window.starts // 3, 2)) % window.starts
+        starts[-1] = start_elsewhere(int(starts[0]), int(starts[-1]), window.starts)
         clips_NT = (starts[:, None] + window.stride * np.arange(self.frames, dtype=np.int64)) % n_frames
         return ClipPlan(tuple(clips_NT if self.intra_negative else clips_NT[:-1]))
 

@@ -5,8 +5,16 @@ Shapes: V videos, L moments, F features of a frame, b samples.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from cacl.errors import UserError
+
+TABLE = "frozen.safetensors"  # in the folder of a run
 
 
 class FrozenFrames(nn.Module):
@@ -37,6 +45,17 @@ class FrozenFrames(nn.Module):
     def forward(self, video_b: Tensor) -> Tensor:
         """``[b, L, F]`` of the videos of these numbers; no gradient goes back."""
         return self.features[video_b]
+
+
+def load_frozen_frames(run: Path) -> FrozenFrames:
+    """The table that a run keeps. Raises UserError where it is gone or damaged."""
+    try:
+        return FrozenFrames(load_file(run / TABLE)["features"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"{run / TABLE}, what the frozen encoder says of the training videos, is gone or damaged ({error}); put "
+            f"back a copy, or, if the run is not finished, remove it: cacl pretrain --resume {run} makes it again."
+        ) from error
 
 
 def with_gaps(features_bLF: Tensor, uniforms_bU: Tensor, *, kept: int, dropout: float) -> Tensor:

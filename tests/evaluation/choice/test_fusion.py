@@ -143,3 +143,16 @@ def test_of_weights_that_cannot_be_told_apart_the_most_equal_is_taken(without: f
     for w in (0.4, 0.85, 0.0):
         ranks[ways, w] += means[w] - ranks[ways, w].mean()
     assert _nearest_to_equal(ranks, (ways, 0.4), GROUPS) == expected
+
+
+def test_the_sentence_names_the_best_alone_as_what_the_choice_cannot_be_told_from() -> None:
+    """Which of the three lies between them may be told apart, and may cost less than twice as much."""
+    own = np.tile([0.0, 1.0], 30)
+    frozen = np.where(np.arange(60) < 12, 1.0, own)  # never worse than the own one, clearly better
+    fused = np.random.default_rng(0).permutation(np.repeat([0.0, 1.0], [22, 38]))
+    found: dict = {"own": own, "frozen": frozen, "fused": fused}
+    verdict = decide(found, [str(i) for i in range(60)], by="R@1", cost={"own": 40.0, "frozen": 60.0, "fused": 100.0})
+    assert verdict.use == "own"
+    assert verdict.scores["own"] < verdict.scores["frozen"] < verdict.scores["fused"]
+    assert verdict.differences["frozen - own"][1] > 0 > verdict.differences["fused - own"][1]
+    assert "It cannot be told apart from fused here, and costs at most half of it." in verdict.sentence

@@ -57,6 +57,16 @@ def test_anchor_and_positive_are_the_same_frames_and_the_negative_another_start(
     assert len(make(negative="tps_per_frame").plan(40, generator(0, "plan")).clips) == 1
 
 
+@pytest.mark.parametrize("starts", range(2, 12))
+def test_the_negative_of_a_short_video_is_another_clip(starts: int) -> None:
+    """Not the very frames that the anchor is to find."""
+    method = make()
+    length = len(method.plan(100, generator(0, "plan")).clips[0])
+    for i in range(100):
+        first, second = (clip[0] for clip in method.plan(length + starts - 1, generator(0, "plan", i)).clips)
+        assert abs(first - second) >= (2 if starts >= 4 else 1)
+
+
 @pytest.mark.parametrize("warp", ["push", "tps"])
 def test_a_warp_is_the_same_for_all_frames(warp: Any) -> None:
     method = make(warp=warp)
