@@ -27,15 +27,16 @@ BITS = 10
 
 
 def main() -> None:
-    chosen = arguments(__doc__, pairs=200)
+    every = [*EASY, *HARD]
+    chosen = arguments(__doc__, only=every, pairs=200)
     header("Duplicates", chosen, clock="processor time of one thread")
     pairs = 6 if chosen.quick else chosen.pairs
-    names = ["exact", "cropped", "mirrored"] if chosen.quick else [*EASY, *HARD]
+    names = chosen.only or (["exact", "cropped", "mirrored"] if chosen.quick else every)
     rows: list[list[object]] = []
     reached: list[list[object]] = []
-    for number, name in enumerate(names):
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            archive = Archive(Path(folder), name, pairs, 1000 * number + chosen.seed)
+            archive = Archive(Path(folder), name, pairs, 1000 * every.index(name) + chosen.seed)
             row = archive.measured()
             rows.append([name, pairs, *row, *archive.hashed()])
             recall, precision, ends = (float(str(value)) for value in row[:3])

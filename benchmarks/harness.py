@@ -39,8 +39,11 @@ class Timing:
         return f"±{50 * (max(self.rounds) - min(self.rounds)) / self.median:.0f} %"
 
 
-def arguments(doc: str | None, **sizes: int) -> argparse.Namespace:
-    """``--quick``, ``--cuda``, ``--seed``, and sizes with what they are by default; sets one thread and the seed."""
+def arguments(doc: str | None, *, only: Sequence[str] = (), **sizes: int) -> argparse.Namespace:
+    """``--quick``, ``--cuda``, ``--seed``, and sizes with what they are by default; sets one thread and the seed.
+
+    ``only``: what ``--only`` chooses from.
+    """
     parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds: seconds, for the tests")
     parser.add_argument("--cuda", action="store_true", help="networks on the GPU")
@@ -48,6 +51,8 @@ def arguments(doc: str | None, **sizes: int) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     for name, usual in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=usual, help=f"how many (default {usual})")
+    if only:
+        parser.add_argument("--only", nargs="+", choices=only, help="measure these alone")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)

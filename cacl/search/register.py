@@ -31,7 +31,7 @@ _ALIKE = 0.28  # agreement there: copies with a logo, .3 s beside each other, re
 _KEPT = 2  # of what is tried there
 _OVERLAP = 0.75  # of the smaller picture at least
 _BAR = 4.0  # standard deviation, grey levels, of a row that is a bar
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _LEAST = 0.5  # of a picture is not bars, whatever it looks like
 
 
@@ -55,7 +55,14 @@ class Registration:
 def grey(frames_THWC: NDArray[np.uint8], height: int, window: Window) -> Tensor:
     """Frames without what lies around a window of them, grey, 0 to 255, ``[T, height, W]``."""
     frames_UHWC, shown_T = _distinct(frames_THWC)
-    return cut(torch.from_numpy(frames_UHWC.astype(np.float32) @ _GREY), height, window)[shown_T]
+    return cut(torch.from_numpy(frames_UHWC.astype(np.float32) @ GREY), height, window)[shown_T]
+
+
+def colours(frames_THWC: NDArray[np.uint8], height: int, window: Window) -> Tensor:
+    """As ``grey``, but red, green and blue, ``[T, 3, height, W]``."""
+    frames_UHWC, shown_T = _distinct(frames_THWC)
+    planes = [torch.from_numpy(frames_UHWC[..., c].astype(np.float32)) for c in range(3)]
+    return torch.stack([cut(plane, height, window) for plane in planes], dim=1)[shown_T]
 
 
 def cut(grey_THW: Tensor, height: int, window: Window) -> Tensor:

@@ -21,17 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cacl.search.alignment import Line, Times, lines
-from cacl.search.closer_look import Side, look_closer
+from cacl.search.closer_look import COPY, Side, look_closer
 from cacl.search.register import HEIGHT, Registration, Window, cut, overlap, register, without_bars
 from cacl.search.sketches import RATE, Film, Floats
 
 Kind = Literal["copy", "similar scene", "different"]
 ROUGHLY = 0.45  # agreement of what moves, at few pixels: below, no closer look; copies with a logo reach .7
-COPY = 0.8  # agreement when looked at closely: of takes few reach it; copies at half of few frames reach .85 (made)
-SURE = 0.975  # the same: one man who squats again and again reaches .966, copies that are there .9895 and more (UCF101)
-SURE_THROUGHOUT = (
-    0.93  # at nine moments of ten: takes reach .909 there, most copies that are coded coarsely more (UCF101)
-)
 SCENE = 0.35  # agreement of edges of pictures that show the same place
 _STILL = 1.0  # grey levels, standard deviation over time: below, nothing moves and no takes can be told apart
 _INNER, _ENDS, _STEP = 24, 5, 0.25  # moments between the ends, and steps to each side of an end
@@ -95,7 +90,8 @@ def _compared(line: Line, first: Film, second: Film) -> tuple[PixelMatch, Regist
     back = flat.reshape(around.shape)
     inner = np.flatnonzero((times > line.a[0] - 1 / RATE) & (times < line.a[1] + 1 / RATE))
     mine, other = (torch.from_numpy(part).float() for part in (first.sketches(times), second.sketches(wanted / RATE)))
-    sides = Side(first.frames, _window(mine)), Side(second.frames, _window(other))
+    films = ((first, mine), (second, other))
+    sides = [Side(film.frames, _window(part), film.length - 1e-3) for film, part in films]
     ours, theirs = cut(mine, HEIGHT, sides[0].window), cut(other, HEIGHT, sides[1].window)
     laid = _laid(ours, theirs, back, times, inner, np.zeros(len(times)))
     if laid is not None:  # once more, at the moments that this says are the same
@@ -106,10 +102,10 @@ def _compared(line: Line, first: Film, second: Film) -> tuple[PixelMatch, Regist
     speed, offset = line.speed + laid.turn, offset + laid.shift - laid.turn * float(times[inner].mean())
     if score >= ROUGHLY and laid.moving:
         a, b = _stretches(times, laid.values, line, speed, offset, (first.length, second.length))
-        score, most = look_closer(*sides, found, a=a, speed=speed, offset=offset, last=second.length - 1e-3)
+        agreement = look_closer(sides[0], sides[1], found, a=a, speed=speed, offset=offset)
+        score = agreement.half
         if score >= COPY:
-            sure = score >= SURE or most >= SURE_THROUGHOUT
-            return PixelMatch("copy", score, found.agreement, found.mirrored, a, b, speed, sure), found
+            return PixelMatch("copy", score, found.agreement, found.mirrored, a, b, speed, agreement.sure), found
     kind: Kind = "similar scene" if found.agreement >= SCENE else "different"
     return PixelMatch(kind, score, found.agreement, found.mirrored, line.a, line.b, line.speed), found
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from search.scenes import FPS, render
 
 from cacl.search.alignment import Line
-from cacl.search.closer_look import _reached
+from cacl.search.closer_look import NOISE_BESIDE, SURE, SURE_THROUGHOUT, _agreement, _beside, _reached
 from cacl.search.register import HEIGHT, WHOLE, _Edges, grey, register, resized
-from cacl.search.same_pixels import SURE, SURE_THROUGHOUT, PixelMatch, compare_pixels
+from cacl.search.same_pixels import PixelMatch, compare_pixels
 from cacl.search.sketches import Sketches
 
 Frames = NDArray[np.uint8]
@@ -110,6 +110,52 @@ def test_a_copy_that_is_spoiled_at_all_moments_alike_is_sure() -> None:
     assert SURE_THROUGHOUT < copy.score < SURE
     assert copy.sure
     assert not compared(performed(4, 1), spoiled, line).sure
+
+
+@pytest.mark.parametrize("speed", [1.0, 2.0])
+def test_a_copy_with_frames_left_out_is_sure(speed: float) -> None:
+    original = np.repeat(performed(3, 0), 2, axis=0)
+    original[1:-1:2] = performed_finely(3, 0)[1:-1:2]
+    copy = original[::2] if speed == 2.0 else np.repeat(original[::2], 2, axis=0)
+    end = 11.6 / speed
+    line = Line((0.3, 11.6), (0.3 / speed, end), 1 / speed, 0.9, 4)
+    for first, second, way in ((original, copy, line), (copy, original, Line(line.b, line.a, speed, 0.9, 4))):
+        found = compared(first, second, way)
+        assert found.score > SURE
+        assert found.sure
+
+
+def performed_finely(place: int, actor: int) -> Frames:
+    frames: Frames = PERFORM(render(place, 0, 0.1)[0], place, actor, 6.0, 2 * FPS)
+    return frames
+
+
+def test_a_copy_whose_grey_is_another_is_sure() -> None:
+    original = performed(3, 0)
+    mixture = np.array([[0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.7, 0.1, 0.2]])
+    found = compared(original, (original @ mixture).astype(np.uint8), Line((0.3, 5.6), (0.3, 5.6), 1.0, 0.9, 4))
+    assert found.kind == "copy"
+    assert found.sure
+
+
+def test_the_most_alike_mixture_of_colours_is_taken() -> None:
+    mine = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    turned = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0], [0.0, 0.3, 1.0]])
+    agreement = _agreement(mine, torch.einsum("tcij,cd->tdij", mine, turned))
+    assert agreement.half == pytest.approx(1, abs=1e-4)
+    alone = mine[:, :1].expand(-1, 3, -1, -1)  # a picture that is grey has one colour to mix
+    assert _agreement(mine, alone).half == pytest.approx(0.299 / np.hypot(np.hypot(0.299, 0.587), 0.114), abs=0.05)
+
+
+def test_a_shift_and_a_change_of_light_are_told_from_noise() -> None:
+    rng = torch.Generator().manual_seed(0)
+    wide = resized(torch.rand(5, 18, 18, generator=rng), 70, 70)
+    picture, shifted = wide[:, 3:67, 3:67], wide[:, 3:67, 4:68]
+    assert _beside(picture, shifted) > 0.8
+    light = torch.rand(5, 8, 8, generator=rng).repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    assert _beside(picture, picture + 0.1 * light) > 0.8
+    noise = torch.randn(5, 64, 64, generator=rng)
+    assert _beside(picture, picture + 0.05 * noise) < 0.5 * NOISE_BESIDE
 
 
 def test_what_is_reached_at_a_share_of_the_weight() -> None:
