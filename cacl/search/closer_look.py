@@ -158,7 +158,7 @@ def _look(mine: Side, other: Side, lie: _Lie, *, within: tuple[float, float], sp
         column = _same_moments(*_cut(ours_THW, theirs_UHW, lie), back)
     at = around[np.arange(_MOMENTS), column.numpy()]
     ours, theirs = _cut(mine.colours(times), other.colours(at), lie)
-    return _agreement(*(part.unflatten(0, (_MOMENTS, 3)) for part in (ours, theirs)))
+    return _agreement(*(part.reshape(_MOMENTS, 3, SIDE, SIDE) for part in (ours, theirs)))
 
 
 def _laid(ours_JHW: Tensor, theirs_JHW: Tensor, lie: _Lie) -> _Lie:
