@@ -126,7 +126,7 @@ def finish(out: Path, catalog: Catalog, about: dict[str, Any]) -> None:
         shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
         np.lib.format.write_array_header_1_0(file, shape)
         for part in map(_needed, paths):
-            file.write(part["vectors"].astype("<f4").tobytes() if "vectors" in part else b"")
+            file.write(np.ascontiguousarray(part["vectors"], "<f4").data if "vectors" in part else b"")
     _write_segments(out / SEGMENTS, paths, videos)
     used = tuple(video for i, video in enumerate(videos) if i not in skipped)
     unread = tuple(Skipped(videos[i].path, reason) for i, reason in skipped.items())
