@@ -116,7 +116,7 @@ def read_exported(file: Path) -> GraphNetwork:
         reason = error.args[0] if isinstance(error, _NotKnown) else f"{type(error).__name__}: {error}"
         raise UserError(
             f"{file} cannot be read as an image network of torch.export ({str(reason)[:200]}): export it again in "
-            "evaluation mode with PyTorch 2.8 or later, or export it to ONNX."
+            "evaluation mode with PyTorch 2.9 or later, or export it to ONNX."
         ) from error
 
 
