@@ -99,7 +99,7 @@ def begin(index: Path, pointer: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_begun(index: Path, pointer: Mapping[str, Any]) -> bool:
     """Whether anything was made, or is kept of a run or a share, by what ``index.json`` says."""
-    return pointer["generation"] is not None or (index / PARTS).exists() or (index / SHARDS).exists()
+    return pointer.get("generation") is not None or (index / PARTS).exists() or (index / SHARDS).exists()
 
 
 def write_pointer(index: Path, pointer: Mapping[str, Any]) -> None:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from cacl.data.clips.colour import GREY as LUMA
+
 Window = tuple[tuple[float, float], tuple[float, float]]
 """Rows and columns of a picture, from and to, of its height and width as 1."""
 WHOLE: Window = ((0.0, 1.0), (0.0, 1.0))
@@ -31,7 +33,7 @@ _ALIKE = 0.28  # agreement there: copies with a logo, .3 s beside each other, re
 _KEPT = 2  # of what is tried there
 _OVERLAP = 0.75  # of the smaller picture at least
 _BAR = 4.0  # standard deviation, grey levels, of a row that is a bar
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
+GREY = np.array(LUMA, np.float32)
 _LEAST = 0.5  # of a picture is not bars, whatever it looks like
 
 
