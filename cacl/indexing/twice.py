@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cacl.data.media.colours import AS_CODED
-from cacl.data.media.cut import Cut
-from cacl.data.media.isolated import isolated, time_limit
+from cacl.data.media.cut import Box, Cut
+from cacl.data.media.isolated import LostProcess, OwnProcess, isolated, time_limit
 from cacl.data.media.open_files import frame_seconds, read_frames
 from cacl.data.remote.place import file_at
 from cacl.data.videos.catalog import Video
 from cacl.errors import VideoError
-from cacl.search.duplicates import Duplicate, Stretches, find_duplicates
+from cacl.machine.load import usable_processors
+from cacl.search.alignment import Line
+from cacl.search.duplicates import Duplicate, Look, Pair, Stretches, find_duplicates, looking
+from cacl.search.same_pixels import PixelMatch
 
 if TYPE_CHECKING:
     from cacl.indexing.reader import Index
@@ -34,17 +39,22 @@ def duplicates_of(
 ) -> list[Duplicate]:
     """See ``Index.duplicates``."""
     skipped: list[VideoError] = []
-    total = len(index.videos)
-    found = find_duplicates(
-        index.neighbours,
-        stretches_of(index),
-        index.scale,
-        frames=_SmallFrames(index) if pixels else None,
-        decisions=index.decisions,
-        skipped=skipped,
-        progress=lambda done: progress("videos compared", done, total),
-    )
-    progress("videos compared", total, total)
+    stretches = stretches_of(index)
+    source = _source(index, stretches)
+    helpers = [_Helper(source) for _ in range(len(usable_processors()) - 1)] if pixels else []
+    with ExitStack() as held:
+        for helper in helpers:
+            held.callback(helper.end)
+        found = find_duplicates(
+            index.neighbours,
+            stretches,
+            index.scale,
+            frames=_SmallFrames(source) if pixels else None,
+            helpers=[helper.look for helper in helpers],
+            decisions=index.decisions,
+            skipped=skipped,
+            progress=progress,
+        )
     for path, reason in dict.fromkeys((error.path, error.reason) for error in skipped):
         say(f"{path} could not be looked at ({reason}): what is said of it is by vectors alone.")
     return [one for one in found if one.first != one.second]
@@ -59,15 +69,65 @@ def stretches_of(index: Index) -> Stretches:
     return Stretches(spans.video, seconds[:, 0], seconds[:, 1], [video.path for video in index.videos], ends)
 
 
+class _Source(NamedTuple):
+    """All that is needed to read an index's videos, in any process."""
+
+    root: Path
+    videos: Sequence[Video]
+    blank: tuple[Box, ...]
+    lengths: Sequence[float]
+
+
+def _source(index: Index, stretches: Stretches) -> _Source:
+    blank = tuple(tuple(box) for box in index.about["encoder"]["clip"].get("blank", ()))
+    return _Source(index.root, index.catalog.videos, blank, stretches.lengths)
+
+
+class _Helper:
+    """Looks at pixels in a process of its own, which begins when it is first asked; here where it ends too early."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._process: OwnProcess | None = None
+        self._here: Look | None = None
+
+    def look(self, pair: Pair, aligned: Sequence[Line]) -> list[PixelMatch | VideoError]:
+        """See ``cacl.search.duplicates.Look``."""
+        if self._here is None:
+            try:
+                if self._process is None:
+                    self._process = OwnProcess()
+                    self._process.run(_begin, self._source)
+                return self._process.run(_look, pair, aligned)
+            except LostProcess:
+                self._here = looking(_SmallFrames(self._source), self._source.lengths)
+        return self._here(pair, aligned)
+
+    def end(self) -> None:
+        """End its process."""
+        if self._process is not None:
+            self._process.end()
+
+
+_looking: list[Look] = []  # in a helper's process: the one
+
+
+def _begin(source: _Source) -> None:
+    _looking[:] = [looking(_SmallFrames(source), source.lengths)]
+
+
+def _look(pair: Pair, aligned: Sequence[Line]) -> list[PixelMatch | VideoError]:
+    return _looking[0](pair, aligned)
+
+
 class _SmallFrames:
     """Reads frames of the index's videos; those read last are kept, as a video is compared with several others.
 
     For any number of threads.
     """
 
-    def __init__(self, index: Index) -> None:
-        self._root, self._videos = index.root, index.catalog.videos
-        self._blank = tuple(tuple(box) for box in index.about["encoder"]["clip"].get("blank", ()))
+    def __init__(self, source: _Source) -> None:
+        self._root, self._videos, self._blank = source.root, source.videos, source.blank
         self._shown = lru_cache(256)(_shown)
         self._kept = OrderedDict[tuple[int, int], NDArray[np.uint8]]()
         self._bytes = 0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 SPEEDS = 2.0 ** (np.arange(-16, 17) / 16)
 _PREFER = 0.05  # of a vote is lost for every doubling or halving of the speed: what could be either is not faster
-_MOST_LINES = 20
+_MOST_LINES = 20  # looked at, those that turn out to be too short among them
 _AT_ONCE = 2**20  # votes that are counted together
 _GAP = 0.5  # a stretch below the threshold costs at most so much of what a good one brings
 _FINE = np.array([0, -1, 1, -2, 2, -3, 3, -4, 4]) / 4  # least change first: of equals the first is taken
@@ -74,16 +74,16 @@ def lines(similarity: Floats, a: Times, b: Times, *, threshold: float, least: in
     left = similarity.copy()
     found = []
     for _ in range(_MOST_LINES):
-        best = _best_line(left, a, b, threshold)
+        best = _best_line(left, a, b, threshold, least)
         if best is None:
             break
         speed, offset = best
         values = _along(left, a, b, np.array([speed]), np.array([offset]))
         first, last = (int(place[0]) for place in _runs(values, threshold))
-        if last - first < least:
-            break
-        found.append(_line(values[0, first:last], a, b, first, last, speed, offset))
-        _take_out(left, a, b, (speed, offset), slice(first, last), threshold)
+        if last - first >= least:
+            found.append(_line(values[0, first:last], a, b, first, last, speed, offset))
+        # What is too short is taken out, too: it would hide a longer, weaker line.
+        _take_out(left, a, b, (speed, offset), slice(first, last) if last > first else slice(None), threshold)
     found.sort(key=lambda line: -line.score * line.stretches)
     return [line for i, line in enumerate(found) if not any(_within(line, better) for better in found[:i])]
 
@@ -96,7 +96,7 @@ def _within(line: Line, better: Line) -> bool:
     return min(shares) > 0.5
 
 
-def _best_line(similarity: Floats, a: Times, b: Times, threshold: float) -> tuple[float, float] | None:
+def _best_line(similarity: Floats, a: Times, b: Times, threshold: float, least: int) -> tuple[float, float] | None:
     rows, columns = np.nonzero(similarity > threshold)
     if not len(rows):
         return None
@@ -111,18 +111,27 @@ def _best_line(similarity: Floats, a: Times, b: Times, threshold: float) -> tupl
         count = int(bins_SM.max()) + 1
         flat = (bins_SM + count * np.arange(len(speeds))[:, None]).ravel()
         sums = np.bincount(flat, np.tile(votes, len(speeds)), len(speeds) * count).reshape(len(speeds), count)
-        beside = np.pad(sums, ((0, 0), (1, 1)))
+        voters = np.bincount(flat, minlength=len(speeds) * count).reshape(len(speeds), count)
         preferred_S = (1 - _PREFER * np.abs(np.log2(speeds))) * np.minimum(1.0, 1 / speeds) ** 0.5
-        wide = (beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]) * preferred_S[:, None]
+        enough = _with_both_sides(voters) >= least  # a single pair that is very alike is no line
+        wide = np.where(enough, _with_both_sides(sums), 0) * preferred_S[:, None]
         number, peak = divmod(int(wide.argmax()), count)
         if wide[number, peak] > best[0]:
             near = np.abs(bins_SM[number] - peak) <= 1
             offset = float(np.average(offset_SM[number, near], weights=votes[near]))
             best = (float(wide[number, peak]), float(speeds[number]), offset)
+    if not best[0]:
+        return None
     finer_L2 = np.array(list(_finer(best[1], best[2], width, a)))
     fits = _fits(similarity, a, b, threshold, finer_L2[:, 0], finer_L2[:, 1])
     speed, offset = finer_L2[fits.argmax()].tolist()
     return speed, offset
+
+
+def _with_both_sides(bins: NDArray[np.float64] | NDArray[np.int64]) -> Floats:
+    """Each bin and the two beside it, added up."""
+    beside = np.pad(bins, ((0, 0), (1, 1)))
+    return beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]
 
 
 def _finer(speed: float, offset: float, width: float, a: Times) -> Iterator[tuple[float, float]]:

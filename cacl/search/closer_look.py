@@ -18,7 +18,7 @@ Three things part copies that are none the less the same:
   each part of the picture explains.
 
 Legend: T moments of one stretch, K moments of the other for each, H height, W width, J pairs of frames, S = SIDE,
-B blocks of P pixels, D ways to differ.
+B blocks of P pixels, D ways to differ, L ways to lie.
 """
 
 from __future__ import annotations
@@ -155,53 +155,62 @@ def _look(mine: Side, other: Side, lie: _Lie, *, within: tuple[float, float], sp
     column = torch.full((_MOMENTS,), len(_AROUND) // 2)
     for _ in range(2):  # once as aligned, once as the first look says it is
         lie = _laid(ours_THW[chosen], theirs_UHW[back[chosen, column[chosen]]], lie)
-        column = _same_moments(*_cut(ours_THW, theirs_UHW, lie), back)
+        column = _same_moments(*_cut(ours_THW, theirs_UHW, [lie]), back)
     at = around[np.arange(_MOMENTS), column.numpy()]
-    ours, theirs = _cut(mine.colours(times), other.colours(at), lie)
+    ours, theirs = _cut(mine.colours(times), other.colours(at), [lie])
     return _agreement(*(part.reshape(_MOMENTS, 3, SIDE, SIDE) for part in (ours, theirs)))
 
 
 def _laid(ours_JHW: Tensor, theirs_JHW: Tensor, lie: _Lie) -> _Lie:
     """Where edges agree most, by steps that become smaller."""
 
-    def fit(lie: _Lie) -> float:
-        one, other = (edges(picture) for picture in _cut(ours_JHW, theirs_JHW, lie))
-        return float((one * other).sum() / (one.norm() * other.norm()).clamp_min(1e-6))
+    def fits(lies: list[_Lie]) -> list[float]:
+        one, other = (
+            edges(pictures).unflatten(0, (len(lies), -1)).flatten(1) for pictures in _cut(ours_JHW, theirs_JHW, lies)
+        )
+        return _alike(one, other).tolist()
 
-    best = fit(lie)
+    (best,) = fits([lie])
     for step in 0.5 ** np.arange(_HALVINGS):
         for _ in range(_ROUNDS):
-            values = {one: fit(one) for one in lie.steps(float(step), (theirs_JHW.shape[1], theirs_JHW.shape[2]))}
-            nearer = max(values, key=lambda one: values[one])
-            if values[nearer] <= best + 1e-5:
+            steps = lie.steps(float(step), (theirs_JHW.shape[1], theirs_JHW.shape[2]))
+            values = fits(steps)
+            if max(values) <= best + 1e-5:
                 break
-            lie, best = nearer, values[nearer]
+            best = max(values)
+            lie = steps[values.index(best)]
     return lie
 
 
-def _cut(ours_THW: Tensor, theirs_UHW: Tensor, lie: _Lie) -> tuple[Tensor, Tensor]:
-    """What both show, brought to ``[T, SIDE, SIDE]`` and ``[U, SIDE, SIDE]``."""
-    boxes = []
-    for axis, corner in ((1, lie.top), (2, lie.left)):
-        low = max(0.0, corner)
-        high = min(float(ours_THW.shape[axis]), corner + theirs_UHW.shape[axis] * lie.scale)
-        boxes.append((low, high))
-    inside = [
-        ((low - corner) / lie.scale, (high - corner) / lie.scale)
-        for (low, high), corner in zip(boxes, (lie.top, lie.left), strict=True)
-    ]
-    return _sampled(ours_THW, boxes), _sampled(theirs_UHW, inside)
+def _cut(ours_THW: Tensor, theirs_UHW: Tensor, lies: list[_Lie]) -> tuple[Tensor, Tensor]:
+    """What both show, for one lie after the other, brought to ``[L T, SIDE, SIDE]`` and ``[L U, SIDE, SIDE]``."""
+    ours, theirs = [], []
+    for lie in lies:
+        boxes = []
+        for axis, corner in ((1, lie.top), (2, lie.left)):
+            low = max(0.0, corner)
+            high = min(float(ours_THW.shape[axis]), corner + theirs_UHW.shape[axis] * lie.scale)
+            boxes.append((low, high))
+        ours.append(boxes)
+        corners = (lie.top, lie.left)
+        theirs.append(
+            [((low - at) / lie.scale, (high - at) / lie.scale) for (low, high), at in zip(boxes, corners, strict=True)]
+        )
+    return _sampled(ours_THW, ours), _sampled(theirs_UHW, theirs)
 
 
-def _sampled(frames_THW: Tensor, box: list[tuple[float, float]]) -> Tensor:
+def _sampled(frames_THW: Tensor, boxes_L22: list[list[tuple[float, float]]]) -> Tensor:
+    """Boxes cut out of all frames, ``[L T, SIDE, SIDE]``."""
     middle = (torch.arange(SIDE) + 0.5) / SIDE
-    y, x = (
-        2 * (low + middle * (high - low)) / size - 1
-        for (low, high), size in zip(box, frames_THW.shape[1:], strict=True)
-    )
-    grid = torch.stack([x[None].expand(SIDE, SIDE), y[:, None].expand(SIDE, SIDE)], dim=2)
-    places = grid[None].expand(len(frames_THW), -1, -1, -1)
-    return grid_sample(frames_THW[:, None], places, padding_mode="border", align_corners=False)[:, 0]
+    low_L2, high_L2 = torch.tensor(boxes_L22).unbind(2)
+    size_2 = torch.tensor(frames_THW.shape[1:])
+    at_L2S = 2 * (low_L2[..., None] + middle * (high_L2 - low_L2)[..., None]) / size_2[:, None] - 1
+    y_LS, x_LS = at_L2S.unbind(1)
+    count = len(boxes_L22)
+    grid_LSS2 = torch.stack([x_LS[:, None].expand(-1, SIDE, -1), y_LS[:, :, None].expand(-1, -1, SIDE)], dim=3)
+    places = grid_LSS2[:, None].expand(-1, len(frames_THW), -1, -1, -1).flatten(0, 1)
+    pictures = frames_THW[None].expand(count, -1, -1, -1).flatten(0, 1)
+    return grid_sample(pictures[:, None], places, padding_mode="border", align_corners=False)[:, 0]
 
 
 def _same_moments(mine_TSS: Tensor, other_USS: Tensor, back_TK: Tensor) -> Tensor:

@@ -1,22 +1,27 @@
 """The same recording twice: vectors find candidates, an alignment in time decides, pixels tell copies from like scenes.
 
-Nothing is deleted or moved: what is found is a table.
+Nothing is deleted or moved: what is found is a table. Pixels are looked at in several processes where those are given:
+each takes videos that lie beside each other, as takes of one scene do, so that few videos are decoded by two of them.
 
 Legend: n vectors of stretches, v videos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
+from queue import SimpleQueue
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.ahead import in_order
 from cacl.errors import VideoError
-from cacl.machine.load import usable_processors
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
@@ -30,6 +35,10 @@ _SHARE = 0.99  # of unrelated pairs lie below what is worth a look
 _BELOW, _SPREADS = 0.159, 2.33  # one standard deviation below the median; of a normal distribution, 99 % lie below this
 _NEAREST = 20  # of every stretch, among later videos
 _VIDEOS = 20  # looked at more closely, for every video
+_WORTH = 100  # pairs: a further process needs some seconds to begin
+Pair = tuple[int, int]
+Look = Callable[[Pair, Sequence[Line]], list[PixelMatch | VideoError]]
+"""What the pixels of two videos say of each line; called by one thread at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +99,10 @@ def find_duplicates(
     scale: Scale,
     *,
     frames: Frames | None = None,
+    helpers: Sequence[Look] = (),
     decisions: Decisions | None = None,
     skipped: list[VideoError] | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[Duplicate]:
     """Every stretch that is in two videos, best first.
 
@@ -101,40 +111,92 @@ def find_duplicates(
         stretches: what they are of.
         scale: what their scores mean.
         frames: reads the few candidates; without it all is ``"likely"``.
+        helpers: look at pixels too, beside this process, where there are many pairs.
         decisions: pairs that are known not to be the same.
         skipped: gets what could not be read; such a pair is kept as ``"likely"``.
-        progress: called with the number of videos that were compared with all later ones; may raise to end it.
+        progress: called with what is done, how much of it and of how much; may raise to end it.
     """
     floor = _worth_a_look(scale)
-    found: list[Duplicate] = []
     if not np.isfinite(floor):
-        return found
-    sketches = None if frames is None else Sketches(frames, stretches.lengths)
+        return []
     names = stretches.names
+    pairs = [
+        pair
+        for pair in _candidates(archive, stretches, floor, progress)
+        if decisions is None or not decisions.not_same(names[pair[0]], names[pair[1]])
+    ]
+    here = None if frames is None else looking(frames, stretches.lengths)
+    looks: list[Look | None] = [here, *helpers[: len(pairs) // _WORTH]]
 
-    def compare(pair: tuple[int, int]) -> tuple[list[Duplicate], list[VideoError]]:
-        same: list[Duplicate] = []
-        unread: list[VideoError] = []
-        for line in _aligned(archive, stretches, *pair, floor):
-            match = None
-            if sketches is not None:
-                try:
-                    match = compare_pixels(line, *map(sketches.film, pair))
-                except VideoError as error:
-                    unread.append(error)
-            if match is None:
-                same.append(Duplicate(names[pair[0]], line.a, names[pair[1]], line.b, "copy", line.score, "likely"))
+    def compare(pair: Pair, look: Look | None) -> list[Duplicate | VideoError]:
+        aligned = _aligned(archive, stretches, *pair, floor)
+        if look is None or not aligned:
+            return [_by_vectors((names[pair[0]], names[pair[1]]), line) for line in aligned]
+        same: list[Duplicate | VideoError] = []
+        for line, match in zip(aligned, look(pair, aligned), strict=True):
+            if isinstance(match, VideoError):
+                same += [match, _by_vectors((names[pair[0]], names[pair[1]]), line)]
             elif match.kind != "different":
                 same.append(_told((names[pair[0]], names[pair[1]]), match))
-        return same, unread
+        return same
 
-    pairs = _candidates(archive, stretches, floor, progress)
-    asked = (pair for pair in pairs if decisions is None or not decisions.not_same(names[pair[0]], names[pair[1]]))
-    for same, unread in in_order(compare, asked, threads=len(usable_processors())):
-        found += same
-        if skipped is not None:
-            skipped += unread
-    return sorted(found, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
+    found: dict[Pair, list[Duplicate | VideoError]] = {}
+    with contextlib.closing(_side_by_side(compare, pairs, looks)) as compared:
+        for pair, same in compared:
+            found[pair] = same
+            progress("pairs looked at", len(found), len(pairs))
+    every = [one for pair in pairs for one in found[pair]]
+    if skipped is not None:
+        skipped += [one for one in every if isinstance(one, VideoError)]
+    duplicates = [one for one in every if isinstance(one, Duplicate)]
+    return sorted(duplicates, key=lambda one: (one.kind == "similar scene", one.sure != "sure", -one.score, one.first))
+
+
+def looking(frames: Frames, lengths: Sequence[float]) -> Look:
+    """Looks in this process. Args: ``frames`` reads videos; ``lengths`` of them, seconds."""
+    sketches = Sketches(frames, lengths)
+
+    def look(pair: Pair, aligned: Sequence[Line]) -> list[PixelMatch | VideoError]:
+        matches: list[PixelMatch | VideoError] = []
+        for line in aligned:
+            try:
+                matches.append(compare_pixels(line, *map(sketches.film, pair)))
+            except VideoError as error:
+                matches.append(error)
+        return matches
+
+    return look
+
+
+def _side_by_side(
+    compare: Callable[[Pair, Look | None], list[Duplicate | VideoError]],
+    pairs: Sequence[Pair],
+    looks: Sequence[Look | None],
+) -> Generator[tuple[Pair, list[Duplicate | VideoError]]]:
+    """Each pair compared, by whoever is free: each begins with a share of its own, and ends with what others left."""
+    ends = np.linspace(0, len(pairs), len(looks) + 1).round().astype(int).tolist()
+    shares = [deque(pairs[first:last]) for first, last in pairwise(ends)]
+    done = SimpleQueue[tuple[Pair, list[Duplicate | VideoError]] | BaseException]()
+    stopped = threading.Event()
+
+    def work(number: int) -> None:
+        try:
+            while not stopped.is_set() and (pair := _taken(shares, number)) is not None:
+                done.put((pair, compare(pair, looks[number])))
+        except BaseException as error:
+            done.put(error)
+
+    with ThreadPoolExecutor(len(looks), "cacl-duplicates") as pool:
+        try:
+            for number in range(len(looks)):
+                pool.submit(work, number)
+            for _ in pairs:
+                result = done.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        finally:
+            stopped.set()
 
 
 def _worth_a_look(scale: Scale) -> float:
@@ -147,17 +209,30 @@ def _worth_a_look(scale: Scale) -> float:
     return min(scale.reached_by(_SHARE), middle + _SPREADS * (middle - scale.reached_by(_BELOW)))
 
 
+def _taken(shares: Sequence[deque[Pair]], number: int) -> Pair | None:
+    """The next of one's own share, else the last of the longest."""
+    while longest := max(shares, key=len):
+        with contextlib.suppress(IndexError):  # somebody else was faster
+            return shares[number].popleft() if shares[number] else longest.pop()
+    return None
+
+
+def _by_vectors(names: tuple[str, str], line: Line) -> Duplicate:
+    return Duplicate(names[0], line.a, names[1], line.b, "copy", line.score, "likely")
+
+
 def _told(names: tuple[str, str], match: PixelMatch) -> Duplicate:
     kind: Kind = "similar scene" if match.kind != "copy" else "mirrored copy" if match.mirrored else "copy"
     return Duplicate(names[0], match.a, names[1], match.b, kind, match.score, "sure" if match.sure else "likely")
 
 
 def _candidates(
-    archive: Neighbours, stretches: Stretches, floor: float, progress: Callable[[int], None]
+    archive: Neighbours, stretches: Stretches, floor: float, progress: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, int]]:
     """Pairs of videos that have some stretches in common, each once."""
-    for video in range(len(stretches.names)):
-        progress(video)
+    count = len(stretches.names)
+    for video in range(count):
+        progress("videos compared", video, count)
         rows = stretches.rows(video)
         later = stretches.video > video
         if rows.start == rows.stop or not later.any():
@@ -174,6 +249,7 @@ def _candidates(
             own = stretches.rows(other)
             if len(votes[other]) >= min(2, rows.stop - rows.start, own.stop - own.start):
                 yield video, other
+    progress("videos compared", count, count)
 
 
 def _aligned(archive: Neighbours, stretches: Stretches, a: int, b: int, floor: float) -> list[Line]:

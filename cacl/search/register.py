@@ -4,7 +4,7 @@ Pictures are compared by their edges, which other colours hardly change. For eac
 the normalised cross-correlation of all shifts is had at once (FFT, with masks: Padfield 2012), summed over several
 pairs of frames, which all have to lie alike.
 
-Legend: J pairs of frames, H height and W width in pixels, C = 3 colours.
+Legend: J pairs of frames, B ways to turn them, H height and W width in pixels, C = 3 colours.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _distinct(frames_THWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArra
 
 def _without_bars(grey_THW: Tensor) -> tuple[int, int]:
     """Rows between the bars above and below: what is one colour, and stays so. One that is half a bar is of it."""
-    varied = grey_THW.std(dim=(0, 2), correction=0).numpy() > _BAR
+    varied = (grey_THW - grey_THW.mean(dim=(0, 2), keepdim=True)).square().mean(dim=(0, 2)).sqrt().numpy() > _BAR
     count = len(varied)
     if not varied.any():
         return 0, count
@@ -130,11 +130,14 @@ def _tried(
     largest = float(_SCALES[max(number for number, _ in ways)])
     ours = _Edges(edges(first_JHW), (round(height * largest), round(width * largest)))
     found = []
-    for number, mirrored in ways:
+    for number in dict.fromkeys(number for number, _ in ways):
         scale = float(_SCALES[number])
-        turned = second_JHW.flip(2) if mirrored else second_JHW
-        agreement, shift = ours.best_shift(edges(resized(turned, round(height * scale), round(width * scale))))
-        found.append((Registration(agreement, scale, mirrored, shift), (number, mirrored)))
+        turns = [mirrored for other, mirrored in ways if other == number]
+        turned = torch.cat([second_JHW.flip(2) if mirrored else second_JHW for mirrored in turns])
+        other = edges(resized(turned, round(height * scale), round(width * scale)))
+        shifts = ours.best_shifts(other.unflatten(0, (len(turns), -1)))
+        for mirrored, (agreement, shift) in zip(turns, shifts, strict=True):
+            found.append((Registration(agreement, scale, mirrored, shift), (number, mirrored)))
     return sorted(found, key=lambda one: -one[0].agreement)
 
 
@@ -174,22 +177,27 @@ class _Edges:
         self._spectrum = torch.fft.rfft2(edges_JHW, s=self._padded)
         self._energy = _sums(edges_JHW)
 
-    def best_shift(self, edges_JHW: Tensor) -> tuple[float, tuple[int, int]]:
-        """Where the others agree most, and how much: rows and columns of their corner."""
+    def best_shifts(self, edges_BJHW: Tensor) -> list[tuple[float, tuple[int, int]]]:
+        """Where each of B others agrees most, and how much: rows and columns of its corner."""
         rows, columns = (
-            _shifts(own, other) for own, other in zip(self._size, (edges_JHW.shape[1], edges_JHW.shape[2]), strict=True)
+            _shifts(own, other)
+            for own, other in zip(self._size, (edges_BJHW.shape[2], edges_BJHW.shape[3]), strict=True)
         )
-        product = self._spectrum * torch.fft.rfft2(edges_JHW, s=self._padded).conj()
+        product = self._spectrum * torch.fft.rfft2(edges_BJHW, s=self._padded).conj()
         # Shifts of which little overlaps come out wrong, as they wrap around, and are not asked for.
-        sums = torch.fft.irfft2(product.sum(dim=0), s=self._padded)
-        sums = sums[rows.shift % self._padded[0]][:, columns.shift % self._padded[1]]
-        energy = _inside(self._energy, rows.ours, columns.ours) * _inside(_sums(edges_JHW), rows.theirs, columns.theirs)
+        sums = torch.fft.irfft2(product.sum(dim=1), s=self._padded)
+        sums = sums[:, rows.shift % self._padded[0]][:, :, columns.shift % self._padded[1]]
+        theirs = _inside(_sums(edges_BJHW), rows.theirs, columns.theirs)
+        energy = _inside(self._energy, rows.ours, columns.ours) * theirs
         area = (rows.ours[1] - rows.ours[0])[:, None] * (columns.ours[1] - columns.ours[0])
-        least = _OVERLAP * min(self._size[0] * self._size[1], edges_JHW[0].numel())
+        least = _OVERLAP * min(self._size[0] * self._size[1], edges_BJHW[0, 0].numel())
         agreement = (sums / energy.sqrt()).masked_fill(area < least, -1.0)
-        place = int(agreement.argmax())
-        row, column = divmod(place, agreement.shape[1])
-        return float(agreement.flatten()[place]), (int(rows.shift[row]), int(columns.shift[column]))
+        best, places = agreement.flatten(1).max(dim=1)
+        found = []
+        for value, place in zip(best.tolist(), places.tolist(), strict=True):
+            row, column = divmod(place, agreement.shape[2])
+            found.append((value, (int(rows.shift[row]), int(columns.shift[column]))))
+        return found
 
 
 class _Shifts(NamedTuple):
@@ -209,12 +217,12 @@ def _shifts(own: int, other: int) -> _Shifts:
     return _Shifts(shift, (low, high), (low - shift, high - shift))
 
 
-def _sums(edges_JHW: Tensor) -> Tensor:
-    """Squares, summed over all pictures and over what is above and left of each corner, ``[H + 1, W + 1]``."""
-    return pad((edges_JHW**2).sum(dim=0).double().cumsum(dim=0).cumsum(dim=1), (1, 0, 1, 0))
+def _sums(edges_BJHW: Tensor) -> Tensor:
+    """Squares, summed over all pictures and over what is above and left of each corner, ``[…, H + 1, W + 1]``."""
+    return pad((edges_BJHW**2).sum(dim=-3).double().cumsum(dim=-2).cumsum(dim=-1), (1, 0, 1, 0))
 
 
 def _inside(sums: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """Sums inside of boxes, for each pair of rows and each pair of columns; never 0."""
-    between = sums[rows[1]] - sums[rows[0]]
-    return (between[:, columns[1]] - between[:, columns[0]]).clamp_min(1e-6)
+    between = sums[..., rows[1], :] - sums[..., rows[0], :]
+    return (between[..., columns[1]] - between[..., columns[0]]).clamp_min(1e-6)

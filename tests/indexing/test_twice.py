@@ -75,15 +75,41 @@ def test_a_frame_is_decoded_once_however_often_it_is_compared(made: Path, monkey
         (0, np.arange(2, 8, 0.05)),
         (1, np.arange(0, 9, 0.1)),
     ]
-    frames = twice._SmallFrames(index)
+    source = twice._source(index, twice.stretches_of(index))
+    frames = twice._SmallFrames(source)
     kept = [frames(number, times) for number, times in asked]
     assert set(decoded.values()) == {1}
     monkeypatch.setattr(twice, "_KEPT", 10 * kept[0][0].nbytes)
-    few = twice._SmallFrames(index)
+    few = twice._SmallFrames(source)
     for (number, times), expected in zip(asked, kept, strict=True):
         np.testing.assert_array_equal(few(number, times), expected)
     assert len(few._kept) == 10
     assert max(decoded.values()) > 2
+
+
+def test_processes_that_help_find_the_same_and_may_die(made: Path, monkeypatch: pytest.MonkeyPatch):
+    index = cacl.Index(made / "index")
+    monkeypatch.setattr(twice, "usable_processors", lambda: [0])
+    alone = index.duplicates()
+    asked = Counter[str]()
+    die_at: dict[str, int] = {}
+    real = twice.OwnProcess.run
+
+    def counted(process: twice.OwnProcess, work: Any, *more: Any) -> Any:
+        asked[work.__name__] += 1
+        if asked[work.__name__] == die_at.get(work.__name__):
+            process._process._process.kill()
+        return real(process, work, *more)
+
+    monkeypatch.setattr(twice.OwnProcess, "run", counted)
+    monkeypatch.setattr(twice, "usable_processors", lambda: [0, 1])
+    monkeypatch.setattr("cacl.search.duplicates._WORTH", 1)
+    for deaths in ({}, {"_look": 2}, {"_begin": 1}):
+        asked.clear()
+        die_at.update(deaths)
+        assert index.duplicates() == alone
+        assert asked["_begin"] == 1
+        die_at.clear()
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:

@@ -66,6 +66,22 @@ def test_a_disturbed_part_does_not_break_a_line() -> None:
     assert line.a == pytest.approx((0, 40), abs=1)
 
 
+def test_single_pairs_that_are_very_alike_do_not_hide_a_weaker_copy() -> None:
+    """One pair alone votes more than the copy: .49 against 6 times .06."""
+    times = Times(np.arange(40) * 1.0, np.arange(40) + 2.0)
+    similarity = np.zeros((40, 40))
+    similarity[np.arange(10, 16), np.arange(22, 28)] = 0.56
+    alone = similarity.copy()
+    for row, column in [(2, 35), (7, 12), (20, 3), (24, 18), (30, 31), (38, 9)]:
+        similarity[row, column] = 0.99
+    (line,) = lines(similarity, times, times, threshold=0.5)
+    assert [line] == lines(alone, times, times, threshold=0.5)
+    assert (line.a, line.b) == ((10, 17), (22, 29))
+    for row, column in [(2, 36), (3, 36), (2, 35), (3, 35)]:  # alike in a block, which is a line too short
+        similarity[row, column] = 0.99
+    assert line in lines(similarity, times, times, threshold=0.5, least=4)
+
+
 def test_unrelated_videos_have_no_line() -> None:
     for seed in range(10):
         (za, ta), (zb, tb) = stretches(course(40, seed)), stretches(course(40, seed + 100))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ from numpy.typing import NDArray
 from search.scenes import FPS, render
 
 from cacl.errors import UserError, VideoError
+from cacl.search.alignment import Line
 from cacl.search.decisions import Decisions
-from cacl.search.duplicates import Duplicate, Stretches, find_duplicates
+from cacl.search.duplicates import Duplicate, Stretches, find_duplicates, looking
 from cacl.search.neighbours import Neighbours
+from cacl.search.same_pixels import PixelMatch
 from cacl.search.score import measure_scale
 
 SECONDS = 8.0
@@ -101,21 +105,70 @@ def test_a_video_that_cannot_be_read_stays_likely_and_is_said(archive: Archive) 
     assert {error.path for error in skipped} == {"again.mp4"}
 
 
-def test_any_number_of_threads_finds_the_same(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for threads in (1, 3):
-        monkeypatch.setattr("cacl.search.duplicates.usable_processors", lambda threads=threads: [0] * threads)
-        found.append(find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read))
-    assert found[0] == found[1]
+def test_any_number_that_look_find_the_same(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = archive.neighbours, archive.stretches, archive.scale
+    alone = find_duplicates(*made, frames=archive.read)
+    asked = threading.Event()
+    look = looking(archive.read, archive.stretches.lengths)
+
+    def helper(pair: tuple[int, int], aligned: Sequence[Line]) -> list[PixelMatch | VideoError]:
+        asked.set()
+        return look(pair, aligned)
+
+    def waiting(video: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
+        assert asked.wait(60)
+        return archive.read(video, times)
+
+    find_duplicates(*made, frames=archive.read, helpers=[helper])
+    assert not asked.is_set()  # so few pairs are not worth it
+    monkeypatch.setattr("cacl.search.duplicates._WORTH", 1)
+    for helpers in ([helper], [helper, helper, helper]):
+        assert find_duplicates(*made, frames=waiting, helpers=helpers) == alone
+        assert asked.is_set()
+        asked.clear()
 
 
-def test_who_ends_it_meanwhile_ends_it(archive: Archive) -> None:
-    def progress(done: int) -> None:
-        if done == 4:
+def test_what_goes_wrong_beside_goes_wrong(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cacl.search.duplicates._WORTH", 1)
+
+    asked = threading.Event()
+
+    def helper(pair: tuple[int, int], aligned: Sequence[Line]) -> list[PixelMatch | VideoError]:
+        asked.set()
+        raise IndexError("a bug")
+
+    def waiting(video: int, times: NDArray[np.float64]) -> NDArray[np.uint8]:
+        assert asked.wait(60)
+        return archive.read(video, times)
+
+    with pytest.raises(IndexError, match="a bug"):
+        find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=waiting, helpers=[helper])
+
+
+@pytest.mark.parametrize("what", ["videos compared", "pairs looked at"])
+def test_who_ends_it_meanwhile_ends_it(archive: Archive, what: str) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def progress(task: str, done: int, total: int) -> None:
+        if task == what:
+            seen.append((done, total))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read, progress=progress)
+    assert len(seen) == 1
+
+
+def test_progress_reaches_all(archive: Archive) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+
+    def progress(task: str, done: int, total: int) -> None:
+        assert done >= seen.get(task, (0, 0))[0]
+        seen[task] = done, total
+
+    find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read, progress=progress)
+    assert list(seen) == ["videos compared", "pairs looked at"]
+    assert all(done == total > 0 for done, total in seen.values())
 
 
 def test_one_video_has_no_duplicates(videos: dict[str, NDArray[np.uint8]]) -> None:

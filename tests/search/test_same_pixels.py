@@ -228,6 +228,7 @@ def test_the_best_shift_is_that_of_all_shifts_tried_one_by_one(own: tuple[int, i
             if ours[0].size >= least:
                 alike = float((ours * theirs).sum() / np.sqrt((ours**2).sum() * (theirs**2).sum()))
                 best = max(best, (alike, (down, right)))
-    agreement, shift = _Edges(torch.from_numpy(first), other).best_shift(torch.from_numpy(second))
+    two = torch.from_numpy(np.stack([rng.normal(size=second.shape), second]))
+    _, (agreement, shift) = _Edges(torch.from_numpy(first), other).best_shifts(two)
     assert shift == best[1]
     assert agreement == pytest.approx(best[0], abs=1e-9)

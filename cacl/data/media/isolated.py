@@ -40,6 +40,10 @@ ISOLATING = os.name == "posix"
 _START = 120.0  # seconds in which Python must be up
 
 
+class LostProcess(Exception):
+    """A process of one's own cannot be had here, or died: of a want of memory, most likely."""
+
+
 class LostVideo(VideoError):
     """The process that decoded a video died of it, hung, or had not enough memory."""
 
@@ -96,14 +100,50 @@ def _here_and_now(path: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
         raise LostVideo(path, "needs more memory to decode than there is") from error
 
 
+class OwnProcess:
+    """A process that does one piece of work after the other for one thread, and keeps what it has made in between.
+
+    It has one thread for arithmetic, and all the memory it wants; decoders run in further processes that it starts.
+
+    Raises:
+        LostProcess: there are none such (Windows).
+    """
+
+    def __init__(self) -> None:
+        if not ISOLATING:
+            raise LostProcess
+        self._process = _DecodeProcess(limited=False)
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work(*args, **kwargs)``, done there; a function that can be imported, everything pickled.
+
+        Raises:
+            LostProcess: it died.
+            Exception: whatever ``work`` raised.
+        """
+        try:
+            self._process.connection.send((_here(), work, args, kwargs))
+            good, result = _receive(self._process.connection)
+        except (EOFError, OSError):
+            self._process.kill()
+            raise LostProcess from None
+        if not good:
+            raise result
+        return cast(T, result)
+
+    def end(self) -> None:
+        """End it; what it does just now is done to its end."""
+        self._process.leave()
+
+
 class _DecodeProcess:
     """A Python that does one piece of work after the other; it ends with its parent, whatever ends that."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool = True) -> None:
         try:
             self.connection, theirs = Pipe()
             with theirs:
-                self._process = _start(theirs.fileno())
+                self._process = _start(theirs.fileno(), limited=limited)
         except OSError as error:
             raise UserError(
                 f"No process for decoding videos can be started ({error.strerror or error}): raise the limits of "
@@ -139,11 +179,11 @@ class _DecodeProcess:
         self.connection.close()
 
 
-def _start(descriptor: int) -> subprocess.Popen[bytes]:
+def _start(descriptor: int, *, limited: bool) -> subprocess.Popen[bytes]:
     # Not multiprocessing: that would import the user's own script again in every process.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from cacl.data.media.isolated import serve; serve({descriptor})"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from cacl.data.media.isolated import serve"
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", code],
+        [sys.executable, "-P", "-c", f"{code}; serve({descriptor}, limited={limited})"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[descriptor],
@@ -198,11 +238,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def serve(descriptor: int) -> None:
-    """The life of a decode process: do what is asked for, until the other end of the pipe is closed."""
+def serve(descriptor: int, *, limited: bool) -> None:
+    """The life of such a process: do what is asked for, until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all processes of a job: the parent decides when to end
-    _limit()
+    _limit(MEMORY if limited else None)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = Connection(descriptor)
     connection.send(None)
@@ -267,7 +307,7 @@ def _reply(work: Callable[..., object], args: tuple[object, ...], kwargs: dict[s
         return False, error
 
 
-def _limit() -> None:
+def _limit(memory: int | None) -> None:
     """More memory than this is asked for by damaged headers only; no core dumps; and where memory ends, this goes."""
     import resource
 
@@ -275,7 +315,9 @@ def _limit() -> None:
         file.write("500")
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory is None:
+        return
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    limit = memory if most == resource.RLIM_INFINITY else min(memory, most)
     with contextlib.suppress(ValueError, OSError):  # not every system has it
         resource.setrlimit(resource.RLIMIT_AS, (limit, most))

@@ -20,7 +20,7 @@ import pytest
 
 from cacl.data.clips.sampling import ClipPlan, training_clip
 from cacl.data.media import isolated
-from cacl.data.media.isolated import LostVideo, end_idle, time_limit
+from cacl.data.media.isolated import LostProcess, LostVideo, OwnProcess, end_idle, time_limit
 from cacl.data.media.isolated import isolated as run
 from cacl.data.videos import look, sources
 from cacl.data.videos.catalog import Catalog
@@ -52,6 +52,11 @@ def bad_video(): raise VideoError("x.mp4", "no video stream found")
 def user(): raise UserError("install it")
 def bug(): return {}["key"]
 def cannot_travel(): return lambda: 0
+kept = []
+def keep(one): kept.append(one); return kept
+def space():
+    import resource
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
 def weak(mark):
     if not os.path.exists(mark):
         open(mark, "w").close()
@@ -72,6 +77,33 @@ def test_results_come_back_and_processes_are_kept(work: Any) -> None:
     first = run("x", 60, work.pid)
     assert first != os.getpid()
     assert run("x", 60, work.pid) == first
+
+
+def test_a_process_of_ones_own_keeps_what_it_makes_and_has_no_limit_of_memory(work: Any) -> None:
+    resource = pytest.importorskip("resource", reason="Unix")
+    own, other = OwnProcess(), OwnProcess()
+    try:
+        assert own.run(work.keep, 1) == [1]
+        assert other.run(work.keep, 7) == [7]
+        assert own.run(work.keep, 2) == [1, 2]
+        assert own.run(work.space) == resource.getrlimit(resource.RLIMIT_AS)[0]
+        with pytest.raises(UserError, match="install it"):
+            own.run(work.user)
+        assert own.run(work.keep, 3) == [1, 2, 3]
+        with pytest.raises(LostProcess):
+            own.run(work.crash)
+        with pytest.raises(LostProcess):
+            own.run(work.pid)
+        assert other.run(work.keep, 8) == [7, 8]
+    finally:
+        own.end()
+        other.end()
+
+
+def test_there_is_none_where_processes_cannot_be_given_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "ISOLATING", False)
+    with pytest.raises(LostProcess):
+        OwnProcess()
 
 
 def test_relative_paths_mean_the_same(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
