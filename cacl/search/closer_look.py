@@ -165,9 +165,7 @@ def _laid(ours_JHW: Tensor, theirs_JHW: Tensor, lie: _Lie) -> _Lie:
     """Where edges agree most, by steps that become smaller."""
 
     def fits(lies: list[_Lie]) -> list[float]:
-        one, other = (
-            edges(pictures).unflatten(0, (len(lies), -1)).flatten(1) for pictures in _cut(ours_JHW, theirs_JHW, lies)
-        )
+        one, other = (edges(pictures).reshape(len(lies), -1) for pictures in _cut(ours_JHW, theirs_JHW, lies))
         return _alike(one, other).tolist()
 
     (best,) = fits([lie])

@@ -135,7 +135,7 @@ def _tried(
         turns = [mirrored for other, mirrored in ways if other == number]
         turned = torch.cat([second_JHW.flip(2) if mirrored else second_JHW for mirrored in turns])
         other = edges(resized(turned, round(height * scale), round(width * scale)))
-        shifts = ours.best_shifts(other.unflatten(0, (len(turns), -1)))
+        shifts = ours.best_shifts(other.reshape(len(turns), -1, *other.shape[1:]))
         for mirrored, (agreement, shift) in zip(turns, shifts, strict=True):
             found.append((Registration(agreement, scale, mirrored, shift), (number, mirrored)))
     return sorted(found, key=lambda one: -one[0].agreement)

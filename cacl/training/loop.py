@@ -22,6 +22,7 @@ from cacl.distributed.processes import everyones, first_alone, gathered, is_firs
 from cacl.errors import UserError
 from cacl.machine.device_errors import device_errors
 from cacl.machine.meter import Meter
+from cacl.methods.contract import MethodBatch
 from cacl.run_folder import Metrics
 from cacl.sections import section, waited
 from cacl.tensorboard import BoardMetrics
@@ -121,7 +122,8 @@ def train(stage: Stage, stop: StopRequest) -> None:
             for epoch in range(done // per_epoch, stage.epochs):
                 _share_failures(stage.loader)
                 start = done % per_epoch if epoch == done // per_epoch else 0
-                for raw in waited("waiting for data", stage.loader.epoch(epoch, start_step=start)):
+                batches = stage.step.ahead(stage.loader.epoch(epoch, start_step=start))
+                for raw in waited("waiting for data", batches):
                     waiting.append(_step(stage, raw, done, epoch))
                     done += 1
                     if done % per_epoch == 0:
@@ -155,7 +157,7 @@ def train(stage: Stage, stop: StopRequest) -> None:
             metrics.close()
 
 
-def _step(stage: Stage, raw: ClipBatch, done: int, epoch: int) -> StepNumbers:
+def _step(stage: Stage, raw: ClipBatch | Sequence[MethodBatch], done: int, epoch: int) -> StepNumbers:
     """One training step and its row."""
     lr, progress = stage.learning_rate(done), (done + 1) / stage.steps
     set_learning_rate(stage.step.optimizer, lr)

@@ -9,7 +9,8 @@ Shapes: B samples of the global batch, b of this process.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ from cacl.data.clips.batch import ClipBatch
 from cacl.distributed.agree import average_gradients
 from cacl.distributed.processes import gathered, world
 from cacl.evaluation.health import feature_health
-from cacl.methods.contract import MAIN, Method, StepOutput
+from cacl.machine.load import usable_processors
+from cacl.methods.contract import MAIN, Method, MethodBatch, StepOutput
 from cacl.sections import section
 from cacl.training.views import MakeViews
 
@@ -49,21 +51,17 @@ class Step:
     clip_gradient: float | None = None
     accumulate: int = 1
 
-    def __call__(self, raw: ClipBatch, *, progress: float, measure: bool = False) -> StepResult:
+    def __call__(self, raw: ClipBatch | Sequence[MethodBatch], *, progress: float, measure: bool = False) -> StepResult:
         """Take the step.
 
         Args:
-            raw: this process's share of the batch.
+            raw: this process's share of the batch, as it was read, or as ``ahead`` gives it.
             progress: share of training done after it, in (0, 1].
             measure: norms of gradients and health of the features, too.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        with section("copy to the device"):
-            raw = raw.to(self.device)
         outputs, videos, norms = list[StepOutput](), list[Tensor](), list[dict[str, float]]()
-        for part in raw.parts(self.accumulate):
-            with section("augmentation"):
-                batch = self.make_views(part)
+        for batch in raw if isinstance(raw, Sequence) else self._parts(raw):
             with self._autocast(), section("heads and losses, forward"):
                 output: StepOutput = self.method(batch)
             if measure:
@@ -81,6 +79,41 @@ class Step:
             self.method.after_step(state, video, progress)
         with section("metrics"):
             return StepResult(_scalars(outputs), torch.cat(videos), _measured(outputs, norms) if measure else {})
+
+    def ahead(self, batches: Iterable[ClipBatch]) -> Generator[ClipBatch | Sequence[MethodBatch]]:
+        """Batches as the step takes them: on a CPU the next one is augmented, by one thread, while a step is taken.
+
+        Few of augmentation's many small operators gain by a second thread. On a GPU, which is not waited for, and on a
+        single processor batches are left as they are.
+        """
+        if self.device.type != "cpu" or len(usable_processors()) < 2:
+            yield from batches
+            return
+
+        def made(raw: ClipBatch) -> list[MethodBatch]:
+            torch.set_num_threads(1)  # of this thread; and of those that begin until the main one sets it again
+            return [self.make_views(part) for part in raw.parts(self.accumulate)]
+
+        next_one: Future[list[MethodBatch]] | None = None
+        try:
+            with ThreadPoolExecutor(1, "cacl-augment") as pool:
+                for raw in batches:
+                    before, next_one = next_one, pool.submit(made, raw)
+                    if before is not None:
+                        yield before.result()
+                if next_one is not None:
+                    yield next_one.result()
+        finally:
+            torch.set_num_threads(torch.get_num_threads())
+
+    def _parts(self, raw: ClipBatch) -> Generator[MethodBatch]:
+        """The parts of a batch, on the device and augmented, one by one as they are used."""
+        with section("copy to the device"):
+            raw = raw.to(self.device)
+        for part in raw.parts(self.accumulate):
+            with section("augmentation"):
+                batch = self.make_views(part)
+            yield batch
 
     def _autocast(self) -> Any:
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)

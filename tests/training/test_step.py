@@ -6,6 +6,8 @@ In evaluation mode, where BatchNorm takes nothing from the batch; in training it
 from __future__ import annotations
 
 import copy
+import dataclasses
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 from methods.conftest import tiny_batch, tiny_method
 from torch import nn
 
+from cacl.errors import UserError
 from cacl.methods.contract import Group, Method, MethodBatch, StepOutput
 from cacl.training.optim import build_optimizer
 from cacl.training.step import Step
@@ -120,3 +123,81 @@ def test_groups_have_rates_and_decay_of_their_own():
         assert isinstance(built, optimizer)
         rates = [(g["scale"], g["weight_decay"]) for g in built.param_groups if g["params"]]
         assert rates == [(1.0, 0.3 if name == "sgd" else 0.0), (0.5, 0.0)]  # AdamW decays no vector
+
+
+def made_ahead(monkeypatch, *, processors=2, make=lambda part: part, parts=1):
+    monkeypatch.setattr("cacl.training.step.usable_processors", lambda: list(range(processors)))
+    step = make_step(tiny_method(), accumulate=parts)
+    return dataclasses.replace(step, make_views=make)
+
+
+def test_the_next_batch_alone_is_augmented_beside_a_step_by_one_thread(monkeypatch):
+    made, read = [], []
+
+    def make(part):
+        made.append((int(part.video[0]), threading.current_thread().name, torch.get_num_threads()))
+        return part
+
+    def batches():
+        for seed in range(4):
+            read.append(seed)
+            yield Ready(tiny_batch(4, seed=seed))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        step = made_ahead(monkeypatch, make=make, parts=2)
+        taken = []
+        for ready in step.ahead(batches()):
+            assert len(read) == min(len(taken) + 2, 4)
+            assert torch.get_num_threads() == 2
+            taken.append(ready)
+        in_a_new_thread = []
+        other = threading.Thread(target=lambda: in_a_new_thread.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert in_a_new_thread == [2]
+    finally:
+        torch.set_num_threads(threads)
+    assert len(made) == 8
+    assert {(name.startswith("cacl-augment"), count) for _, name, count in made} == {(True, 1)}
+    for seed, parts in enumerate(taken):
+        wanted = Ready(tiny_batch(4, seed=seed)).parts(2)
+        assert len(parts) == 2
+        for one, other in zip(parts, wanted, strict=True):
+            for ours, theirs in zip(one.views, other.views, strict=True):
+                assert torch.equal(ours, theirs)
+
+
+def test_a_step_is_the_same_of_what_was_made_ahead(monkeypatch):
+    plain, other = make_step(tiny_method().eval(), accumulate=2), made_ahead(monkeypatch, parts=2)
+    other = dataclasses.replace(other, method=copy.deepcopy(plain.method))
+    other = dataclasses.replace(other, optimizer=make_step(other.method).optimizer)
+    batches = [Ready(tiny_batch(6, seed=seed)) for seed in (1, 2)]
+    for batch, ready in zip(batches, other.ahead(batches), strict=True):
+        a, b = plain(batch, progress=0.5), other(ready, progress=0.5)
+        assert all(torch.equal(a.scalars[name], b.scalars[name]) for name in a.scalars)
+    assert torch.equal(gradient(plain.method), gradient(other.method))
+
+
+def test_on_one_processor_and_on_a_gpu_nothing_is_made_ahead(monkeypatch):
+    batches = [Ready(tiny_batch(4, seed=1))]
+    assert list(made_ahead(monkeypatch, processors=1).ahead(batches)) == batches
+    step = dataclasses.replace(made_ahead(monkeypatch), device=torch.device("meta"))
+    assert list(step.ahead(batches)) == batches
+    assert list(made_ahead(monkeypatch).ahead([])) == []
+
+
+def test_what_goes_wrong_in_augmentation_or_in_reading_goes_wrong_in_the_step(monkeypatch):
+    def broken(part):
+        raise UserError("a crop that does not fit")
+
+    with pytest.raises(UserError, match="does not fit"):
+        list(made_ahead(monkeypatch, make=broken).ahead([Ready(tiny_batch(4, seed=1))]))
+
+    def reading():
+        yield Ready(tiny_batch(4, seed=1))
+        raise UserError("too few videos can be read")
+
+    with pytest.raises(UserError, match="too few"):
+        list(made_ahead(monkeypatch).ahead(reading()))
