@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from cacl.cli.app import holds_something, say_replaced
-from cacl.errors import UserError, printable
+from cacl.errors import UserError, printable, quoted
 from cacl.files import check_replaceable, write_whole
 
 _HEEDED = {"labelled", "labels", "linear", "out", "as_json"}
@@ -30,7 +30,6 @@ def learn_classes(
         return False
     from cacl.exploring.labels import Labels, classes_of, labels_of
     from cacl.exploring.learn import learn
-    from cacl.indexing.layout import DECISIONS
     from cacl.indexing.reader import Index
 
     given = {name for name in context.params if _is_given(context, name)} - _HEEDED
@@ -45,7 +44,7 @@ def learn_classes(
     file, folder = labels or labels_of(index), out or classes_of(index)
     before = holds_something(folder)
     with Index(index) as opened:
-        learnt = learn(opened, Labels(file, lock=index / DECISIONS).read(), name=printable(str(file)))
+        learnt = learn(opened, Labels(file).read(), name=printable(str(file)))
         learnt.classes.save(folder)
     for note in learnt.examples.notes:
         print(f"Note: {note}.", file=sys.stderr)
@@ -56,8 +55,11 @@ def learn_classes(
     each = learnt.classes.facts["labels of each"]
     print(printable(", ".join(f"{name} ({count})" for name, count in each.items())))
     print(printable(learnt.held_out.words()))
-    more = "" if out is None else f"{out} "
-    print(f"{folder}: cacl classify {more}{index} writes what each stretch is; cacl serve {index} shows it.")
+    name = quoted(index)
+    if out is None:
+        print(f"{folder}: cacl classify {name} writes what each stretch is; cacl serve {name} shows it.")
+    else:
+        print(f"{folder}: cacl classify {quoted(out)} {name} writes what each stretch is.")
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, holds_something
 from cacl.cli.classes import classify_index, is_index, learn_classes
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, did_you_mean, quoted
 from cacl.files import check_there
 from cacl.run_folder import check_free
 
@@ -105,7 +104,7 @@ def finetune(
     from cacl.training.stop import Stopped
 
     try:
-        with several.one_of_them(go_on=f"cacl finetune --resume {run}"):
+        with several.one_of_them(go_on=f"cacl finetune --resume {quoted(run)}"):
             if resume is not None:
                 results = recognition.resume_finetune(resume, videos=moved)
             else:
@@ -131,7 +130,7 @@ def finetune(
                     assignments=tuple(sets or ()),
                 )
     except Stopped as stopped:
-        command = f"cacl finetune --resume {shlex.quote(str(stopped.run))}{several.as_many()}"
+        command = f"cacl finetune --resume {quoted(stopped.run)}{several.as_many()}"
         print(f"Stopped, everything is saved. Go on: {command}", file=sys.stderr)
         raise typer.Exit(stopped.code) from None
     if not several.is_first():

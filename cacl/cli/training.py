@@ -10,7 +10,7 @@ import typer
 from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, disk_or_store, there
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.run_folder import check_free
 
 _NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "with_frozen", "config")
@@ -97,7 +97,7 @@ def pretrain(
 
     from cacl.training import pretrain as training
 
-    with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
+    with several.one_of_them(go_on=f"cacl pretrain --resume {quoted(resume or out)}"):
         if resume is not None:
             run = training.resume(resume, videos=moved, settings=flags, assignments=assignments, profile=profile)
         else:

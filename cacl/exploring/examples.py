@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.errors import UserError, counted, printable
+from cacl.errors import UserError, counted, printable, quoted
 from cacl.exploring.labels import Stretch
 from cacl.indexing.reader import Index
 
@@ -61,8 +61,8 @@ def examples_of(index: Index, labels: Mapping[Stretch, str], *, name: str) -> Ex
     """
     if not labels:
         raise UserError(
-            f"{name} holds no labels: name stretches on the page (cacl serve {index.path}), or name another table "
-            "with --labels."
+            f"{name} holds no labels: name stretches on the page (cacl serve {quoted(index.path)}), or name "
+            "another table with --labels."
         )
     known = {video.path for video in index.videos}
     entries = [(stretch, label) for stretch, label in labels.items() if stretch.path in known]

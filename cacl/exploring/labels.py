@@ -57,17 +57,9 @@ class Stretch:
 class Labels:
     """A file of labels; one that is missing holds none."""
 
-    def __init__(self, file: Path, *, lock: Path) -> None:
-        """Open it.
-
-        Args:
-            file: the CSV.
-            lock: a folder that is locked, and made where it is missing, while it is changed: two pages may be open.
-
-        Raises:
-            UserError: there is a file that is no table of labels.
-        """
-        self.file, self._lock = file, lock
+    def __init__(self, file: Path) -> None:
+        """``file``: the CSV. Raises UserError: there is a file that is no table of labels."""
+        self.file = file
         self.read()
 
     def read(self) -> dict[Stretch, str]:
@@ -97,7 +89,7 @@ class Labels:
         return found
 
     def change(self, stretches: Sequence[Stretch], label: str | None) -> dict[Stretch, str | None]:
-        """Give stretches a label, or take theirs away.
+        """Give stretches a label, or take theirs away; who does so to the same file at the same time is waited for.
 
         Args:
             stretches: of the index.
@@ -112,7 +104,8 @@ class Labels:
         label = label if label is None else label.strip()
         if label is not None and (not label or len(label) > 200 or not label.isprintable()):
             raise UserError("A label is a word or a few, on one line: give another.")
-        with locked(self._lock):
+        file = self.file.resolve()  # by whichever name: one lock, and a link stays one
+        with locked(file.parent, file=file.name):
             now = self.read()
             before = {stretch: now.get(stretch) for stretch in stretches}
             for stretch in before:
@@ -126,5 +119,5 @@ class Labels:
                 writer.writerow(
                     [stretch.path, name, *("" if t is None else f"{t:.15g}" for t in (stretch.start, stretch.end))]
                 )
-            write_whole(self.file, text.getvalue().encode("utf-8", "surrogateescape"))
+            write_whole(file, text.getvalue().encode("utf-8", "surrogateescape"))
         return before

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.files import sync_folder, write_synced
 from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
@@ -126,7 +126,8 @@ def _nothing(path: Path, kind: Kind) -> str:
     if kind == "classes":
         return f"{path} holds no classes of an index's stretches: learn them with cacl finetune INDEX --linear."
     if is_run(path) and kind == "classifier" and verb_of(path) == "pretrain":
-        return f"{path} holds no classifier, it was pretrained: make one with cacl finetune LABELLED --model {path}"
+        learn = f"cacl finetune LABELLED --model {quoted(path)}"
+        return f"{path} holds no classifier, it was pretrained: make one with {learn}"
     if is_run(path) and kind == "encoder" and verb_of(path) == "finetune":
         return f"{path} holds no encoder but a classifier: give a pretrained run, or {path / 'start'}, where it began."
     if command := go_on(path):

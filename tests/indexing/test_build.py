@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -182,6 +183,18 @@ def test_a_stopped_one_goes_on_and_ends_in_the_same_bytes(
     assert facts(make_index(five, out, model=encoder)) == facts(whole)
     assert counts.embedded == 3
     assert not (out / "parts").exists()
+
+
+def test_a_share_says_how_many_have_vectors_and_why_another_has_none(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    videos, said, stamp = make_folder(tmp_path / "videos", 3), [], embedding_run._stamp_now
+    monkeypatch.setattr(embedding_run, "_stamp_now", lambda file: None if file.name == "v1.mp4" else stamp(file))
+    cacl.index(videos, model=encoder, out=tmp_path / "index", shard="1/1", say=said.append, **EXACT)
+    words = (
+        r"Share 1 of 1: 2 videos embedded, 1 not \(first b/v1.mp4: it is not what it was when it was looked at .*\)\. "
+    )
+    assert re.match(words + r"0\.1 minutes of video in \d+ s: ", said[-1])  # 40 and 42 frames, 10 a second
 
 
 def test_shares_joined_are_one_run(encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path, counts: Counts):
