@@ -8,9 +8,9 @@ from pathlib import Path
 
 import typer
 
-from cacl.cli.app import holds_something, say_replaced
+from cacl.cli.app import given, holds_something, say_replaced
 from cacl.errors import UserError, printable, quoted
-from cacl.files import check_replaceable, write_whole
+from cacl.files import check_parent, check_replaceable, write_whole
 
 _HEEDED = {"labelled", "labels", "linear", "out", "as_json"}
 
@@ -32,10 +32,8 @@ def learn_classes(
     from cacl.exploring.learn import learn
     from cacl.indexing.reader import Index
 
-    given = {name for name in context.params if _is_given(context, name)} - _HEEDED
-    if given:
-        flags = ", ".join(sorted("--set" if name == "sets" else f"--{name.replace('_', '-')}" for name in given))
-        raise UserError(f"{index} is an index, whose stored vectors are learnt from: leave out {flags}.")
+    if wrong := given(context, context.params.keys() - _HEEDED):
+        raise UserError(f"{index} is an index, whose stored vectors are learnt from: leave out {', '.join(wrong)}.")
     if not context.params["linear"]:
         raise UserError(
             f"{index} is an index; its stored vectors take a linear layer: add --linear, or name labelled videos to "
@@ -74,6 +72,7 @@ def classify_index(folder: Path, index: Path, *, out: Path | None, top: int) -> 
     if out is not None and out.suffix.lower() != ".csv":
         raise UserError(f"{out}: the table of an index ends in .csv.")
     if out is not None:
+        check_parent(out)
         check_replaceable(out, is_predictions, by="cacl classify")
     before = out is not None and holds_something(out)
     with Index(index) as opened:
@@ -85,8 +84,3 @@ def classify_index(folder: Path, index: Path, *, out: Path | None, top: int) -> 
     write_whole(out, table.encode("utf-8", "surrogateescape"))
     say_replaced(out, before)
     print(out)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

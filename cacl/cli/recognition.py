@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, holds_something, say_replaced, say_used, there
+from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, given, holds_something, say_replaced, say_used, there
 from cacl.cli.classes import classify_index, is_index, learn_classes
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
@@ -173,6 +173,11 @@ def classify(
     """
     if videos is None and not is_index(run):
         raise UserError(f"{run} is no index: name the videos to classify, cacl classify RUN VIDEOS.")
+    if videos is not None and is_index(run) and not is_index(videos):
+        raise UserError(
+            f"{run} is an index, whose classes tell its own stretches (cacl classify {quoted(run)}): videos are told "
+            "by a fine-tuned run, or once they are indexed."
+        )
     if videos is None or is_index(videos):
         from cacl.exploring.labels import classes_of
 
@@ -243,9 +248,5 @@ def _check_new(labelled: Path | None, model: str | None, out: Path) -> None:
 
 def _check_resume(context: typer.Context, run: Path) -> None:
     """Raise UserError for what is given beside --resume and would not be heeded."""
-    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if given:
-        flags = {"labelled": "LABELLED", "sets": "--set"}
-        names = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in given)
-        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")
+    if wrong := given(context, _NOT_WITH_RESUME):
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {', '.join(wrong)}.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cacl.errors import UserError
+from cacl.errors import UserError, printable
 from cacl.files import write_whole
 from cacl.lock import locked
 
@@ -40,7 +40,7 @@ class Stretch:
         end: seconds.
 
     Raises:
-        ValueError: a time that is no finite number, or an end before the start.
+        ValueError: a time that is no finite number or below 0, or an end before the start.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Stretch:
     def __post_init__(self) -> None:
         if not all(time is None or math.isfinite(time) for time in (self.start, self.end)):
             raise ValueError(f"from {self.start} to {self.end}")
-        if self.end is not None and self.end < (self.start or 0.0):
+        if (self.start or 0.0) < 0 or (self.end is not None and self.end < (self.start or 0.0)):
             raise ValueError(f"from {self.start} to {self.end}")
 
 
@@ -80,9 +80,14 @@ class Labels:
                 )
             for row in table:
                 times = [float(row[name]) if row.get(name) else None for name in ("start", "end")]
-                if not row["path"] or not row["label"]:
+                path, label = row["path"], (row["label"] or "").strip()
+                if not path or not label:
                     raise ValueError("no path, or no label")
-                found[Stretch(row["path"], *times)] = row["label"]
+                if (before := found.setdefault(Stretch(path, *times), label)) != label:
+                    raise UserError(
+                        f"{self.file}: line {table.line_num} calls {printable(label)!r} what a line above it calls "
+                        f"{printable(before)!r}: leave one of them."
+                    )
         except (csv.Error, TypeError, ValueError) as error:
             number = table.line_num + isinstance(error, csv.Error)  # a line that cannot be parsed is not counted yet
             raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None

@@ -22,6 +22,7 @@ def test_without_times_a_label_is_one_of_the_whole_video(tmp_path: Path) -> None
     assert read(tmp_path, 'path,label,start,end\n"a, b.mp4",run,,\nc.mp4,walk,,\n') == whole
     assert read(tmp_path, "path,label,start,end\nc.mp4,walk,1.5,3\n") == {Stretch("c.mp4", 1.5, 3.0): "walk"}
     assert read(tmp_path, "\ufeffpath,label\nc.mp4,walk\n") == {Stretch("c.mp4"): "walk"}  # as spreadsheets write it
+    assert read(tmp_path, "path,label\nc.mp4,walk \nc.mp4, walk\n") == {Stretch("c.mp4"): "walk"}
     assert read(tmp_path, "") == {}
 
 
@@ -34,7 +35,10 @@ def test_without_times_a_label_is_one_of_the_whole_video(tmp_path: Path) -> None
         ("path,label,start,end\na.mp4,run,1,inf\n", "line 2 is no label of a stretch"),
         ("path,label,start,end\na.mp4,run,3,2\n", "line 2 is no label of a stretch"),
         ("path,label,start,end\nb.mp4,run,,\n\na.mp4\n", "line 4 is no label of a stretch"),
+        ("path,label,start,end\na.mp4,run,-1,2\n", "line 2 is no label of a stretch"),
         ("path,label\na.mp4,\n", "line 2 is no label of a stretch"),
+        ("path,label\na.mp4, \n", "line 2 is no label of a stretch"),
+        ("path,label\na.mp4,run\nb.mp4,run\na.mp4,walk\n", "line 4 calls 'walk' what a line above it calls 'run'"),
         ("path,label\n,run\n", "line 2 is no label of a stretch"),
         ('path,label\n"' + "a" * 140_000, "line 2 is no label of a stretch"),  # a quotation mark that is never closed
     ],

@@ -118,6 +118,8 @@ def scan(
         if progress is not None:
             progress(done, len(items))
     if not videos and not empty:
+        if in_place is not None and not named.entries:
+            raise UserError(f"{in_place} names no video: write one a line, or name a folder with videos.")
         raise UserError(
             f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
         )
