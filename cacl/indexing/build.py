@@ -144,8 +144,9 @@ def _begun(
     pointer = read_pointer(out)
     if pointer and not is_begun(out, pointer):
         pointer = {}  # a kill left it
-    if model is None and not pointer:
-        raise UserError(f"{out} is no index yet: name the encoder that makes it, --model RUN.")
+    if model is None and not (out / ENCODER).exists():
+        what = "keeps no encoder yet" if pointer else "is no index yet"  # of shares that nobody joined it keeps none
+        raise UserError(f"{out} {what}: name the encoder that makes it, --model RUN.")
     device, _ = choose_device(device)
     encoder = load_encoder(out / ENCODER if model is None else model)
     if pointer:
@@ -233,7 +234,8 @@ def _bring_up_to_date(
             write_pointer(run.out, {**pointer, **place, "whiten": run.whiten, "generation": name})
         else:
             name = str(pointer["generation"])
-        new = len({entry.key for entry in found.to_do} & {*known.keys})
+        before = set() if old is None else old.pieces.keys() - {entry.key for entry in found.to_do}
+        new = len(set(known.keys) - before)  # the shares' are among them, and those of a run that was stopped
         run.say(_summary(new, len(known.keys) - new - found.absent, found))
     finally:
         if old is not None:

@@ -207,8 +207,14 @@ def test_shares_joined_are_one_run(encoder: Path, five: Path, whole: cacl.Index,
     assert counts.embedded == 5
     with FolderLock(out / "shards" / "0002-of-0003"), pytest.raises(UserError, match="0002-of-0003 is in use by"):
         make_index(five, out, model=encoder, merge=True)
-    assert facts(make_index(five, out, model=encoder, merge=True)) == facts(whole)
+    with pytest.raises(UserError, match="keeps no encoder yet: name the encoder that makes it, --model RUN"):
+        make_index(five, out, merge=True)
+    said: list[str] = []
+    assert facts(make_index(five, out, model=encoder, merge=True, say=said.append)) == facts(whole)
+    assert "5 videos embedded, 0 kept as they were." in said
     assert counts.embedded == 5
+    make_index(five, out, say=said.append)
+    assert "0 videos embedded, 5 kept as they were." in said
     assert not (out / "shards").exists()
 
 
