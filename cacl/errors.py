@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import unicodedata
 from collections.abc import Iterable
 
@@ -40,6 +41,11 @@ def did_you_mean(name: str, choices: Iterable[str], *, cutoff: float = 0.5) -> s
 def counted(number: int, noun: str) -> str:
     """``1 video``, ``1 204 videos``."""
     return f"{number:,} {noun}{'s' * (number != 1)}".replace(",", " ")
+
+
+def quoted(word: object) -> str:
+    """A path, or another word, as it is typed: of every command that is printed, so that it can be pasted."""
+    return shlex.quote(str(word))
 
 
 def printable(text: str) -> str:

@@ -95,6 +95,12 @@ def check_there(path: Path) -> None:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the name.") from None
 
 
+def check_parent(path: Path) -> None:
+    """Raise UserError where there is no folder to write a file in: before the work, not after."""
+    if not path.parent.is_dir():
+        raise UserError(f"{path} could not be written: there is no folder {path.parent}; name another place.")
+
+
 def check_replaceable(path: Path, own: Callable[[Path], bool], *, by: str) -> None:
     """Raise UserError where a file that is not the command's own would be lost.
 

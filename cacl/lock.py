@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -88,15 +89,16 @@ class FolderLock:
     The system lets go of it when the process ends, whatever ends it. The file stays where it is; it means nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` must be there."""
-        self._folder = folder
+    def __init__(self, folder: Path, *, file: str | None = None) -> None:
+        """``folder`` must be there; ``file``: only what is called so in it is locked."""
+        self._folder, self._place = folder, folder / (NAME if file is None else f".{file}{NAME}")
+        self._what, self._kind = (folder, "folder") if file is None else (folder / file, "file")
         self._file: TextIO | None = None
 
     def __enter__(self) -> FolderLock:
         """Raises InUse: another process is in it (it is named); UserError: the folder cannot be written."""
         try:
-            file = (self._folder / NAME).open("a+")
+            file = self._place.open("a+")
         except OSError as error:
             raise UserError(f"{self._folder}: the folder cannot be written ({error.strerror or error}).") from error
         try:
@@ -106,7 +108,7 @@ class FolderLock:
             holder = file.read().strip() or "another process"
             file.close()
             raise InUse(
-                f"{self._folder} is in use by {holder}; wait until it is done, or choose another folder."
+                f"{self._what} is in use by {holder}; wait until it is done, or choose another {self._kind}."
             ) from error
         except OSError as error:
             file.close()
@@ -137,8 +139,12 @@ class FolderLock:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, file: str | None = None) -> Iterator[None]:
     """Alone in a folder, made where it is missing, for a change of milliseconds: whoever is in it is waited for.
+
+    Args:
+        folder: where.
+        file: alone with what is called so in it only.
 
     Raises:
         InUse: another process stays in it.
@@ -150,10 +156,26 @@ def locked(folder: Path) -> Iterator[None]:
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(FolderLock(folder))
+                held.enter_context(FolderLock(folder, file=file))
                 break
             except InUse:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
         yield
+
+
+@contextmanager
+def taken_back(folder: Path, *own: str) -> Iterator[None]:
+    """A folder in which nothing was begun goes again; it is locked meanwhile, so nobody else has begun there.
+
+    Args:
+        folder: that was made, and locked, for what the block does.
+        own: names of files that say what is to be made, and nothing of what was.
+    """
+    try:
+        yield
+    except BaseException:
+        if {file.name for file in folder.iterdir()} <= {NAME, *own}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.config import Settings
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.models.encoder import Encoder
 from cacl.run_folder import RunFolder, read_metrics
 
@@ -66,9 +66,9 @@ class Run:
         """
         path = self.path / "report.html"
         if self.finished is None:
-            raise UserError(f"{self.path} is not finished; continue it: cacl pretrain --resume {self.path}")
+            raise UserError(f"{self.path} is not finished; continue it: cacl pretrain --resume {quoted(self.path)}")
         if not path.exists():
-            raise UserError(f"{path} is not there; make it again: cacl report {self.path}")
+            raise UserError(f"{path} is not there; make it again: cacl report {quoted(self.path)}")
         return path
 
     def __repr__(self) -> str:

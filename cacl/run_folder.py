@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cacl.errors import UserError, printable
+from cacl.errors import UserError, printable, quoted
 from cacl.files import partial_name, write_whole, writing
 from cacl.lock import NAME as LOCK
 from cacl.lock import FolderLock
@@ -210,7 +209,7 @@ def go_on(path: Path) -> str | None:
     """The command that goes on with a run that has not come to its end; None for every other folder."""
     verb = verb_of(path)
     last = "finished.json" if verb == "pretrain" else "results.json"
-    return f"cacl {verb} --resume {shlex.quote(str(path))}" if is_run(path) and not (path / last).is_file() else None
+    return f"cacl {verb} --resume {quoted(path)}" if is_run(path) and not (path / last).is_file() else None
 
 
 def how_to_mend(folder: Path) -> str:
@@ -220,7 +219,7 @@ def how_to_mend(folder: Path) -> str:
         return "take the folder from its source again"
     if verb_of(run) == "pretrain":
         end = f" and {run / 'finished.json'}" if (run / "finished.json").is_file() else ""
-        return f"remove {folder}{end}, and it is made again by cacl pretrain --resume {run}"
+        return f"remove {folder}{end}, and it is made again by cacl pretrain --resume {quoted(run)}"
     return "put it back from a copy of the run, or fine-tune again with another --out"
 
 
@@ -241,7 +240,7 @@ def check_free(path: Path) -> None:
     names = {file.name for file in path.iterdir()}
     if "config.yaml" in names:
         raise UserError(
-            f"{path} holds a run already. Continue it: cacl {verb_of(path)} --resume {path}; "
+            f"{path} holds a run already. Continue it: cacl {verb_of(path)} --resume {quoted(path)}; "
             f"or choose another --out for a new one, for example {path}-2"
         )
     left = {LOCK, *_BEGINNING, *map(partial_name, _BEGINNING)}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import ast
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
-from cacl.errors import UserError, VideoError, counted, did_you_mean, printable
+import cacl
+from cacl.errors import UserError, VideoError, counted, did_you_mean, printable, quoted
 
 
 def test_video_error_names_the_file_and_the_reason_and_travels_between_processes():
@@ -54,3 +58,42 @@ def test_did_you_mean_takes_any_iterable():
 )
 def test_names_as_text(name, expected):
     assert printable(name) == expected
+
+
+PATHS = {
+    "path",
+    "out",
+    "run",
+    "folder",
+    "index",
+    "videos",
+    "model",
+    "file",
+    "resume",
+    "parent",
+    "data",
+    "lists",
+    "place",
+}
+COMMAND = re.compile(r"\bcacl (?:[a-z]+|X)\b[^.:;,()]*$")  # that has not come to its end
+
+
+def test_a_path_in_a_command_that_is_printed_can_be_pasted() -> None:
+    """Every one of them goes through ``quoted``, at once or where its name was given."""
+    bare = []
+    for file in sorted(Path(cacl.__path__[0]).rglob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        safe = {name for name in PATHS if f" {name} = quoted(" in source}
+        for text in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr)):
+            before = ""
+            for part in text.values:
+                if isinstance(part, ast.FormattedValue):
+                    word = ast.unparse(part.value)
+                    if COMMAND.search(before) and word.split(".")[-1] in PATHS - safe:
+                        bare.append(f"{file.name}, line {part.lineno}: {word}")
+                    before += "X"
+                elif isinstance(part, ast.Constant):
+                    before += str(part.value)
+    assert not bare
+    assert quoted(Path("my videos") / "a'b") == "'my videos/a'\"'\"'b'"
+    assert quoted("runs/mine") == "runs/mine"

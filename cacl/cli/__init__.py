@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 from typing import cast
 
@@ -13,7 +12,7 @@ from cacl.cli import videos, training, evaluation, recognition, embed, index, se
 from cacl.cli import push, compare, reproduce, plan, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
-from cacl.errors import UserError, did_you_mean, printable
+from cacl.errors import UserError, did_you_mean, printable, quoted
 from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "plan", "push",
@@ -69,7 +68,7 @@ def main() -> None:
                 raise
             print(sentence, file=sys.stderr)
             sys.exit(2)
-        command_line = f"cacl pretrain --resume {shlex.quote(str(error.run or 'RUN'))}{processes.as_many()}"
+        command_line = f"cacl pretrain --resume {quoted(error.run or 'RUN')}{processes.as_many()}"
         print(f"Stopped, everything is saved. Go on: {command_line}", file=sys.stderr)
         sys.exit(error.code)
 

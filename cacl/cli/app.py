@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,6 +116,16 @@ def boxes(texts: list[str] | None) -> tuple[tuple[int, int, int, int], ...]:
 def holds_something(path: Path) -> bool:
     """Whether there is a file or folder at ``path`` that is not empty."""
     return path.exists() and (any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0)
+
+
+def given(context: typer.Context, names: Collection[str]) -> list[str]:
+    """Of some parameters those that were typed, as they are typed: ``--set``, ``VIDEOS``."""
+    found = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            found.append(parameter.opts[0] if parameter.opts[0].startswith("-") else str(parameter.metavar))
+    return found
 
 
 def say_used(catalog: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import typer
 
-from cacl.cli.app import holds_something, say_replaced
-from cacl.errors import UserError, printable
-from cacl.files import check_replaceable, write_whole
+from cacl.cli.app import given, holds_something, say_replaced
+from cacl.errors import UserError, printable, quoted
+from cacl.files import check_parent, check_replaceable, write_whole
 
 _HEEDED = {"labelled", "labels", "linear", "out", "as_json"}
 
@@ -30,13 +30,10 @@ def learn_classes(
         return False
     from cacl.exploring.labels import Labels, classes_of, labels_of
     from cacl.exploring.learn import learn
-    from cacl.indexing.layout import DECISIONS
     from cacl.indexing.reader import Index
 
-    given = {name for name in context.params if _is_given(context, name)} - _HEEDED
-    if given:
-        flags = ", ".join(sorted("--set" if name == "sets" else f"--{name.replace('_', '-')}" for name in given))
-        raise UserError(f"{index} is an index, whose stored vectors are learnt from: leave out {flags}.")
+    if wrong := given(context, context.params.keys() - _HEEDED):
+        raise UserError(f"{index} is an index, whose stored vectors are learnt from: leave out {', '.join(wrong)}.")
     if not context.params["linear"]:
         raise UserError(
             f"{index} is an index; its stored vectors take a linear layer: add --linear, or name labelled videos to "
@@ -45,7 +42,7 @@ def learn_classes(
     file, folder = labels or labels_of(index), out or classes_of(index)
     before = holds_something(folder)
     with Index(index) as opened:
-        learnt = learn(opened, Labels(file, lock=index / DECISIONS).read(), name=printable(str(file)))
+        learnt = learn(opened, Labels(file).read(), name=printable(str(file)))
         learnt.classes.save(folder)
     for note in learnt.examples.notes:
         print(f"Note: {note}.", file=sys.stderr)
@@ -56,8 +53,11 @@ def learn_classes(
     each = learnt.classes.facts["labels of each"]
     print(printable(", ".join(f"{name} ({count})" for name, count in each.items())))
     print(printable(learnt.held_out.words()))
-    more = "" if out is None else f"{out} "
-    print(f"{folder}: cacl classify {more}{index} writes what each stretch is; cacl serve {index} shows it.")
+    name = quoted(index)
+    if out is None:
+        print(f"{folder}: cacl classify {name} writes what each stretch is; cacl serve {name} shows it.")
+    else:
+        print(f"{folder}: cacl classify {quoted(out)} {name} writes what each stretch is.")
     return True
 
 
@@ -72,6 +72,7 @@ def classify_index(folder: Path, index: Path, *, out: Path | None, top: int) -> 
     if out is not None and out.suffix.lower() != ".csv":
         raise UserError(f"{out}: the table of an index ends in .csv.")
     if out is not None:
+        check_parent(out)
         check_replaceable(out, is_predictions, by="cacl classify")
     before = out is not None and holds_something(out)
     with Index(index) as opened:
@@ -83,8 +84,3 @@ def classify_index(folder: Path, index: Path, *, out: Path | None, top: int) -> 
     write_whole(out, table.encode("utf-8", "surrogateescape"))
     say_replaced(out, before)
     print(out)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

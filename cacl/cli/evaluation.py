@@ -14,7 +14,7 @@ from rich.table import Table
 from cacl.cli.app import LISTS, Moved, Split, app, disk_or_store, there
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.run_folder import RunFolder
 
 
@@ -138,7 +138,8 @@ def demo(
         print("Everything runs here. After five steps the numbers say nothing: cacl demo without --quick learns.")
     print(f"Report: {out / 'report.html'}")
     index = (out if seeds == 1 else out / f"seed-{seed}") / INDEX
-    print(f"What is like the first second of a video: cacl search {index} index:{_some_video(index)}@0-1")
+    query = quoted(f"index:{_some_video(index)}@0-1")
+    print(f"What is like the first second of a video: cacl search {quoted(index)} {query}")
 
 
 def _some_video(index: Path) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from cacl.cli.app import AnyVideos, ClusterAddress, EngineName, PictureRate, app, on_disk, say_used, there
 from cacl.cluster.engine import check_engine
-from cacl.errors import UserError, counted, did_you_mean, printable
+from cacl.errors import UserError, counted, did_you_mean, printable, quoted
 from cacl.servers.address import is_address, shown
 from cacl.servers.connect import connect
 
@@ -105,13 +105,13 @@ def index(
         print("Stopped; what is done is kept. To go on: give the same command again.", file=sys.stderr)
         raise typer.Exit(130) from None
     if made is None:
-        encoder = "" if model is None else f" --model {model}"
-        print(f"Join the shares when all are done: cacl index {videos}{encoder} --out {out} --merge")
+        encoder = "" if model is None else f" --model {quoted(model)}"
+        print(f"Join the shares when all are done: cacl index {quoted(videos)}{encoder} --out {quoted(out)} --merge")
         return
     with made:
         say_used(made.catalog_file)
         stretches = f"{len(made):,} stretches".replace(",", " ")
-        place = out if to is None else f"'{shown(to)}'"
+        place = quoted(out if to is None else shown(to))
         print(f"{out}: {stretches} of {counted(len(made.videos), 'video')}. Search them: cacl search {place} FILE")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 import os
-import shlex
 from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cacl.errors import counted, printable
+from cacl.errors import counted, printable, quoted
 from cacl.files import read_object
 from cacl.run_folder import go_on, is_run
 
@@ -91,8 +90,8 @@ def _of_videos(found: Found) -> str:
     folder = max(found.videos, key=lambda name: found.videos[name])
     count = found.videos[folder]
     where = "in this folder" if folder == "." else f"in {printable(folder)}"
-    name = shlex.quote(folder)
-    out = shlex.quote(f"runs/{folder if folder != '.' else 'mine'}")
+    name = quoted(folder)
+    out = quoted(f"runs/{folder if folder != '.' else 'mine'}")
     lines = [(f"cacl check {name}", "which of them are usable, and why not")]
     if not found.runs:
         lines.append((f"cacl pretrain {name} --out {out}", "learn from them; Ctrl-C stops, and it can go on later"))
@@ -102,15 +101,15 @@ def _of_videos(found: Found) -> str:
 
 def _of_run(run: Path, indexed: Container[object]) -> str:
     """Of a run; ``indexed`` are the folders that an index was made of."""
-    name = shlex.quote(str(run))
+    name = quoted(run)
     if (command := go_on(run)) is not None:
         return f"The training in {printable(str(run))} has not come to its end.\n" + _lines((command, "go on with it"))
     if not (run / "finished.json").is_file():  # of fine-tuning
         told = (f"cacl classify {name} FOLDER", "what each video shows")
         return f"{printable(str(run))} tells classes.\n{_lines(told)}"
     place = str(read_object(run / "data.json").get("videos", "FOLDER"))
-    videos = shlex.quote(os.path.relpath(place))
-    out = shlex.quote(f"{run.name}.index")
+    videos = quoted(os.path.relpath(place))
+    out = quoted(f"{run.name}.index")
     lines = (
         [] if place in indexed else [(f"cacl index {videos} --model {name} --out {out}", "make the videos searchable")]
     )
@@ -121,7 +120,7 @@ def _of_run(run: Path, indexed: Container[object]) -> str:
 
 
 def _of_index(index: Path) -> str:
-    name = shlex.quote(str(index))
+    name = quoted(index)
     return f"{printable(str(index))} can be searched.\n" + _lines(
         (f"cacl serve {name}", "a page for it, on this machine alone"),
         (f"cacl search {name} VIDEO@0-2", "where else happens what VIDEO shows in its first two seconds"),

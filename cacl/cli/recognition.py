@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, holds_something, say_replaced, say_used, there
+from cacl.cli.app import LISTS, Moved, Sets, app, disk_or_store, given, holds_something, say_replaced, say_used, there
 from cacl.cli.classes import classify_index, is_index, learn_classes
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, did_you_mean, quoted
 from cacl.files import check_there
 from cacl.run_folder import check_free
 
@@ -105,7 +104,7 @@ def finetune(
     from cacl.training.stop import Stopped
 
     try:
-        with several.one_of_them(go_on=f"cacl finetune --resume {run}"):
+        with several.one_of_them(go_on=f"cacl finetune --resume {quoted(run)}"):
             if resume is not None:
                 results = recognition.resume_finetune(resume, videos=moved)
             else:
@@ -131,7 +130,7 @@ def finetune(
                     assignments=tuple(sets or ()),
                 )
     except Stopped as stopped:
-        command = f"cacl finetune --resume {shlex.quote(str(stopped.run))}{several.as_many()}"
+        command = f"cacl finetune --resume {quoted(stopped.run)}{several.as_many()}"
         print(f"Stopped, everything is saved. Go on: {command}", file=sys.stderr)
         raise typer.Exit(stopped.code) from None
     if not several.is_first():
@@ -174,6 +173,11 @@ def classify(
     """
     if videos is None and not is_index(run):
         raise UserError(f"{run} is no index: name the videos to classify, cacl classify RUN VIDEOS.")
+    if videos is not None and is_index(run) and not is_index(videos):
+        raise UserError(
+            f"{run} is an index, whose classes tell its own stretches (cacl classify {quoted(run)}): videos are told "
+            "by a fine-tuned run, or once they are indexed."
+        )
     if videos is None or is_index(videos):
         from cacl.exploring.labels import classes_of
 
@@ -244,9 +248,5 @@ def _check_new(labelled: Path | None, model: str | None, out: Path) -> None:
 
 def _check_resume(context: typer.Context, run: Path) -> None:
     """Raise UserError for what is given beside --resume and would not be heeded."""
-    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if given:
-        flags = {"labelled": "LABELLED", "sets": "--set"}
-        names = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in given)
-        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")
+    if wrong := given(context, _NOT_WITH_RESUME):
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {', '.join(wrong)}.")

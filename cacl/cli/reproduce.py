@@ -95,7 +95,7 @@ def show_table(results: Mapping[str, Any]) -> None:
                 spread = row["sd"].get(on, {}) if whose == "ours" else {}
                 cells = [_number(numbers.get(k), spread.get(k), results["digits"]) for k in results["columns"]]
                 table.add_row(name, whose, *cells)
-                name = ""
+                name = f"  ours on {row['ours_on']}" if row.get("elsewhere") else ""
         console.print(table)
     if results["words"]:
         print(results["words"])

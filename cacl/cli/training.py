@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, disk_or_store, there
+from cacl.cli.app import LISTS, Blank, Moved, Sets, Split, app, boxes, disk_or_store, given, there
 from cacl.data.remote.place import place
 from cacl.distributed import launch as several
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.run_folder import check_free
 
 _NOT_WITH_RESUME = ("videos", "out", "preset", "method", "lists", "split", "with_frozen", "config")
@@ -97,7 +97,7 @@ def pretrain(
 
     from cacl.training import pretrain as training
 
-    with several.one_of_them(go_on=f"cacl pretrain --resume {resume or out}"):
+    with several.one_of_them(go_on=f"cacl pretrain --resume {quoted(resume or out)}"):
         if resume is not None:
             run = training.resume(resume, videos=moved, settings=flags, assignments=assignments, profile=profile)
         else:
@@ -121,8 +121,5 @@ def pretrain(
 
 def _check_resume(context: typer.Context, run: Path) -> None:
     """Raise UserError for what is given beside --resume and would not be heeded."""
-    sources = {name: context.get_parameter_source(name) for name in _NOT_WITH_RESUME}
-    wrong = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if wrong:
-        names = ", ".join("VIDEOS" if name == "videos" else f"--{name.replace('_', '-')}" for name in wrong)
-        raise UserError(f"--resume takes everything from the run folder {run}; leave out {names}.")
+    if wrong := given(context, _NOT_WITH_RESUME):
+        raise UserError(f"--resume takes everything from the run folder {run}; leave out {', '.join(wrong)}.")

@@ -26,7 +26,7 @@ from cacl.cli.app import (
     there,
 )
 from cacl.cluster.engine import check_engine
-from cacl.errors import UserError, counted, did_you_mean, printable
+from cacl.errors import UserError, counted, did_you_mean, printable, quoted
 from cacl.files import check_replaceable
 from cacl.run_folder import is_run
 
@@ -167,7 +167,7 @@ def prepare(
             return
         store = build_store(catalog, out, merge=merge, make=_make(cluster), keep=shares or (), progress=watch, **asked)
     print(f"{store.catalog.summary()}: see {out / 'videos.csv'}.")
-    print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {out}")
+    print(f"{out} holds frames of {height}x{width}; train on it: cacl pretrain {quoted(out)}")
 
 
 def _cluster(engine: str, address: str | None) -> AbstractContextManager[Cluster | None]:

@@ -11,7 +11,7 @@ import typer
 
 from cacl.cli.app import app, disk_or_store, holds_something, say_replaced, there
 from cacl.data.remote.place import place
-from cacl.errors import UserError, counted, did_you_mean
+from cacl.errors import UserError, counted, did_you_mean, quoted
 
 Colour = tuple[float, float, float]
 
@@ -127,7 +127,8 @@ def _import_image(
     print(f"{out}: {origin.network['name']} from {origin.source}, licence {origin.licence}.")
     print(
         f"It looks at {counted(clip.frames, 'frame')} of a clip, {clip.size}x{clip.size} pixels, and gives "
-        f"{encoder.num_features} numbers. Beside a run: cacl evaluate RUN --beside {out}; as one: cacl fuse RUN {out}"
+        f"{encoder.num_features} numbers. Beside a run: cacl evaluate RUN --beside {quoted(out)}; "
+        f"as one: cacl fuse RUN {quoted(out)}"
     )
 
 

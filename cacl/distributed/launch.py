@@ -7,7 +7,6 @@ torchrun does besides (several machines, restarts) is left to it. Ctrl-C and SIG
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import IO
 
 import typer
 
-from cacl.errors import UserError, counted
+from cacl.errors import UserError, counted, quoted
 from cacl.files import read_object
 
 GRACE = 60.0  # seconds that the others have to end by themselves when one has failed
@@ -132,7 +131,7 @@ def run_processes(count: int, *, run: Path | None = None, verb: str = "pretrain"
         silent = _wait(children)
         again = "Give the same command again."
         if run is not None and (run / "config.yaml").exists():
-            again = f"Go on from the last checkpoint: cacl {verb} --resume {shlex.quote(str(run))} --processes {count}"
+            again = f"Go on from the last checkpoint: cacl {verb} --resume {quoted(run)} --processes {count}"
         return _status(children, errors, silent, again)
 
 

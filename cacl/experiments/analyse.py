@@ -15,7 +15,7 @@ import numpy as np
 
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.resampled import as_files
-from cacl.errors import UserError, did_you_mean
+from cacl.errors import UserError, did_you_mean, quoted
 from cacl.evaluation.projection import ProjectionName, check_projection
 from cacl.evaluation.results import EARLIER_PARTS, tasks_of
 from cacl.experiments.analysis_parts import PARTS, Part, Subject, say, why_not
@@ -99,7 +99,7 @@ def analyse(
             write_whole(folder / "results.json", json.dumps(_rounded(results), indent=2, ensure_ascii=False) + "\n")
     keep_list(data.catalog, main.path, place)
     if place == main.path and main.finished is not None:
-        report([main.path], command=f"cacl analyse {main.path}")
+        report([main.path], command=f"cacl analyse {quoted(main.path)}")
     return results
 
 

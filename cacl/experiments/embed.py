@@ -7,10 +7,8 @@ one. The folder is finished when ``embedding.json`` says so, and never changed a
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from cacl.evaluation.video_vectors import embedding_precision, video_vectors
 from cacl.experiments.embed_parts import PARTS, finish, keep_catalog, part_bounds, part_path, read_part, write_part
 from cacl.files import partial_name, read_object, write_whole, writing
 from cacl.lock import NAME as LOCK
-from cacl.lock import FolderLock
+from cacl.lock import FolderLock, taken_back
 from cacl.machine.device import choose_device
 from cacl.machine.load import free_threads
 from cacl.machine.precision import PrecisionName
@@ -84,7 +82,7 @@ def embed(
     about = _about(encoder, videos, step, dtype)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with FolderLock(out), _taken_back(out):
+    with FolderLock(out), taken_back(out):
         before = read_object(out / ABOUT)
         _check_same(out, before, about)
         if before.get("finished"):
@@ -109,17 +107,6 @@ def embed(
                 say(str(computed))
             finish(out, as_files(data).catalog, about)
     return Embedding(out)
-
-
-@contextmanager
-def _taken_back(out: Path) -> Iterator[None]:
-    """A folder in which nothing was begun goes again; it is locked meanwhile, so nobody else has begun there."""
-    try:
-        yield
-    except BaseException:
-        if {file.name for file in out.iterdir()} <= {LOCK}:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
 
 
 @dataclass
@@ -165,8 +152,9 @@ def _compute_parts(
                 progress=watch,
             )
             write_part(path, list(found), skipped, data, first, timed=timed)
-            computed.videos += len(videos)
-            computed.hours += sum(video.frames / video.fps for video in videos if video.fps > 0) / 3600
+            good = [video for number, video in zip(numbers, videos, strict=True) if number - first not in skipped]
+            computed.videos += len(good)
+            computed.hours += sum(video.frames / video.fps for video in good if video.fps > 0) / 3600
         progress("videos embedded", stop, total)
     computed.seconds = time.monotonic() - began
     return computed

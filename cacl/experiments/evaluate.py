@@ -14,7 +14,7 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import Dataset, open_videos, videos_at
 from cacl.data.videos.resampled import as_files, resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
-from cacl.errors import UserError, counted, printable
+from cacl.errors import UserError, counted, printable, quoted
 from cacl.evaluation.choice.fuse import FUSED, fuse_parts, kept_fused, open_image_encoder
 from cacl.evaluation.evaluate import evaluate_retrieval
 from cacl.evaluation.results import tasks_of
@@ -88,9 +88,9 @@ def evaluate(
     runs = [main, *(Run(path) for path in beside if is_run(Path(path)))]
     for each in runs:
         if each.finished is None:
-            raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {each.path}")
+            raise UserError(f"{each.path} is not finished; continue it: cacl pretrain --resume {quoted(each.path)}")
     others = _distinct_names(main, runs[1:])
-    command = f"cacl evaluate {main.path}" if videos is None else f"cacl evaluate {main.path} {videos}"
+    command = f"cacl evaluate {quoted(main.path)}{'' if videos is None else f' {quoted(videos)}'}"
     with RunFolder(main.path, owner=is_first()) as folder:
         if moved is not None and is_first():
             move_videos(folder, moved)
@@ -241,9 +241,10 @@ def videos_to_evaluate(
         )
         return resampled(data, settings.frame_rate, say=say), split
     if lists is not None or split not in (1, folder.data["split"]):
+        named = quoted(lists) if lists else "DIR"
         raise UserError(
             f"The videos of {run.path} keep the lists and the split that it was trained with: leave out --lists and "
-            f"--split, or name the videos too (cacl {verb} {run.path} VIDEOS --lists {lists or 'DIR'})."
+            f"--split, or name the videos too (cacl {verb} {quoted(run.path)} VIDEOS --lists {named})."
         )
     return open_run_data(folder, say=say), folder.data["split"]
 

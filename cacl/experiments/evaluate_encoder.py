@@ -11,7 +11,7 @@ import numpy as np
 from cacl.data.videos.dataset import open_videos, videos_at
 from cacl.data.videos.resampled import resampled
 from cacl.distributed.processes import is_first, join
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.evaluation.choice.cost import milliseconds_a_video
 from cacl.evaluation.choice.frozen_rows import frozen_rows
 from cacl.evaluation.embed import encoder_features
@@ -45,7 +45,7 @@ def evaluate_encoder(
     join()
     path, found = Path(encoder), load_encoder(encoder)
     if videos is None:
-        raise UserError(f"{path} is an encoder, not a run with videos of its own: cacl evaluate {path} VIDEOS")
+        raise UserError(f"{path} is an encoder, not a run with videos of its own: cacl evaluate {quoted(path)} VIDEOS")
     clip = found.clip
     data = open_videos(
         videos_at(videos),

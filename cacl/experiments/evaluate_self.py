@@ -20,7 +20,7 @@ from torch import Tensor
 from cacl.data.videos.dataset import Dataset, open_videos, thinned, videos_at
 from cacl.data.videos.resampled import resampled
 from cacl.distributed.processes import is_first, join, wait_for_first
-from cacl.errors import UserError, printable
+from cacl.errors import UserError, printable, quoted
 from cacl.evaluation.baselines import colour_histogram, thumbnail
 from cacl.evaluation.choice.fuse import FUSED, MOST_VIDEOS, kept_fused, resized
 from cacl.evaluation.choice.label_free import measure
@@ -67,7 +67,7 @@ def evaluate_self(
     join()
     main = Run(run)
     if main.finished is None:
-        raise UserError(f"{main.path} is not finished; continue it: cacl pretrain --resume {main.path}")
+        raise UserError(f"{main.path} is not finished; continue it: cacl pretrain --resume {quoted(main.path)}")
     if moved is not None:
         with RunFolder(main.path, owner=is_first()) as folder:
             if is_first():

@@ -18,7 +18,7 @@ from cacl.data.videos.catalog import Catalog
 from cacl.data.videos.dataset import videos_at
 from cacl.data.videos.sources import FrameStore, is_store
 from cacl.data.videos.walk import why_no_video
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.evaluation.embedding import ABOUT, POINTER, Embedding
 from cacl.evaluation.results import tasks_of
 from cacl.experiments.run_state import run_facts
@@ -61,9 +61,9 @@ def info(path: str | Path) -> dict[str, Any]:
     if facts is None:
         known = "nothing that cacl writes, and no weights that it can import"
         if path.is_dir():
-            raise UserError(f"{path} is {known}; if it holds videos: cacl check {path}")
+            raise UserError(f"{path} is {known}; if it holds videos: cacl check {quoted(path)}")
         if path.is_file() and not why_no_video(path):
-            raise UserError(f"{path} is {known}; if it is a video: cacl check {path}")
+            raise UserError(f"{path} is {known}; if it is a video: cacl check {quoted(path)}")
         raise UserError(f"{path} is {known}; name a run, an encoder, a store, a file in one of these, or weights.")
     return {"path": str(path), **facts}
 
@@ -136,7 +136,11 @@ def _part(path: Path) -> dict[str, Any] | None:
     for parent in itertools.islice(path.absolute().parents, _PARENTS):
         if (facts := _folder(parent)) is not None:
             article = "an" if facts["kind"][0] in "aeiou" else "a"
-            return {"kind": f"part of {article} {facts['kind']}", "of": str(parent), "about it": f"cacl info {parent}"}
+            return {
+                "kind": f"part of {article} {facts['kind']}",
+                "of": str(parent),
+                "about it": f"cacl info {quoted(parent)}",
+            }
     return None
 
 
@@ -275,7 +279,7 @@ def _weights(file: Path) -> dict[str, Any] | None:
         "names begin with": found.place or "nothing",
         "tensors": len(found.state),
         "beside them": f"{len(found.left_out)} other tensors",
-        "to use it": f"cacl import {file} --out ENCODER",
+        "to use it": f"cacl import {quoted(file)} --out ENCODER",
     }
 
 

@@ -12,7 +12,7 @@ from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.frames import SampledFrames
 from cacl.data.videos.resampled import resampled
 from cacl.data.videos.sources import DecodedVideos
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.files import read_object
 from cacl.lock import try_lock
 from cacl.machine.auto import samples_per_video
@@ -57,7 +57,7 @@ def run_facts(path: Path) -> dict[str, Any] | None:
     facts["state"] = _state(path, steps, totals, last="finished.json" if verb == "pretrain" else "results.json")
     facts["warnings"] = read_object(path / "finished.json").get("warnings", [])
     if facts["state"].startswith("stopped"):
-        facts["go on"] = f"cacl {verb} --resume {path}"
+        facts["go on"] = f"cacl {verb} --resume {quoted(path)}"
     return {key: value for key, value in facts.items() if value not in (None, [], {})}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cacl.errors import UserError, printable
+from cacl.errors import UserError, printable, quoted
 from cacl.evaluation.probes import LogisticModel
 from cacl.indexing.reader import Index
 from cacl.models.encoder_folder import read_encoder_folder, write_encoder_folder
@@ -80,7 +80,7 @@ class Classes:
         if index.about["weights"] != self.weights:
             raise UserError(
                 f"These classes were learnt on vectors of encoder {self.weights[:8]}, {index.path} holds those of "
-                f"{str(index.about['weights'])[:8]}: learn them anew with cacl finetune {index.path} --linear."
+                f"{str(index.about['weights'])[:8]}: learn them anew with cacl finetune {quoted(index.path)} --linear."
             )
 
     def save(self, folder: Path) -> None:

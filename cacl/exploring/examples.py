@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from cacl.errors import UserError, counted, printable
+from cacl.errors import UserError, counted, printable, quoted
 from cacl.exploring.labels import Stretch
 from cacl.indexing.reader import Index
 
@@ -61,12 +61,12 @@ def examples_of(index: Index, labels: Mapping[Stretch, str], *, name: str) -> Ex
     """
     if not labels:
         raise UserError(
-            f"{name} holds no labels: name stretches on the page (cacl serve {index.path}), or name another table "
-            "with --labels."
+            f"{name} holds no labels: name stretches on the page (cacl serve {quoted(index.path)}), or name "
+            "another table with --labels."
         )
     known = {video.path for video in index.videos}
     entries = [(stretch, label) for stretch, label in labels.items() if stretch.path in known]
-    elsewhere = len(labels) - len(entries)
+    elsewhere = [stretch.path for stretch in labels if stretch.path not in known]
     if not entries:
         first = next(iter(labels)).path
         raise UserError(
@@ -96,7 +96,7 @@ def owners(index: Index, stretches: Sequence[Stretch]) -> tuple[Numbers, int]:
 
 
 def _gathered(
-    name: str, entries: list[tuple[Stretch, str]], owner: Numbers, used: list[int], elsewhere: int, beyond: int
+    name: str, entries: list[tuple[Stretch, str]], owner: Numbers, used: list[int], elsewhere: list[str], beyond: int
 ) -> Examples:
     classes = sorted({label for _, label in entries})
     if len(classes) < 2:
@@ -113,7 +113,8 @@ def _gathered(
         entry.append(np.full(len(chosen), number, np.int64))
     notes = []
     if elsewhere:
-        notes.append(f"{counted(elsewhere, 'label')} left out: of videos that this index has not")
+        first = f"first {printable(elsewhere[0])}; paths are those of the index, such as {paths[0]}"
+        notes.append(f"{counted(len(elsewhere), 'label')} left out: of videos that this index has not ({first})")
     if beyond:
         notes.append(f"{counted(beyond, 'label')} left out: beyond the end of the video")
     return Examples(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cacl.errors import UserError
+from cacl.errors import UserError, printable
 from cacl.files import write_whole
 from cacl.lock import locked
 
@@ -40,7 +40,7 @@ class Stretch:
         end: seconds.
 
     Raises:
-        ValueError: a time that is no finite number, or an end before the start.
+        ValueError: a time that is no finite number or below 0, or an end before the start.
     """
 
     path: str
@@ -50,24 +50,16 @@ class Stretch:
     def __post_init__(self) -> None:
         if not all(time is None or math.isfinite(time) for time in (self.start, self.end)):
             raise ValueError(f"from {self.start} to {self.end}")
-        if self.end is not None and self.end < (self.start or 0.0):
+        if (self.start or 0.0) < 0 or (self.end is not None and self.end < (self.start or 0.0)):
             raise ValueError(f"from {self.start} to {self.end}")
 
 
 class Labels:
     """A file of labels; one that is missing holds none."""
 
-    def __init__(self, file: Path, *, lock: Path) -> None:
-        """Open it.
-
-        Args:
-            file: the CSV.
-            lock: a folder that is locked, and made where it is missing, while it is changed: two pages may be open.
-
-        Raises:
-            UserError: there is a file that is no table of labels.
-        """
-        self.file, self._lock = file, lock
+    def __init__(self, file: Path) -> None:
+        """``file``: the CSV. Raises UserError: there is a file that is no table of labels."""
+        self.file = file
         self.read()
 
     def read(self) -> dict[Stretch, str]:
@@ -88,16 +80,21 @@ class Labels:
                 )
             for row in table:
                 times = [float(row[name]) if row.get(name) else None for name in ("start", "end")]
-                if not row["path"] or not row["label"]:
+                path, label = row["path"], (row["label"] or "").strip()
+                if not path or not label:
                     raise ValueError("no path, or no label")
-                found[Stretch(row["path"], *times)] = row["label"]
+                if (before := found.setdefault(Stretch(path, *times), label)) != label:
+                    raise UserError(
+                        f"{self.file}: line {table.line_num} calls {printable(label)!r} what a line above it calls "
+                        f"{printable(before)!r}: leave one of them."
+                    )
         except (csv.Error, TypeError, ValueError) as error:
             number = table.line_num + isinstance(error, csv.Error)  # a line that cannot be parsed is not counted yet
             raise UserError(f"{self.file}: line {number} is no label of a stretch: mend it.") from None
         return found
 
     def change(self, stretches: Sequence[Stretch], label: str | None) -> dict[Stretch, str | None]:
-        """Give stretches a label, or take theirs away.
+        """Give stretches a label, or take theirs away; who does so to the same file at the same time is waited for.
 
         Args:
             stretches: of the index.
@@ -112,7 +109,8 @@ class Labels:
         label = label if label is None else label.strip()
         if label is not None and (not label or len(label) > 200 or not label.isprintable()):
             raise UserError("A label is a word or a few, on one line: give another.")
-        with locked(self._lock):
+        file = self.file.resolve()  # by whichever name: one lock, and a link stays one
+        with locked(file.parent, file=file.name):
             now = self.read()
             before = {stretch: now.get(stretch) for stretch in stretches}
             for stretch in before:
@@ -126,5 +124,5 @@ class Labels:
                 writer.writerow(
                     [stretch.path, name, *("" if t is None else f"{t:.15g}" for t in (stretch.start, stretch.end))]
                 )
-            write_whole(self.file, text.getvalue().encode("utf-8", "surrogateescape"))
+            write_whole(file, text.getvalue().encode("utf-8", "surrogateescape"))
         return before

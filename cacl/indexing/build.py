@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from cacl.indexing.request import BEGINNING, Request, begin, check_same, is_begu
 from cacl.indexing.shards import locked_shard, locked_shards, shard_folder
 from cacl.indexing.write_generation import write_generation
 from cacl.lock import NAME as LOCK
-from cacl.lock import FolderLock
+from cacl.lock import FolderLock, taken_back
 from cacl.machine.device import choose_device
 from cacl.machine.load import free_threads
 from cacl.machine.precision import PrecisionName
@@ -108,22 +108,11 @@ def index(
         with free_threads(say):
             _make_share(run, share, videos, rate, previews, progress)
         return None
-    with FolderLock(out), _taken_back(out), free_threads(say), ExitStack() as held:
+    with FolderLock(out), taken_back(out, POINTER), free_threads(say), ExitStack() as held:
         shares = locked_shards(out, held)
         embed = embed_entries if engine == "here" else _on_ray(address)
         _bring_up_to_date(run, embed, [out / PARTS, *shares], videos, rate, previews, prune, merge, progress)
     return Index(out)
-
-
-@contextmanager
-def _taken_back(out: Path) -> Iterator[None]:
-    """A folder in which nothing was begun goes again; it is locked meanwhile, so nobody else has begun there."""
-    try:
-        yield
-    except BaseException:
-        if {file.name for file in out.iterdir()} <= {LOCK, POINTER}:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
 
 
 @dataclass(frozen=True)
@@ -155,8 +144,9 @@ def _begun(
     pointer = read_pointer(out)
     if pointer and not is_begun(out, pointer):
         pointer = {}  # a kill left it
-    if model is None and not pointer:
-        raise UserError(f"{out} is no index yet: name the encoder that makes it, --model RUN.")
+    if model is None and not (out / ENCODER).exists():
+        what = "keeps no encoder yet" if pointer else "is no index yet"  # of shares that nobody joined it keeps none
+        raise UserError(f"{out} {what}: name the encoder that makes it, --model RUN.")
     device, _ = choose_device(device)
     encoder = load_encoder(out / ENCODER if model is None else model)
     if pointer:
@@ -191,7 +181,9 @@ def _make_share(run: _Run, share: Shard, videos: Path, rate: float, previews: bo
         finally:
             if old is not None:
                 old.close()
-    run.say(f"Share {share.number} of {share.of}: {counted(len(found.to_do), 'video')} embedded. {speed}")
+    bad = [f", {len(speed.failed)} not (first {path}: {why})" for path, why in speed.failed.items()][:1]
+    done = f"{counted(speed.videos, 'video')} embedded{''.join(bad)}"
+    run.say(f"Share {share.number} of {share.of}: {done}. {speed}")
 
 
 def _on_ray(address: str | None) -> Callable[..., Speed]:
@@ -242,7 +234,8 @@ def _bring_up_to_date(
             write_pointer(run.out, {**pointer, **place, "whiten": run.whiten, "generation": name})
         else:
             name = str(pointer["generation"])
-        new = len({entry.key for entry in found.to_do} & {*known.keys})
+        before = set() if old is None else old.pieces.keys() - {entry.key for entry in found.to_do}
+        new = len(set(known.keys) - before)  # the shares' are among them, and those of a run that was stopped
         run.say(_summary(new, len(known.keys) - new - found.absent, found))
     finally:
         if old is not None:

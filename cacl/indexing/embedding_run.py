@@ -52,13 +52,29 @@ class Work:
     previews: bool
 
 
-@dataclass
+@dataclass(frozen=True)
 class Speed:
-    """What was embedded, and how fast."""
+    """What was embedded, and how fast.
 
-    videos: int = 0
-    hours: float = 0.0
-    seconds: float = 0.0
+    Attributes:
+        videos: that have vectors now.
+        failed: path -> why, of those that have none.
+        hours: of the former.
+        seconds: that it took.
+    """
+
+    videos: int
+    failed: Mapping[str, str]
+    hours: float
+    seconds: float
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], failed: Mapping[str, str], *, seconds: float) -> Speed:
+        """``failed``: by key, why some of the entries were not embedded."""
+        good = [entry.video for entry in entries if entry.key not in failed]
+        hours = sum(video.frames / video.fps for video in good if video.fps > 0) / 3600
+        why = {entry.video.path: failed[entry.key] for entry in entries if entry.key in failed}
+        return cls(len(good), why, hours, seconds)
 
     def __str__(self) -> str:
         rate = 60 * self.hours / self.seconds if self.seconds else 0.0
@@ -137,8 +153,8 @@ def embed_entries(
         if sum(len(piece.frames) for piece in made.values()) >= PART or time.monotonic() - last > SECONDS:
             keep()
     keep()
-    hours = sum(entry.video.frames / entry.video.fps for entry in entries if entry.video.fps > 0) / 3600
-    return Speed(len(entries), hours, time.monotonic() - began)
+    bad = {entries[number].key: reason for number, reason in skipped.items()}
+    return Speed.of(entries, bad, seconds=time.monotonic() - began)
 
 
 def _stamp_now(file: Path) -> Stamp | None:

@@ -21,7 +21,7 @@ from cacl.data.videos.dataset import open_videos
 from cacl.data.videos.lists.entry import Entry
 from cacl.data.videos.look import look
 from cacl.data.videos.resampled import resampled
-from cacl.errors import UserError, VideoError
+from cacl.errors import UserError, VideoError, quoted
 from cacl.evaluation.video_vectors import video_vectors
 from cacl.files import check_there
 from cacl.indexing.layout import ENCODER
@@ -57,7 +57,7 @@ def embedded(
     dtype = None if precision == "float32" else getattr(torch, precision)
     found = list(video_vectors(encoder, data, skipped=skipped, step=about["step"], autocast_dtype=dtype))
     if not found:
-        raise UserError(f"{part.path}: {skipped[0]}; name another file, or look with cacl check {part.path}.")
+        raise UserError(f"{part.path}: {skipped[0]}; name another file, or look with cacl check {quoted(part.path)}.")
     if found[0].problem:
         say(f"{part.path}: used up to its break ({found[0].problem}).")
     if video.note:

@@ -17,13 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.files import sync_folder, write_synced
 from cacl.run_folder import go_on, how_to_mend, is_run, verb_of
 
 VERSION = 1
 Kind = Literal["encoder", "classifier", "classes"]
-_A = {"encoder": "an encoder", "classifier": "a classifier", "classes": "classes in a"}
+_WHAT = {"encoder": "a cacl encoder", "classifier": "a cacl classifier", "classes": "classes of an index"}
+_GIVE = {
+    "encoder": "give a run folder or an encoder folder",
+    "classifier": "give a run folder or a classifier folder",
+    "classes": "learn them with cacl finetune INDEX --linear",
+}
 
 
 def write_encoder_folder(
@@ -116,7 +121,7 @@ def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Pa
             break
     else:
         if not path.exists():
-            raise UserError(f"{path} does not exist: give a run folder or {_A[kind]} folder.")
+            raise UserError(f"{path} does not exist: {_GIVE[kind]}.")
         raise UserError(_nothing(path, kind))
     return folder, _read_config(folder / "config.json", kind), _read_weights(folder / "model.safetensors")
 
@@ -124,16 +129,17 @@ def read_encoder_folder(path: str | Path, *, kind: Kind = "encoder") -> tuple[Pa
 def _nothing(path: Path, kind: Kind) -> str:
     """The sentence for a folder that holds no encoder or classifier, and what to do."""
     if kind == "classes":
-        return f"{path} holds no classes of an index's stretches: learn them with cacl finetune INDEX --linear."
+        return f"{path} holds no classes of an index's stretches: {_GIVE[kind]}."
     if is_run(path) and kind == "classifier" and verb_of(path) == "pretrain":
-        return f"{path} holds no classifier, it was pretrained: make one with cacl finetune LABELLED --model {path}"
+        learn = f"cacl finetune LABELLED --model {quoted(path)}"
+        return f"{path} holds no classifier, it was pretrained: make one with {learn}"
     if is_run(path) and kind == "encoder" and verb_of(path) == "finetune":
         return f"{path} holds no encoder but a classifier: give a pretrained run, or {path / 'start'}, where it began."
     if command := go_on(path):
         return f"{path} is not finished and has no {kind} yet; go on with it: {command}"
     return (
         f"{path} holds no {kind} (neither config.json nor {kind}/config.json): "
-        f"give {_A[kind]} folder, or a run folder whose training has saved one."
+        f"{_GIVE[kind]}, whose training has saved one."
     )
 
 
@@ -144,7 +150,7 @@ def _read_config(file: Path, kind: Kind) -> dict[str, Any]:
         raise UserError(f"{file} is damaged ({error}): {how_to_mend(file.parent)}.") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != f"cacl {kind}":
-        raise UserError(f"{file} describes {found or 'something else'!r}, not a cacl {kind}: give {_A[kind]} folder.")
+        raise UserError(f"{file} describes {found or 'something else'!r}, not {_WHAT[kind]}: {_GIVE[kind]}.")
     if config.get("version") != VERSION:
         raise UserError(
             f"{file} has format version {config.get('version')}, this cacl reads {VERSION}: install a cacl of its time."

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.files import read_object
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -50,7 +50,7 @@ def fetch_encoder(repository: str, *, revision: str | None = None) -> Path:
         if (found := read_object(config).get("format")) != _FORMAT:
             raise UserError(
                 f"{where} holds {found or 'something else'!r}, not an encoder of cacl; an image network is had with "
-                f"cacl import --image-encoder {repository}."
+                f"cacl import --image-encoder {quoted(repository)}."
             )
         commit = config.parent.name
         api.hf_hub_download(repository, "model.safetensors", revision=commit)

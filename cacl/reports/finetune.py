@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cacl.data.remote.place import place
 from cacl.data.videos.catalog import Catalog, Skipped, root_of
+from cacl.errors import quoted
 from cacl.finetune_settings import load_finetune
 from cacl.methods.classify import Classify
 from cacl.reports.page import RunPage, Setting
@@ -42,7 +43,9 @@ def finetune_page(path: Path, results: Mapping[str, Any] | None, *, command: str
         facts["steps"] = str(steps[0])
     warnings = list((results or {}).get("notes", []))
     if results is None:
-        warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl finetune --resume {path}")
+        warnings.insert(
+            0, f"The run is not finished: this is how far it is. Go on: cacl finetune --resume {quoted(path)}"
+        )
     catalogs = _catalogs(path / "videos", root_of(place(request["videos"])))
     skipped = {item.path: item for catalog in catalogs for item in catalog.skipped}
     skipped |= {name: Skipped(name, why) for part in own for name, why in part.get("unreadable", {}).items()}

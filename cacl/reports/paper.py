@@ -95,7 +95,8 @@ def _line(results: Mapping[str, Any], row: Mapping[str, Any], on: str, *, refere
     paper, ours, spread = (row.get(kind, {}).get(on, {}) for kind in ("paper", "ours", "sd"))
     return Line(
         row["name"],
-        ", ".join(_fact(name, value) for name, value in row["facts"].items() if value and name not in same),
+        ", ".join(_fact(name, value) for name, value in row["facts"].items() if value and name not in same)
+        + (f" (ours on {row['ours_on']})" if row.get("elsewhere") else ""),
         {k: _cell(paper, {}, k) for k in columns} if paper else {},
         {k: _cell(ours, spread, k) for k in columns} if ours else {},
         reference,

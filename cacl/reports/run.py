@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cacl.config import ResolvedOf
 from cacl.data.videos.catalog import Catalog, Skipped
+from cacl.errors import quoted
 from cacl.evaluation.evaluate import Retrieval
 from cacl.evaluation.results import write_results
 from cacl.files import read_object, write_whole
@@ -86,7 +87,9 @@ def run_page(
     analysis = read_analysis(path / "analysis", steps=int(steps))
     warnings = [*results.get("notes", []), *about.get("warnings", [])]
     if finished is None:
-        warnings.insert(0, f"The run is not finished: this is how far it is. Go on: cacl pretrain --resume {path}")
+        warnings.insert(
+            0, f"The run is not finished: this is how far it is. Go on: cacl pretrain --resume {quoted(path)}"
+        )
     facts = {"steps": str(steps)}
     if measured:
         facts["videos"] = f"{measured.get('gallery')} train, {measured.get('queries')} {measured.get('part')}"
@@ -95,9 +98,9 @@ def run_page(
     broken = [Skipped(name, f"broke while training: {why}") for name, why in about.get("unreadable", {}).items()]
     missing = []
     if finished is not None and not measured:
-        missing.append(("retrieval and neighbours of labelled videos", f"cacl evaluate {path}"))
+        missing.append(("retrieval and neighbours of labelled videos", f"cacl evaluate {quoted(path)}"))
     if finished is not None and analysis is None:
-        missing.append(("attention, pairs, features and temporal probes", f"cacl analyse {path}"))
+        missing.append(("attention, pairs, features and temporal probes", f"cacl analyse {quoted(path)}"))
     return RunPage(
         path.resolve().name,
         results,

@@ -30,14 +30,15 @@ def exact_nearest(
         Numbers, int64 ``[≤ k]``, and scores, float64 ``[≤ k]``, of each.
 
     Raises:
-        UserError: a vector is not finite.
+        UserError: a vector is not finite; it is named.
     """
     asked = np.flatnonzero(within)
     scores = np.empty((len(directions), len(asked)))
     along = [space.towards(direction) for direction in directions]
     for start in range(0, len(asked), CHUNK):
-        part = rows[asked[start : start + CHUNK]].astype(np.float64)
-        check_numbers(part)
+        numbers = asked[start : start + CHUNK]
+        part = rows[numbers].astype(np.float64)
+        check_numbers(part, numbers=numbers)
         gain = space.prepared(part)[1]
         part -= space.mean
         for query, y in enumerate(along):  # summed as Neighbours does, so that equal rows are equal

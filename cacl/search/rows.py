@@ -78,17 +78,27 @@ def chunks(rows: Rows, size: int = CHUNK) -> Iterator[tuple[int, NDArray[np.floa
         yield start, part
 
 
-def check_numbers(part: NDArray[Any], *, first: int = 0, what: str = "vector") -> None:
-    """Raise UserError where a row of ``part`` has a number that is not finite or beyond ``LARGEST``."""
+def check_numbers(
+    part: NDArray[Any], *, first: int = 0, numbers: NDArray[np.int64] | None = None, what: str = "vector"
+) -> None:
+    """Raise UserError where a row of ``part`` has a number that is not finite or beyond ``LARGEST``.
+
+    Args:
+        part: float ``[n, d]``, or ``[d]``.
+        first: the number of its first row, from which the others go on.
+        numbers: the number of each of its rows, ``[n]``, where they do not follow one another.
+        what: is numbered.
+    """
     with np.errstate(invalid="ignore"):
         good = (np.abs(part) <= LARGEST).all(axis=-1)
     if not good.all():
         bad = int(np.argmin(good.reshape(-1)))
         row = part.reshape(-1, part.shape[-1])[bad]
         with np.errstate(invalid="ignore"):
-            number = row[~(np.abs(row) <= LARGEST)][0]
+            value = row[~(np.abs(row) <= LARGEST)][0]
+        own = first + bad if numbers is None else int(numbers[bad])
         raise UserError(
-            f"{what} {first + bad} holds {number}, which is nobody's neighbour: vectors must be finite and within "
+            f"{what} {own} holds {value}, which is nobody's neighbour: vectors must be finite and within "
             f"±{LARGEST:.0e}; embed that part again or leave it out."
         )
 

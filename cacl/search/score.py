@@ -88,7 +88,7 @@ def measure_scale(rows: Rows, space: Space, videos: ArrayLike, *, pairs: int = P
         pairs: how many are wanted.
 
     Raises:
-        UserError: a vector is not finite.
+        UserError: a vector is not finite; it is named.
         ValueError: not one video a vector.
     """
     number = np.unique(np.asarray(videos), return_inverse=True)[1].reshape(-1) if len(rows) else np.zeros(0, np.int64)
@@ -99,7 +99,8 @@ def measure_scale(rows: Rows, space: Space, videos: ArrayLike, *, pairs: int = P
     rng = np.random.default_rng([seed, len(rows)])
     drawn = rng.integers(0, len(rows), (2, pairs * _TRIES))
     drawn = drawn[:, number[drawn[0]] != number[drawn[1]]][:, :pairs]
-    whole = _prepared(rows, space) if len(rows) <= CHUNK else None  # of a small archive each vector is drawn often
+    small = len(rows) <= CHUNK  # each vector is drawn often
+    whole = _prepared(rows, space, np.arange(len(rows))) if small else None
     step = CHUNK if whole is None else _CACHED
     parts = (drawn[:, i : i + step] for i in range(0, drawn.shape[1], step))
     scores = np.concatenate([_scores(rows, space, part, whole) for part in parts])
@@ -109,12 +110,12 @@ def measure_scale(rows: Rows, space: Space, videos: ArrayLike, *, pairs: int = P
 def _scores(
     rows: Rows, space: Space, drawn: NDArray[np.int64], whole: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    sides = [_prepared(rows[numbers], space) if whole is None else whole[numbers] for numbers in drawn]
+    sides = [_prepared(rows, space, numbers) if whole is None else whole[numbers] for numbers in drawn]
     scores: NDArray[np.float64] = (sides[0] * sides[1]).sum(axis=1)
     return scores
 
 
-def _prepared(rows: Rows, space: Space) -> NDArray[np.float64]:
-    part = np.asarray(rows, dtype=np.float64)
-    check_numbers(part)
+def _prepared(rows: Rows, space: Space, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    part = np.asarray(rows[numbers], dtype=np.float64)
+    check_numbers(part, numbers=numbers)
     return space.prepared(part)[0]

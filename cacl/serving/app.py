@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cacl.errors import UserError, printable
 from cacl.exploring.labels import Labels, Stretch, classes_of
+from cacl.indexing.generation import IndexedVideo
 from cacl.indexing.words import duplicates_as_csv
 from cacl.serving.answer import answer
 from cacl.serving.classes import NONE, Taught
 from cacl.serving.current import Current, StaleError, View
 from cacl.serving.guard import Guard
 from cacl.serving.map import Maps
-from cacl.serving.media import Clips, file_of, type_of
+from cacl.serving.media import Clips, begin_of, file_of, type_of
 from cacl.serving.queries import LARGEST, Queries
 from cacl.serving.stretches import stretch, stretches
 from cacl.serving.tables import labelled, listed
@@ -208,16 +209,19 @@ class Site:
         path = self.queries.file(key).path if dropped else file_of(view, view.video(key))
         return FileResponse(path, media_type=type_of(path), headers={"cache-control": "no-cache"})
 
-    def clip(self, request: Request) -> Response:
-        """A part of a video that the browser cannot play, encoded anew."""
-        view = self.current.view()
-        video = view.video(request.path_params["key"])
-        file_of(view, video)
+    async def clip(self, request: Request) -> Response:
+        """A part of a video that the browser cannot play, encoded anew: from ``start`` (seconds) or stretch ``n``."""
         try:
-            start = float(request.query_params.get("start", "0"))
+            view, video, start = await run_in_threadpool(self._asked_part, request)
         except ValueError as error:
             return answered(404, {"error": str(error)})
-        return Response(self.clips.clip(view, video, start), media_type="video/mp4")
+        made = await self.clips.clip(view, video, start, gone=request.is_disconnected)
+        return Response(status_code=503) if made is None else Response(made, media_type="video/mp4")
+
+    def _asked_part(self, request: Request) -> tuple[View, IndexedVideo, float]:
+        view, asked = self.current.view(), request.query_params
+        video = view.video(request.path_params["key"])
+        return view, video, begin_of(view, video, int(asked["n"])) if "n" in asked else float(asked.get("start", "0"))
 
     def duplicates_table(self, request: Request) -> Response:
         """The table of duplicates, as ``cacl duplicates --csv`` prints it."""
@@ -271,13 +275,17 @@ def make_app(site: Site, *, token: str | None) -> Starlette:
         Route("/video/{key}", site.video),
         Route("/clip/{key}", site.clip),
     ]  # fmt: skip
-    return Starlette(
-        routes=routes, middleware=[Middleware(Guard, token=token)], exception_handlers={UserError: _not_there}
-    )
+    handlers = {UserError: _not_there, ClientDisconnect: _nobody_there}
+    return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)], exception_handlers=handlers)
 
 
 def _not_there(request: Request, error: Exception) -> Response:
     return answered(404, {"error": printable(str(error))})
+
+
+def _nobody_there(request: Request, error: Exception) -> Response:
+    """Whoever sent something broke off; nobody reads this."""
+    return Response(status_code=400)
 
 
 def answered(status: int, content: Mapping[str, Any]) -> Response:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cacl.data.media.pictures import is_pictures
+from cacl.data.remote.servers import is_url
 from cacl.errors import UserError
 from cacl.indexing.generation import IndexedVideo
 from cacl.indexing.reader import Index
@@ -75,12 +77,19 @@ class View:
             "path": video.path,
             "label": video.label,
             "absent": video.absent,
+            "whole": _is_one_file(self.index.root, video.path),
             "rows": video.rows,
             "from_s": None if span is None else round(span[0], 3),
             "to_s": None if span is None else round(span[1], 3),
             "width": video.width,
             "height": video.height,
         }
+
+
+def _is_one_file(root: Path, path: str) -> bool:
+    """Whether a video is one file on a disk, so that it can be handed on; only of a doubtful name the disk is asked."""
+    name = path.rpartition("/")[2]
+    return not is_url(path) and (("." in name and "*" not in name) or not is_pictures(root / path))
 
 
 class Current:

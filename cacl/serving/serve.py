@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cacl.errors import UserError
-from cacl.indexing.layout import DECISIONS
 
 PORT = 8420
 
@@ -54,7 +53,7 @@ def serve(
     from cacl.serving.queries import Queries
 
     current = Current(index, videos=videos, approximate=approximate)
-    kept = Labels(labels or labels_of(current.folder), lock=current.folder / DECISIONS)
+    kept = Labels(labels or labels_of(current.folder))
     local = host in LOCAL
     token = None if local else secrets.token_urlsafe(24)
     with listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="cacl-serve-") as folder:

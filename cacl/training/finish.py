@@ -10,6 +10,7 @@ from typing import Any
 
 from cacl.config import Settings
 from cacl.data.videos.dataset import Dataset, thinned
+from cacl.errors import quoted
 from cacl.evaluation.choice.fuse import FUSED, fuse_parts, open_image_encoder, verdict_of
 from cacl.evaluation.health import warnings_from
 from cacl.evaluation.results import task_line
@@ -82,11 +83,11 @@ def finish(
         Run(run.path),
         {task.name: found[task.name] for task in method.tasks()},
         finished=found,
-        command=f"cacl pretrain … --out {run.path}",
+        command=f"cacl pretrain … --out {quoted(run.path)}",
     )
     run.write("finished.json", json.dumps(found, indent=2) + "\n")
     run.log(f"{summary}: see {run.path / 'videos.csv'}. Encoder: {run.path / 'encoder'}. Report: {report}")
-    run.log(f"How good is it? cacl evaluate {run.path}")
+    run.log(f"How good is it? cacl evaluate {quoted(run.path)}")
 
 
 def end_with_frozen(

@@ -22,7 +22,7 @@ from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.launch import job
 from cacl.distributed.processes import is_first, join, wait_for_first
-from cacl.errors import UserError, counted
+from cacl.errors import UserError, counted, quoted
 from cacl.evaluation.choice.fuse import open_image_encoder
 from cacl.machine.auto import (
     auto_values,
@@ -218,7 +218,8 @@ def _check_frame_weights(resolved: Resolved) -> None:
 def _train(run: RunFolder, *, new: bool = False, profile: bool = False) -> Run:
     with run, StopRequest(run.path) as stop:
         if (run.path / "finished.json").exists():
-            run.log(f"{run.path} is finished already; a longer training: cacl pretrain --resume {run.path} --epochs N")
+            longer = f"cacl pretrain --resume {quoted(run.path)} --epochs N"
+            run.log(f"{run.path} is finished already; a longer training: {longer}")
             return Run(run.path)
         if not run.owner:
             wait_for_first()
@@ -288,7 +289,7 @@ def _find_videos(run: RunFolder, stop: StopRequest, *, new: bool) -> tuple[Datas
         if not any(run.path.glob("store*")):
             run.discard()
             raise
-        raise UserError(f"{error} Go on: cacl pretrain --resume {run.path}") from error
+        raise UserError(f"{error} Go on: cacl pretrain --resume {quoted(run.path)}") from error
 
 
 def _advice(settings: Settings, data: Dataset, request: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.methods.contract import Method
 from cacl.models.image.frozen_frames import load_frozen_frames
 from cacl.run import Run
@@ -28,7 +28,9 @@ def trained_method(run: Run, *, device: str = "cpu") -> tuple[Method, int]:
     settings, folder = run.settings, run.path / "checkpoints" / "train"
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
-        raise UserError(f"{folder} has no complete checkpoint; continue the run: cacl pretrain --resume {run.path}")
+        raise UserError(
+            f"{folder} has no complete checkpoint; continue the run: cacl pretrain --resume {quoted(run.path)}"
+        )
     steps, state = load_checkpoint(checkpoint)
     with torch.random.fork_rng(devices=[]):
         method = build_method(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from cacl.cli.reproduce import show_table
 from cacl.experiments.reproduce import cost as reproduce_cost
 from cacl.experiments.reproduce import reproduce as module
 from cacl.experiments.reproduce.cost import Cost, Item
 from cacl.experiments.reproduce.paper_tables import paper_table
-from cacl.experiments.reproduce.results import table_results
+from cacl.experiments.reproduce.results import table_csv, table_results
 from cacl.training.stop import Stopped
 
 
@@ -57,6 +59,30 @@ def test_the_table_is_printed_beside_the_papers(cacl: Callable[..., Any], asked:
     assert ended.out.splitlines()[-1] == "Page: here/table1.html  Numbers: here/table1.csv"
     printed = json.loads(cacl("reproduce", "table1", "--json").out)
     assert printed["rows"][7]["ours"]["UCF101"]["R@1"] == 12.0
+
+
+def test_a_published_number_of_other_videos_than_ours_is_printed_with_both(capsys: pytest.CaptureFixture[str]) -> None:
+    table = paper_table("table4")
+    number = next(i for i, row in enumerate(table.rows) if row.name == "RSPNet")
+    one = {"numbers": dict.fromkeys(table.columns, 20.0), "references": {}, "notes": []}
+    found = {(number, "UCF101"): {0: one}}
+    results = table_results(table, found, {}, scale="paper", seeds=[0], notes=[])
+    show_table(results)
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in out.splitlines() if "│" in line]
+    place = rows.index(["RSPNet, C3D, Kinetics-400", "paper"])
+    assert rows[place + 1] == ["ours on UCF101", "ours"]
+    assert sum("ours on" in row[0] for row in rows) == 1
+    assert [line for line in out.splitlines() if "Note" in line] == [
+        "Note: RSPNet, C3D: the published number was pretrained on Kinetics-400, ours and the rows beside it on "
+        "UCF101; the two say nothing of each other."
+    ]
+    (line,) = [
+        line for line in csv.DictReader(io.StringIO(table_csv(results))) if line["ours"] and line["measure"] == "R@1"
+    ]
+    assert [line[name] for name in ("pretrained", "ours pretrained", "paper", "ours")] == [
+        "Kinetics-400", "UCF101", "36", "20",
+    ]  # fmt: skip
 
 
 def test_without_a_terminal_the_cost_is_told_and_nothing_begun(

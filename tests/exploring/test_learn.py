@@ -184,7 +184,8 @@ def test_from_the_command_line(small_index: Path, tmp_path: Path, capsys: pytest
     assert [line.split(",")[3] for line in table[1:]] == ["ab"[k] for k in told.best.tolist()]
     for words, said in (
         ((small_index, "--labels", labels), "add --linear"),
-        ((small_index, "--linear", "--preset", "small", "--epochs", "3"), "leave out --epochs, --preset"),
+        ((small_index, "--linear", "--preset", "small", "--epochs", "3"), "leave out --preset, --epochs"),
+        ((small_index, "--linear", "--videos", small_index, "--set", "run.seed=1"), "leave out --videos, --set"),
         ((small_index, "--linear"), "holds no labels"),
         ((small_index.parent / "v", "--labels", labels), "--labels is for an index"),
     ):
@@ -192,8 +193,18 @@ def test_from_the_command_line(small_index: Path, tmp_path: Path, capsys: pytest
         assert said in capsys.readouterr().err
     assert run(cli, "classify", small_index.parent / "v") == 2
     assert "is no index: name the videos" in capsys.readouterr().err
-    assert run(cli, "classify", small_index) == 2
-    assert "my.classes does not exist" in capsys.readouterr().err
+    for words, said in (
+        ((small_index,), "my.classes does not exist"),
+        ((out, small_index, "--out", "nowhere/t.csv"), "there is no folder nowhere; name another place"),
+        ((small_index, small_index.parent / "v"), "is an index, whose classes tell its own stretches"),
+        ((out, small_index.parent / "v"), "describes 'cacl classes', not a cacl classifier: give a run folder"),
+        (
+            (small_index / "encoder", small_index),
+            "'cacl encoder', not classes of an index: learn them with cacl finetune",
+        ),
+    ):
+        assert run(cli, "classify", *words) == 2
+        assert said in capsys.readouterr().err
 
 
 def run(cli: Any, *words: Any) -> int:

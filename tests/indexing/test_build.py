@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -184,18 +185,36 @@ def test_a_stopped_one_goes_on_and_ends_in_the_same_bytes(
     assert not (out / "parts").exists()
 
 
+def test_a_share_says_how_many_have_vectors_and_why_another_has_none(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    videos, said, stamp = make_folder(tmp_path / "videos", 3), [], embedding_run._stamp_now
+    monkeypatch.setattr(embedding_run, "_stamp_now", lambda file: None if file.name == "v1.mp4" else stamp(file))
+    cacl.index(videos, model=encoder, out=tmp_path / "index", shard="1/1", say=said.append, **EXACT)
+    words = (
+        r"Share 1 of 1: 2 videos embedded, 1 not \(first b/v1.mp4: it is not what it was when it was looked at .*\)\. "
+    )
+    assert re.match(words + r"0\.1 minutes of video in \d+ s: ", said[-1])  # 40 and 42 frames, 10 a second
+
+
 def test_shares_joined_are_one_run(encoder: Path, five: Path, whole: cacl.Index, tmp_path: Path, counts: Counts):
     out = tmp_path / "index"
     for share in ("1/3", "3/3"):
         assert cacl.index(five, model=encoder, out=out, shard=share, **EXACT) is None
+    with pytest.raises(UserError, match="keeps no encoder yet: name the encoder that makes it, --model RUN"):
+        make_index(five, out, merge=True)
     with pytest.raises(UserError, match="in no share yet"):
         make_index(five, out, model=encoder, merge=True)
     cacl.index(five, model=encoder, out=out, shard="2/3", **EXACT)
     assert counts.embedded == 5
     with FolderLock(out / "shards" / "0002-of-0003"), pytest.raises(UserError, match="0002-of-0003 is in use by"):
         make_index(five, out, model=encoder, merge=True)
-    assert facts(make_index(five, out, model=encoder, merge=True)) == facts(whole)
+    said: list[str] = []
+    assert facts(make_index(five, out, model=encoder, merge=True, say=said.append)) == facts(whole)
+    assert "5 videos embedded, 0 kept as they were." in said
     assert counts.embedded == 5
+    make_index(five, out, say=said.append)
+    assert "0 videos embedded, 5 kept as they were." in said
     assert not (out / "shards").exists()
 
 

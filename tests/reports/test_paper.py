@@ -112,3 +112,11 @@ def test_facts_that_all_rows_share_are_told_once() -> None:
     other = results()
     other["rows"][0]["facts"] = {"net": "R3D"}
     assert common_facts(other) == {}
+
+
+def test_a_published_number_of_other_videos_than_ours_says_so(tmp_path: Path) -> None:
+    other = results(facts=["net", "pretrained"])
+    other["rows"][1] |= {"facts": {"net": "C3D", "pretrained": "Kinetics-400"}, "ours_on": "UCF101", "elsewhere": True}
+    write_paper_page(tmp_path / "page.html", other)
+    told = lines((tmp_path / "page.html").read_text(encoding="utf-8"), "CACL")[0]
+    assert told == "CACL pretrained on Kinetics-400 (ours on UCF101)"

@@ -77,3 +77,12 @@ def test_small_archives_are_scored_as_large_ones(whiten: bool, monkeypatch: pyte
     small = measure_scale(rows, space, videos).unrelated
     monkeypatch.setattr(module, "CHUNK", 100)
     assert np.array_equal(measure_scale(rows, space, videos).unrelated, small)
+
+
+@pytest.mark.parametrize("count", [60, 9_000])
+def test_a_vector_that_is_no_number_is_named_as_the_archive_numbers_it(count: int) -> None:
+    """Pairs are drawn at random, of a large archive some vectors at a time: it is not the place among those."""
+    rows = np.resize(ROWS, (count, 8))
+    rows[count - 7] = np.nan
+    with pytest.raises(UserError, match=rf"vector {count - 7} holds nan"):
+        measure_scale(rows, SPACE, np.arange(count))

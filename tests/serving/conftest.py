@@ -30,7 +30,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def served(archive: Path, tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "dropped").mkdir()
-    labels = Labels(tmp_path / "labels.csv", lock=tmp_path / "lock")
+    labels = Labels(tmp_path / "labels.csv")
     site = Site(Current(archive / "my.index"), labels, Queries(tmp_path / "dropped"), local=True)
     with TestClient(make_app(site, token=None), base_url="http://localhost:8420") as client:
         yield Served(archive, site, client)

@@ -156,9 +156,7 @@ def test_parts_of_one_file_are_videos_of_their_own(archive: Path, tmp_path: Path
     videos = make_folder(tmp_path / "videos", 2)
     (videos / "list.csv").write_text("path,start,end\na/v0.mp4,0,1.6\na/v0.mp4,1.6,4\nb/v1.mp4,,\n")
     make_index(videos / "list.csv", tmp_path / "index", model=archive / "encoder").close()
-    site = Site(
-        Current(tmp_path / "index"), Labels(tmp_path / "labels.csv", lock=tmp_path), Queries(tmp_path), local=True
-    )
+    site = Site(Current(tmp_path / "index"), Labels(tmp_path / "labels.csv"), Queries(tmp_path), local=True)
     with TestClient(make_app(site, token=None), base_url="http://localhost") as client:
         served = Served(tmp_path, site, client)
         first, second, _ = served.get("/api/videos")["videos"]
@@ -198,7 +196,7 @@ def test_a_file_of_labels_may_be_edited_and_another_one_is_not_touched(served: S
     assert "line 2 is no label" in served.client.get("/api/labels").json()["error"]
     (tmp_path / "mine.csv").write_text("name,age\n")
     with pytest.raises(cacl.UserError, match="is no table of labels"):
-        Labels(tmp_path / "mine.csv", lock=tmp_path)
+        Labels(tmp_path / "mine.csv")
 
 
 def test_duplicates_are_looked_for_once_and_decided_on(served: Served, monkeypatch: pytest.MonkeyPatch):
@@ -247,7 +245,7 @@ def test_a_page_that_was_opened_before_the_index_changed_is_told(tmp_path: Path)
     videos, index = make_folder(tmp_path / "videos", 2), tmp_path / "index"
     make_index(videos, index, model=make_encoder(tmp_path / "encoder")).close()
     (tmp_path / "dropped").mkdir()
-    labels = Labels(tmp_path / "labels.csv", lock=tmp_path / "lock")
+    labels = Labels(tmp_path / "labels.csv")
     site = Site(Current(index), labels, Queries(tmp_path / "dropped"), local=True)
     with TestClient(make_app(site, token=None), base_url="http://127.0.0.1") as client:
         about = client.get("/api/about").json()

@@ -92,7 +92,7 @@ def test_what_cannot_be_learnt_is_said(served: Served, tmp_path: Path):
     assert (answer.status_code, "Learn classes first" in answer.json()["error"]) == (400, True)
     (tmp_path / "my.classes").mkdir()
     (tmp_path / "my.classes" / "config.json").write_text("{}")
-    assert "not a cacl classes" in served.get("/api/classes")["problem"]
+    assert "not classes of an index" in served.get("/api/classes")["problem"]
     assert served.get("/api/search", like=served.keys()["a/v0.mp4"])["hits"][0]["class"] is None
 
 

@@ -118,13 +118,19 @@ def scan(
         if progress is not None:
             progress(done, len(items))
     if not videos and not empty:
-        raise UserError(
-            f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
-        )
+        raise _none_found(root, out, None if named.entries else in_place)
     out = _unused_lists(root, out, videos)
     out += [Skipped(entry.name, MISSING) for entry in named.missing]
     out.sort(key=lambda item: item.path)
     return Catalog(root, tuple(_with_folders(videos)), tuple(out), blank)
+
+
+def _none_found(root: Path, out: list[Skipped], empty_list: Path | None) -> UserError:
+    if empty_list is not None:
+        return UserError(f"{empty_list} names no video: write one a line, or name a folder with videos.")
+    return UserError(
+        f"{root}: no video found among {counted(len(out), 'file')}{_most(out)}. Name a folder with videos."
+    )
 
 
 def _listing(root: Path, lists: str | Path | None, split: int) -> Listing | None:

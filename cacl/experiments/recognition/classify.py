@@ -18,7 +18,7 @@ from cacl.errors import UserError, counted
 from cacl.evaluation.multilabel import MultiLabel, multilabel, truth_matrix
 from cacl.evaluation.recognition import Recognition, predict_videos, ranking, recognition
 from cacl.experiments.trained_on import trained_on_notes
-from cacl.files import check_replaceable, write_whole
+from cacl.files import check_parent, check_replaceable, write_whole
 from cacl.machine.device import choose_device
 from cacl.models.classifier import Classifier
 
@@ -131,8 +131,8 @@ def classify(
     target = None if out is None else Path(out)
     if target is not None and target.suffix.lower() not in (".csv", ".json", *SUFFIXES):
         raise UserError(f"{target}: a table ends in .csv, .json, .parquet or .arrow.")
-    if target is not None and not target.parent.is_dir():  # before hours of work, not after
-        raise UserError(f"{target} could not be written: there is no folder {target.parent}; choose another --out.")
+    if target is not None:
+        check_parent(target)
     if target is not None and is_arrow(target):
         check_arrow(target, by=_BY)
     elif target is not None:

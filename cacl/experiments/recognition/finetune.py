@@ -23,7 +23,7 @@ from cacl.data.videos.resampled import as_files
 from cacl.data.videos.store import is_store
 from cacl.distributed.agree import check_processes, limit_threads
 from cacl.distributed.processes import first_alone, is_first, join, wait_for_first
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 from cacl.evaluation.choice.fuse import FUSED
 from cacl.evaluation.results import write_results
 from cacl.experiments.recognition.cells import Cell, Study, run_cell
@@ -299,7 +299,7 @@ def _finish(
         run.log(f"Note: {note}")
     write_results(run.path / "results.json", results)
     run.log(f"Results: {run.path / 'results.json'}. Classifier: {run.path / 'classifier'}")
-    run.log(f"Use it: cacl classify {run.path} VIDEOS")
+    run.log(f"Use it: cacl classify {quoted(run.path)} VIDEOS")
 
 
 def summarise(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:

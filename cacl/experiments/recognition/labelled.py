@@ -17,6 +17,7 @@ from cacl.data.randomness import generator
 from cacl.data.videos.catalog import Catalog, Video
 from cacl.data.videos.dataset import Dataset
 from cacl.data.videos.labels import label_order
+from cacl.data.videos.lists.plain import SUFFIXES
 from cacl.errors import UserError, counted
 from cacl.experiments.recognition.near_copies import near_copies
 
@@ -66,17 +67,26 @@ def labelled_split(catalog: Catalog, number: int) -> LabelledSplit:
         raise UserError(
             f"{catalog.root}: recognition needs labelled videos with a training and a test part "
             f"(found {len(train)} and {len(test)}): train/CLASS and test/CLASS folders, a videos.csv with the columns "
-            "path, label and split, or --lists DIR."
+            f"path, label and split, or --lists DIR.{_unread(catalog)}"
         )
     check_leakage(catalog.root, train, test, number)
     if unknown := untrained_labels(train, test):
         raise UserError(
             f"{catalog.root}: {unknown} among the test videos, but no training video has that label; check "
-            "the spelling, or take them out of the list."
+            f"the spelling, or take them out of the list.{_unread(catalog)}"
         )
     if len(names := {label for v in train for label in v.labels}) < 2:
-        raise UserError(f"{catalog.root}: all training videos are of one class ({names.pop()}); two are needed.")
+        raise UserError(
+            f"{catalog.root}: all training videos are of one class ({names.pop()}); two are needed.{_unread(catalog)}"
+        )
     return LabelledSplit(number, tuple(train), tuple(test), part, tuple(_doubts(catalog, train, test)))
+
+
+def _unread(catalog: Catalog) -> str:
+    """How many files that are called as videos could not be used, which may be why something lacks, or nothing."""
+    found = [item for item in catalog.skipped if item.path.rpartition(".")[2].lower() in SUFFIXES]
+    first = f" (first {found[0].path}: {found[0].reason})" if found else ""
+    return f" {counted(len(found), 'file')} could not be used{first}." if found else ""
 
 
 def check_leakage(root: Path, train: Sequence[Video], test: Sequence[Video], number: int) -> None:

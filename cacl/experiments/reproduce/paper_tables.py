@@ -61,6 +61,12 @@ class PaperRow:
     paper: Mapping[SetName, tuple[float | None, ...]]
     ours: Pretraining | None
 
+    @property
+    def elsewhere(self) -> str:
+        """On what the published number was pretrained, where ours was not; else empty."""
+        on = self.facts.get("pretrained", "")
+        return on if self.ours is not None and on != self.ours.videos else ""
+
 
 @dataclass(frozen=True)
 class PaperTable:

@@ -8,6 +8,7 @@ again, the same command goes on where it was.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -179,4 +180,4 @@ def _warnings(runs: list[Run]) -> list[str]:
 
 def _command(table: str, data: str | Path | None, scale: str, seeds: int, folder: Path) -> str:
     words = ["cacl", "reproduce", table, "--scale", scale, "--seeds", str(seeds), "--out", str(folder)]
-    return " ".join([*words, *(["--data", str(data)] if data is not None else [])])
+    return shlex.join([*words, *(["--data", str(data)] if data is not None else [])])

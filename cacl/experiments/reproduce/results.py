@@ -2,6 +2,7 @@
 
 ``{"table": "table1", "sets": [...], "columns": [...], "rows": [{"name", "facts", "paper", "ours", "sd"}], ...}``, where
 ``paper``, ``ours`` and ``sd`` are data set -> column -> number. What the paper or we do not have is left out of them.
+``ours_on`` is on what ours is pretrained, ``elsewhere`` whether the paper's number is of another data set.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def table_results(
         "facts": list(table.facts),
         "rows": rows,
         "references": _references(table, found, without),
-        "notes": [*notes, *dict.fromkeys(own)],
+        "notes": [*notes, *_not_alike(table), *dict.fromkeys(own)],
     }
     maps = [one for each in found.values() for one in each.values() if "attention" in one]
     if maps:
@@ -71,7 +72,18 @@ def _row(
     }
     each = {on: {seed: one["numbers"] for seed, one in found[number, on].items()} for on in row.paper
             if (number, on) in found}  # fmt: skip
-    return {"name": row.name, "facts": dict(row.facts), "paper": paper, **_merged(table, each)}
+    on = {} if row.ours is None else {"ours_on": row.ours.videos, "elsewhere": bool(row.elsewhere)}
+    return {"name": row.name, "facts": dict(row.facts), **on, "paper": paper, **_merged(table, each)}
+
+
+def _not_alike(table: PaperTable) -> list[str]:
+    """What a reader has to know of numbers that stand beside each other and were pretrained on different videos."""
+    return [
+        f"{row.name}, {row.facts['net']}: the published number was pretrained on {row.elsewhere}, ours and the rows "
+        f"beside it on {row.ours.videos}; the two say nothing of each other."
+        for row in table.rows
+        if row.ours is not None and row.elsewhere
+    ]
 
 
 def _merged(table: PaperTable, each: Mapping[SetName, Mapping[int, Mapping[str, float]]]) -> dict[str, Any]:
@@ -114,7 +126,8 @@ def table_csv(results: Mapping[str, Any]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     facts = results["facts"]
-    writer.writerow(["table", "row", *facts, "data set", "measure", "paper", "ours", "sd", "seeds", "scale"])
+    measured = ["data set", "measure", "paper", "ours", "sd", "seeds", "scale"]
+    writer.writerow(["table", "row", *facts, "ours pretrained", *measured])
     for row in [*results["rows"], *results["references"]]:
         for on in results["sets"]:
             for column in results["columns"]:
@@ -124,5 +137,17 @@ def table_csv(results: Mapping[str, Any]) -> str:
                 seeds = len(results["seeds"]) if numbers[1] is not None else 0
                 of_row = [row["facts"].get(fact, "") for fact in facts]
                 cells = ["" if value is None else f"{value:.6g}" for value in numbers]
-                writer.writerow([results["table"], row["name"], *of_row, on, column, *cells, seeds, results["scale"]])
+                writer.writerow(
+                    [
+                        results["table"],
+                        row["name"],
+                        *of_row,
+                        row.get("ours_on", ""),
+                        on,
+                        column,
+                        *cells,
+                        seeds,
+                        results["scale"],
+                    ]
+                )
     return out.getvalue()

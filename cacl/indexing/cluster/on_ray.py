@@ -92,8 +92,9 @@ def embed_on_ray(
             write_part(parts, request=work.request, made={}, failed=dict.fromkeys(lost, DIED), looked={})
         first = next(entry.video.path for entry in entries if entry.key in lost)
         say(f"{counted(len(lost), 'video')} ended every process that read them (first {first}).")
-    hours = sum(entry.video.frames / entry.video.fps for entry in entries if entry.video.fps > 0) / 3600
-    return Speed(len(entries), hours, time.monotonic() - began)
+    found = _journal(index, work.request)
+    bad = {entry.key: found.failed.get(entry.key, DIED) for entry in entries if entry.key not in found.made}
+    return Speed.of(entries, bad, seconds=time.monotonic() - began)
 
 
 def _join(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cacl.errors import UserError
+from cacl.errors import UserError, quoted
 
 TABLE = "frozen.safetensors"  # in the folder of a run
 
@@ -54,7 +54,8 @@ def load_frozen_frames(run: Path) -> FrozenFrames:
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(
             f"{run / TABLE}, what the frozen encoder says of the training videos, is gone or damaged ({error}); put "
-            f"back a copy, or, if the run is not finished, remove it: cacl pretrain --resume {run} makes it again."
+            f"back a copy, or, if the run is not finished, remove it: "
+            f"cacl pretrain --resume {quoted(run)} makes it again."
         ) from error
 
 

@@ -84,9 +84,14 @@ function pair(one) {
         make("div.line", { role: "img", "aria-label": `${time(video.from)} to ${time(video.to)}` }, whole, same)));
   };
   const players = make("div.players", {});
+  let both = [];
   const play = () => {
-    if (players.childElementCount) { players.replaceChildren(); return; }
-    const both = [a, b].map((video) => player(video, { start: video.from, end: video.to, at: video.from, play: true }));
+    if (players.childElementCount) {
+      for (const one of both) { one.stop(); playing.delete(one); }
+      players.replaceChildren();
+      return;
+    }
+    both = [a, b].map((video) => player(video, { start: video.from, end: video.to, at: video.from, play: true }));
     for (const one of both) playing.add(one);
     players.replaceChildren(...both.map((one) => one.element));
   };

@@ -3,13 +3,18 @@
 import { preview } from "./api.js";
 import { button, make, range, said } from "./dom.js";
 
+const STILL = 250; // milliseconds that a handle rests before a part is encoded for it
+
 export function player(video, { start = null, end = null, n = 0, at = null, play = false, actions = [] }) {
   const timed = video.from_s !== null && video.to_s !== null;
-  const first = video.from_s ?? 0, last = video.to_s ?? 0;
+  const first = video.from_s ?? 0, last = video.to_s ?? 0, begin = at ?? start ?? first;
+  const dropped = video.key.startsWith("file-");
   const screen = make("video", { controls: true, muted: true, playsInline: true, preload: "metadata", autoplay: play });
   const stage = make("div.stage", {}, screen);
+  const over = new AbortController();
   let offset = 0; // of what plays against the file's own time
-  let fallen = false;
+  let fallen = video.whole === false; // back on what the server encodes
+  let target = begin, encoding = null, waiting = 0; // seconds: to be shown, being encoded; a timer
   const seek = (seconds) => {
     if (fallen) return reencoded(seconds);
     const go = () => { screen.currentTime = seconds - offset; };
@@ -17,39 +22,88 @@ export function player(video, { start = null, end = null, n = 0, at = null, play
     else screen.addEventListener("loadedmetadata", go, { once: true });
   };
 
-  async function reencoded(seconds) {
-    const from = Math.max(first, seconds - 0.5);
-    const reply = await fetch(`/clip/${video.key}?start=${from.toFixed(2)}`).catch(() => null);
-    if (!reply?.ok) {
-      const why = reply ? (await reply.json().catch(() => ({}))).error : "The server does not answer: start cacl serve again.";
-      stage.replaceChildren(make("img", { src: preview(video.key, n), alt: "" }), said(new Error(why ?? "It cannot be shown.")));
-      return;
+  // What is loaded is not asked for again. One part at a time is encoded, and then the last that was asked for meanwhile.
+  const onstage = () => { if (screen.parentNode !== stage) stage.replaceChildren(screen); };
+  const loaded = (seconds) => screen.readyState && seconds >= offset && seconds < offset + screen.duration;
+
+  function reencoded(seconds, still = 0) {
+    clearTimeout(waiting);
+    [target, waiting] = [seconds, 0];
+    if (dropped) return;
+    if (loaded(seconds)) { onstage(); screen.currentTime = seconds - offset; }
+    else if (still) waiting = setTimeout(() => reencoded(seconds), still);
+    else encode();
+  }
+
+  async function encode() {
+    while (encoding === null && !waiting && !loaded(target)) {
+      const asked = encoding = target;
+      const answer = await encoded(asked);
+      encoding = null;
+      if (over.signal.aborted) return;
+      if (asked === target) return display(asked, answer);
     }
-    offset = from;
+  }
+
+  async function encoded(seconds) {
+    const from = Math.max(first, seconds - 0.5);
+    const asked = timed ? `start=${from.toFixed(2)}` : `n=${n}`;
+    try {
+      const reply = await fetch(`/clip/${video.key}?${asked}`, { signal: over.signal });
+      if (reply.ok) return { from: timed ? from : seconds, content: await reply.blob() };
+      return { problem: (await reply.json().catch(() => ({}))).error ?? "It cannot be shown." };
+    } catch {
+      return { problem: "The server does not answer: start cacl serve again." };
+    }
+  }
+
+  function display(seconds, { from, content, problem }) {
+    if (problem) return unshown(problem);
+    const playing = !screen.paused;
     URL.revokeObjectURL(screen.src);
-    screen.src = URL.createObjectURL(await reply.blob());
+    screen.src = URL.createObjectURL(content);
+    offset = from;
+    onstage();
+    screen.addEventListener("loadedmetadata", () => { screen.currentTime = seconds - offset; }, { once: true });
+    if (playing) screen.play().catch(() => {});
+  }
+
+  function unshown(problem) {
+    stage.replaceChildren(make("img", { src: preview(video.key, n), alt: "" }), said(new Error(problem)));
   }
 
   screen.addEventListener("error", () => {
-    if (fallen) return;
+    if (fallen) return unshown("This browser cannot play it.");
     fallen = true;
-    if (video.key.startsWith("file-")) stage.replaceChildren(make("p.hint", {}, "This browser cannot play the file; it can be asked with all the same."));
-    else reencoded(at ?? start ?? first);
+    if (dropped) stage.replaceChildren(make("p.hint", {}, "This browser cannot play the file; it can be asked with all the same."));
+    else reencoded(begin);
   });
-  screen.src = `/video/${video.key}`;
-  if (at ?? start) seek(at ?? start);
+  if (fallen) reencoded(begin);
+  else {
+    screen.src = `/video/${video.key}`;
+    if (begin) seek(begin);
+  }
 
   const part = { start: start ?? (timed ? first : null), end: end ?? (timed ? last : null) };
   const element = make("div.player", {}, stage);
-  if (timed) element.append(handles(video, part, { onmove: (which) => seek(part[which]), onenter: () => actions[0]?.[1]({ key: video.key, ...part }) }));
+  const onmove = (which) => (fallen ? reencoded(part[which], STILL) : seek(part[which]));
+  if (timed) element.append(handles(video, part, { onmove, onenter: () => actions[0]?.[1]({ key: video.key, ...part }) }));
   const row = make("div.row", {});
   for (const [text, act, title] of actions) row.append(button(text, () => act({ key: video.key, ...part }), { title }));
   element.append(row);
   screen.addEventListener("timeupdate", () => {
     // between the handles it goes round
-    if (timed && !screen.paused && screen.currentTime + offset > part.end && part.end < last) seek(part.start);
+    if (timed && !screen.paused && screen.currentTime + offset > part.end && part.end < offset + screen.duration - 0.1) seek(part.start);
   });
-  return { element, seek, part, stop: () => { screen.pause(); URL.revokeObjectURL(screen.src); screen.removeAttribute("src"); screen.load(); } };
+  const stop = () => {
+    clearTimeout(waiting);
+    over.abort();
+    screen.pause();
+    URL.revokeObjectURL(screen.src);
+    screen.removeAttribute("src");
+    screen.load();
+  };
+  return { element, seek, part, stop };
 }
 
 function handles(video, part, { onmove, onenter }) {

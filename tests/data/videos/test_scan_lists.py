@@ -101,3 +101,11 @@ def test_episodes_of_lerobot_are_videos(media: Path, tmp_path: Path) -> None:
     )
     found = [(v.label, v.split, v.first_frame, v.frames) for v in scan(tmp_path).videos]
     assert found == [("pick", "train", 0, 30), ("place", "train", 30, 30)]
+
+
+@pytest.mark.parametrize("text", ["path,label\n", "# nothing yet\n\n"])
+def test_a_list_that_names_no_video_is_said_to(text: str, tmp_path: Path) -> None:
+    """And not that its folder holds none."""
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.csv names no video"):
+        scan(tmp_path / "mine.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,17 @@ def test_holding_out_leaves_every_class_a_video(seed, count):
     assert sorted(v.path for v in kept + aside) == sorted(v.path for v in videos)
     assert len(aside) == min(count, 18)
     assert {v.label for v in kept} == set("abcd")
+
+
+def test_what_lacks_because_it_could_not_be_read_is_named():
+    videos = [video("a/1.mp4", "a", "train"), video("a/2.mp4", "a", "test"), video("b/2.mp4", "b", "test")]
+    for some, lacks in (
+        (videos, "no training video has that label"),
+        (videos[:1], "found 1 and 0"),
+        (videos[:2], "of one"),
+    ):
+        found = replace(catalog(*some), skipped=(Skipped("b/1.mp4", "cannot be opened"), Skipped("notes.txt", "text")))
+        with pytest.raises(
+            UserError, match=rf"{lacks}.* 1 file could not be used \(first b/1\.mp4: cannot be opened\)\."
+        ):
+            labelled_split(found, 1)

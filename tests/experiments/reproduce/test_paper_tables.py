@@ -114,7 +114,7 @@ NETWORKS = {"C3D": ("c3d", "c3d"), "R3D": ("r3d10", "r3d18"), "R(2+1)D": ("r2plu
 
 
 def test_rows_of_others_are_their_methods_networks_and_data_sets() -> None:
-    """By the row's own words: its name, net, depth (10 where it says none) and data set (UCF101 where it says none)."""
+    """By the row's own words: its name, net, depth (10 where it says none) and, of recognition, data set."""
     seen = set()
     for table in paper_tables().values():
         for one in table.rows:
@@ -124,7 +124,8 @@ def test_rows_of_others_are_their_methods_networks_and_data_sets() -> None:
             if not papers:
                 name = one.name.split(" (")[0]
                 network = NETWORKS[one.facts["net"]][one.facts.get("depth") == "18"]
-                pretrained = one.facts.get("pretrained") or "UCF101"
+                pretrained = one.facts["pretrained"] if table.evaluation == "recognition" else "UCF101"
+                assert bool(one.elsewhere) == ((table.key, name) == ("table4", "RSPNet"))
                 assert one.ours == Pretraining(OTHERS[name], network, pretrained), (table.key, one.name)
                 assert not one.ours.uses_transformer
                 seen.add(name)
