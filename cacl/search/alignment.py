@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def _best_line(similarity: Floats, a: Times, b: Times, threshold: float, least: 
         count = int(bins_SM.max()) + 1
         flat = (bins_SM + count * np.arange(len(speeds))[:, None]).ravel()
         sums = np.bincount(flat, np.tile(votes, len(speeds)), len(speeds) * count).reshape(len(speeds), count)
-        voters = np.bincount(flat, minlength=len(speeds) * count).reshape(len(speeds), count).astype(np.float64)
+        voters = np.bincount(flat, minlength=len(speeds) * count).reshape(len(speeds), count)
         preferred_S = (1 - _PREFER * np.abs(np.log2(speeds))) * np.minimum(1.0, 1 / speeds) ** 0.5
         enough = _with_both_sides(voters) >= least  # a single pair that is very alike is no line
         wide = np.where(enough, _with_both_sides(sums), 0) * preferred_S[:, None]
@@ -128,10 +129,10 @@ def _best_line(similarity: Floats, a: Times, b: Times, threshold: float, least: 
     return speed, offset
 
 
-def _with_both_sides(bins: Floats) -> Floats:
+def _with_both_sides(bins: NDArray[Any]) -> NDArray[Any]:
     """Each bin and the two beside it, added up."""
     beside = np.pad(bins, ((0, 0), (1, 1)))
-    found: Floats = beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]
+    found: NDArray[Any] = beside[:, :-2] + beside[:, 1:-1] + beside[:, 2:]
     return found
 
 

@@ -33,6 +33,7 @@ Kind = Literal["copy", "mirrored copy", "similar scene"]
 Sure = Literal["sure", "likely"]
 _SHARE = 0.99  # of unrelated pairs lie below what is worth a look
 _BELOW, _SPREADS = 0.159, 2.33  # one standard deviation below the median; of a normal distribution, 99 % lie below this
+_NEARLY = 0.95  # of the way from the middle to 1
 _NEAREST = 20  # of every stretch, among later videos
 _VIDEOS = 20  # looked at more closely, for every video
 _WORTH = 100  # pairs: a further process needs some seconds to begin
@@ -203,10 +204,12 @@ def _worth_a_look(scale: Scale) -> float:
     """A score that unrelated stretches rarely reach.
 
     In an archive that is full of copies, pairs of different videos are not all unrelated; but those below the median
-    are, so their spread says where the others would end.
+    are, so their spread says where the others would end. Of a handful of videos that is beyond 1: what is nearly the
+    same is looked at whatever it says.
     """
     middle = scale.reached_by(0.5)
-    return min(scale.reached_by(_SHARE), middle + _SPREADS * (middle - scale.reached_by(_BELOW)))
+    spread = middle + _SPREADS * (middle - scale.reached_by(_BELOW))
+    return min(scale.reached_by(_SHARE), spread, middle + _NEARLY * (1 - middle))
 
 
 def _taken(shares: Sequence[deque[Pair]], number: int) -> Pair | None:

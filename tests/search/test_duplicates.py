@@ -14,10 +14,10 @@ from search.scenes import FPS, render
 from cacl.errors import UserError, VideoError
 from cacl.search.alignment import Line
 from cacl.search.decisions import Decisions
-from cacl.search.duplicates import Duplicate, Stretches, find_duplicates, looking
+from cacl.search.duplicates import Duplicate, Stretches, _worth_a_look, find_duplicates, looking
 from cacl.search.neighbours import Neighbours
 from cacl.search.same_pixels import PixelMatch
-from cacl.search.score import measure_scale
+from cacl.search.score import Scale, measure_scale
 
 SECONDS = 8.0
 
@@ -169,6 +169,25 @@ def test_progress_reaches_all(archive: Archive) -> None:
     find_duplicates(archive.neighbours, archive.stretches, archive.scale, frames=archive.read, progress=progress)
     assert list(seen) == ["videos compared", "pairs looked at"]
     assert all(done == total > 0 for done, total in seen.values())
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_a_copy_is_found_among_few_videos(videos: dict[str, NDArray[np.uint8]], count: int) -> None:
+    few = {f"place{i}.mp4": videos[f"place{i}.mp4"] for i in range(count - 1)}
+    few["copy.mp4"] = few["place0.mp4"]
+    made = Archive(few)
+    assert copies(find_duplicates(made.neighbours, made.stretches, made.scale, frames=made.read)) == [
+        ("place0.mp4", "copy.mp4", "copy", "sure")
+    ]
+
+
+def test_what_is_nearly_the_same_is_looked_at_whatever_the_spread() -> None:
+    """Of ten pairs one is the same, the others anything: 99 % lie below 1, and so does the middle and its spread."""
+    scores = np.sort(np.concatenate([np.linspace(-0.8, 0.6, 900), np.ones(100)])).astype(np.float32)
+    floor = _worth_a_look(Scale(scores))
+    middle = float(np.quantile(scores, 0.5))
+    assert floor == pytest.approx(middle + 0.95 * (1 - middle))
+    assert floor < 0.97
 
 
 def test_one_video_has_no_duplicates(videos: dict[str, NDArray[np.uint8]]) -> None:
