@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,13 @@ def header(title: str, chosen: argparse.Namespace, *, clock: str) -> None:
     print(f"- versions: {', '.join(versions)}")
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     print(f"- {torch.get_num_threads()} thread, seed {chosen.seed}{', quick' if chosen.quick else ''}; {clock}{load}\n")
+
+
+def one_blas_thread() -> None:
+    """Begin anew with NumPy's products on one thread: others wait busily after each, on the bill of what comes next."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # is read as NumPy is imported
+        os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def in_turns(

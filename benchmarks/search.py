@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from harness import Timing, arguments, header, in_turns, table, target, targets
+from harness import Timing, arguments, header, in_turns, one_blas_thread, table, target, targets
 from numpy.typing import NDArray
 
 from cacl.search.neighbours import Neighbours
@@ -175,4 +175,5 @@ def _faiss() -> ModuleType | None:
 
 
 if __name__ == "__main__":
+    one_blas_thread()
     main()

@@ -38,7 +38,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cacl.search.int8 import BLOCK, MOST, Kernel
+from cacl.search.int8 import BLOCK, MOST, Kernel, give_back
 from cacl.search.quantise import Sizes
 from cacl.search.rows import Rows
 from cacl.search.space import Space
@@ -99,6 +99,7 @@ class Rows8:
         self._known = torch.from_numpy(sizes.known)
         starts = range(0, self._known.shape[1], BLOCK)
         self._largest = [self._known[:, i : i + BLOCK].max(dim=1).values for i in starts]
+        give_back()
 
     def near(self, z: NDArray[np.float64], within: NDArray[np.bool_] | None) -> Iterator[Near]:
         """Scores less ``z · μ``.

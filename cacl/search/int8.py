@@ -11,6 +11,8 @@ Legend: c rows of a block, d numbers each, m queries.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import warnings
 from dataclasses import dataclass
@@ -49,6 +51,12 @@ class Kernel:
         """Of what ``queries`` and ``pack`` made, float32 ``[m, c]``, and more rows below them."""
         product: Tensor = torch.ops.quantized.linear_dynamic(queries, packed, self.high - self.low == MOST)
         return product
+
+
+def give_back() -> None:
+    """Let the system have what was freed between packed blocks: glibc keeps it, as much again as all of them take."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def usable(width: int) -> Kernel | None:
