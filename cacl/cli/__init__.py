@@ -14,6 +14,7 @@ from cacl.cli import push, compare, reproduce, plan, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable
+from cacl.extras import pip_install
 from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "plan", "push",
@@ -51,7 +52,7 @@ def main() -> None:
         if (package := (error.name or "cacl").partition(".")[0]) == "cacl":
             raise
         package = _CALLED.get(package, package)
-        print(f"cacl is not installed whole, {package} is missing: pip install {package}", file=sys.stderr)
+        print(f"cacl is not installed whole, {package} is missing: {pip_install(package)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in FULL | CLOSED:
