@@ -27,6 +27,13 @@ def test_a_usage_error_is_one_sentence_after_another(words: list[str], sentence:
     assert (ended.status, ended.err.lower()) == (2, sentence.lower())
 
 
+def test_a_folder_in_the_place_of_a_command(cacl: Command) -> None:
+    Path("my birds").mkdir()
+    ended = cacl("my birds")
+    assert ended.status == 2
+    assert "cacl check 'my birds' if it holds videos, else cacl info 'my birds'. See: cacl --help" in ended.err
+
+
 def test_check_ends_with_what_to_set(cacl: Command, squares: Path) -> None:
     ended = cacl("check", squares)
     assert ended.status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import sys
+from pathlib import Path
 from typing import cast
 
 import typer
@@ -92,6 +93,9 @@ def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
         return
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
+    if verb and verb not in verbs and Path(verb).exists():
+        place = printable(shlex.quote(verb))
+        hint = f" It is the name of something here: cacl check {place} if it holds videos, else cacl info {place}."
     path = "cacl" if error.ctx is None else error.ctx.command_path
     message = message.rstrip(".")
     stop = "" if message.endswith(("?", "!")) else "."
