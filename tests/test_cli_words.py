@@ -39,7 +39,7 @@ def test_check_ends_with_what_to_set(cacl: Command, squares: Path) -> None:
     assert ended.status == 0
     lines = ended.out.splitlines()
     assert lines[-4].startswith("12 used, 0 skipped")
-    assert lines[-3] == "25 frames a second: a clip of 29 frames lasts 1.16 s."
+    assert lines[-3] == "25 frames a second: what the network sees at once, a clip of 29 frames, lasts 1.16 s."
     assert lines[-2].startswith("8 videos to train on are few for batches of 32: try --batch-size 8")
     assert lines[-1] == "Only headers were read: with --deep every video is decoded to its end."
     assert cacl("check", squares, "--deep").out.splitlines() == lines[:-1]

@@ -95,7 +95,7 @@ def _fetched(repository: str) -> Path:
     try:
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise UserError(f"{repository} is had through huggingface_hub: {install_extra('image')}.") from error
+        raise UserError(f"{repository} is had through huggingface_hub: {install_extra('hub')}.") from error
     try:
         config = Path(hub.hf_hub_download(repository, _CONFIG))
         hub.hf_hub_download(repository, _WEIGHTS, revision=config.parent.name)
