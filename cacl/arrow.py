@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.files import check_parent, check_replaceable, whole
 
 SUFFIXES = (".parquet", ".arrow")
@@ -33,7 +34,7 @@ def check_arrow(path: Path, *, by: str) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{path} needs pyarrow, which is missing: pip install 'cacl[arrow]'.") from error
+        raise UserError(f"{path} needs pyarrow, which is missing: {install_extra('arrow')}.") from error
     check_parent(path)
     check_replaceable(path, partial(_is_by, by), by=by)
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from cacl.errors import UserError, VideoError, counted, printable
 from cacl.experiments.evaluate import load
+from cacl.extras import install_extra
 from cacl.machine.device import choose_device
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.exceptions import NotFittedError
 except ImportError as error:
-    raise UserError("cacl.sklearn needs scikit-learn, which is missing: pip install 'cacl[sklearn]'.") from error
+    raise UserError(f"cacl.sklearn needs scikit-learn, which is missing: {install_extra('sklearn')}.") from error
 
 if TYPE_CHECKING:
     from cacl.models.clip_encoder import ClipEncoder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.run_folder import Metrics
 
 FOLDER = "tensorboard"  # of a run
@@ -49,6 +50,6 @@ def check_tensorboard(wanted: bool) -> None:
     """Raise UserError where event files are asked for and cannot be written."""
     if wanted and find_spec("tensorboard") is None:
         raise UserError(
-            "run.tensorboard is true, and tensorboard is not installed: pip install 'cacl[tensorboard]', or set "
+            f"run.tensorboard is true, and tensorboard is not installed: {install_extra('tensorboard')}, or set "
             "run.tensorboard=false."
         )

@@ -27,12 +27,19 @@ def test_a_usage_error_is_one_sentence_after_another(words: list[str], sentence:
     assert (ended.status, ended.err.lower()) == (2, sentence.lower())
 
 
+def test_a_folder_in_the_place_of_a_command(cacl: Command) -> None:
+    Path("my birds").mkdir()
+    ended = cacl("my birds")
+    assert ended.status == 2
+    assert "cacl check 'my birds' if it holds videos, else cacl info 'my birds'. See: cacl --help" in ended.err
+
+
 def test_check_ends_with_what_to_set(cacl: Command, squares: Path) -> None:
     ended = cacl("check", squares)
     assert ended.status == 0
     lines = ended.out.splitlines()
     assert lines[-4].startswith("12 used, 0 skipped")
-    assert lines[-3] == "25 frames a second: a clip of 29 frames lasts 1.16 s."
+    assert lines[-3] == "25 frames a second: what the network sees at once, a clip of 29 frames, lasts 1.16 s."
     assert lines[-2].startswith("8 videos to train on are few for batches of 32: try --batch-size 8")
     assert lines[-1] == "Only headers were read: with --deep every video is decoded to its end."
     assert cacl("check", squares, "--deep").out.splitlines() == lines[:-1]

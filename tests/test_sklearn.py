@@ -22,6 +22,7 @@ from sklearn.utils.validation import validate_data
 
 from cacl.data.media.encode import write_video
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.models.encoder import ClipSpec, Encoder
 from cacl.sklearn import CaclFeatures
 
@@ -162,4 +163,4 @@ def test_the_checks_of_scikit_learn_pass(model: Path, tmp_path: Path, monkeypatc
 def test_without_scikit_learn_it_says_what_to_type() -> None:
     code = "import sys; sys.modules['sklearn'] = None\nimport cacl.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "cacl.sklearn needs scikit-learn, which is missing: pip install 'cacl[sklearn]'." in done.stderr
+    assert f"cacl.sklearn needs scikit-learn, which is missing: {install_extra('sklearn')}." in done.stderr

@@ -59,7 +59,7 @@ def test_without_tensorboard_it_is_said_before_anything_is_made(
     squares: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cacl.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'cacl\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r'pip install "tensorboard>='):
         pretrain(squares, out=tmp_path / "run", settings={**tiny, "run.tensorboard": True})
     assert not (tmp_path / "run").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import cast
 
 import typer
@@ -13,6 +14,7 @@ from cacl.cli import push, compare, reproduce, plan, doctor  # isort: skip
 from cacl.cli.app import app
 from cacl.distributed import launch as processes
 from cacl.errors import UserError, did_you_mean, printable, quoted
+from cacl.extras import pip_install
 from cacl.files import CLOSED, FULL
 
 __all__ = ["analysis", "app", "compare", "doctor", "embed", "evaluation", "fuse", "index", "main", "plan", "push",
@@ -50,7 +52,7 @@ def main() -> None:
         if (package := (error.name or "cacl").partition(".")[0]) == "cacl":
             raise
         package = _CALLED.get(package, package)
-        print(f"cacl is not installed whole, {package} is missing: pip install {package}", file=sys.stderr)
+        print(f"cacl is not installed whole, {package} is missing: {pip_install(package)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in FULL | CLOSED:
@@ -90,6 +92,9 @@ def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
         return
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
+    if verb and verb not in verbs and Path(verb).exists():
+        place = printable(quoted(verb))
+        hint = f" It is the name of something here: cacl check {place} if it holds videos, else cacl info {place}."
     path = "cacl" if error.ctx is None else error.ctx.command_path
     message = message.rstrip(".")
     stop = "" if message.endswith(("?", "!")) else "."

@@ -69,4 +69,5 @@ def embed(
         say_replaced(table, there_before)
     about = made.about
     say_used(out / "videos.csv")
-    print(f"{about['segments']} vectors of {about['features']} numbers: {out / 'vectors.npy'}, {out / 'segments.csv'}")
+    files = ", ".join(str(file) for file in (out / "vectors.npy", out / "segments.csv", table) if file is not None)
+    print(f"{about['segments']} vectors of {about['features']} numbers: {files}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,7 +119,7 @@ def _evaluate_encoder(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything goes, new or empty.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Where everything goes; given again, it goes on.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Makes the videos, too.")] = 0,
     seeds: Annotated[int, typer.Option(help="So many demos, seed after seed, with mean and standard deviation.")] = 1,
     quick: Annotated[
@@ -131,8 +132,15 @@ def demo(
     """
     from cacl.experiments.demo import INDEX
     from cacl.experiments.demo import demo as run_demo
+    from cacl.training.stop import Stopped
 
-    show_results(run_demo(out, first_seed=seed, seeds=seeds, quick=quick))
+    try:
+        results = run_demo(out, first_seed=seed, seeds=seeds, quick=quick)
+    except Stopped as stopped:
+        again = shlex.join(["cacl", *sys.argv[1:]])
+        print(f"Stopped, everything is saved. The same command goes on: {again}", file=sys.stderr)
+        raise typer.Exit(stopped.code) from None
+    show_results(results)
     print("R@k: for how many test videos in 100 one of the k most alike training videos is of the same class.")
     if quick:
         print("Everything runs here. After five steps the numbers say nothing: cacl demo without --quick learns.")

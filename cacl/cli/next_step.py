@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import shutil
+import sys
 from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,8 +84,19 @@ def next_steps(here: Path) -> str:
                 ("cacl doctor", "whether this machine will do"),
             )
         )
+    if (activate := _activation()) is not None:
+        parts.append(f"These lines find cacl after: {activate}")
     head = "cacl learns from a folder of videos, without labels, what in them is alike: to search it, or to sort it."
     return "\n\n".join([head, *parts, "All commands: cacl --help"])
+
+
+def _activation() -> str | None:
+    """What makes the lines work as they stand, where this ``cacl`` is not the one that typing its name would find."""
+    scripts, found = Path(sys.argv[0]).parent.resolve(), shutil.which("cacl")
+    here = found is not None and Path(found).parent.resolve() == scripts
+    if here or os.name == "nt" or not (scripts / "activate").is_file():
+        return None
+    return f"source {quoted(scripts / 'activate')}"
 
 
 def _of_videos(found: Found) -> str:

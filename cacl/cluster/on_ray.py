@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from cacl import __version__
 from cacl.cluster.batches import Batch, Job, batches_of, work_off
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.machine.load import usable_processors
 
 What = TypeVar("What")
@@ -40,7 +41,7 @@ class Cluster:
             import ray
         except ImportError as error:
             raise UserError(
-                f"--engine ray needs Ray, which is not installed ({error}): pip install 'cacl[ray]'."
+                f"--engine ray needs Ray, which is not installed ({error}): {install_extra('ray')}."
             ) from None
         self._ray: Any = ray
         self._address, self._say = address, say

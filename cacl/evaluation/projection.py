@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 
 ProjectionName = Literal["pca", "tsne", "umap"]
 _PACKAGES = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-learn")}
@@ -65,7 +66,7 @@ def check_projection(kind: Literal["tsne", "umap"]) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f"--projection {kind} needs {package}, which is not installed: pip install 'cacl[{kind}]', "
+            f"--projection {kind} needs {package}, which is not installed: {install_extra(kind)}, "
             "or take --projection pca."
         ) from None
 

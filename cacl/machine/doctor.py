@@ -25,6 +25,7 @@ from cacl.data.videos.scan import scan
 from cacl.data.videos.sources import DecodedVideos
 from cacl.data.videos.store import build_store
 from cacl.errors import UserError, VideoError
+from cacl.extras import install_extra, pip_install
 from cacl.machine.cache import cudnn_version
 from cacl.machine.convolutions_cache import checked_convolutions
 from cacl.machine.device import choose_device, device_auto
@@ -74,9 +75,7 @@ def check_image_encoders() -> Check:
     line = f"cacl import --image-encoder {name} --out encoders/{name}"
     if found:
         return Check("frozen image encoder", "ok", f"{', '.join(found)}: {line}")
-    return Check(
-        "frozen image encoder", "ok", f"none; to have one beside your own: pip install 'cacl[image]' && {line}"
-    )
+    return Check("frozen image encoder", "ok", f"none; to have one beside your own: {install_extra('image')} && {line}")
 
 
 def check_versions() -> Check:
@@ -88,7 +87,7 @@ def check_versions() -> Check:
         except PackageNotFoundError:
             missing.append(package)
     if missing:
-        advice = f"Install what is missing: pip install {' '.join(missing)}."
+        advice = f"Install what is missing: {pip_install(*missing)}."
         return Check("versions", "wrong", f"without {', '.join(missing)}; {', '.join(found)}", advice)
     return Check("versions", "ok", ", ".join(found))
 
@@ -111,15 +110,15 @@ def check_known_defects(torch_version: str, cudnn: int | None) -> Check:
             "known defects",
             "wrong",
             f"{found}: 3D convolutions in bfloat16 are slow, take several times the memory, and some are wrong",
-            "pip install 'torch==2.9.1' and then 'nvidia-cudnn-cu12>=9.15' (cu13 for CUDA 13), or take PyTorch 2.10 or "
-            "newer, or 2.8. Until then: --set run.precision=float32.",
+            f"{pip_install('torch==2.9.1')} and then 'nvidia-cudnn-cu12>=9.15' (cu13 for CUDA 13), or take PyTorch "
+            "2.10 or newer, or 2.8. Until then: --set run.precision=float32.",
         )
     if 90800 <= cudnn < 91300:
         return Check(
             "known defects",
             "note",
             f"{found}: some 3D convolutions in bfloat16 are wrong in cuDNN 9.8 to 9.12",
-            "The checks below tell whether yours are. If they are: pip install 'nvidia-cudnn-cu12>=9.15'.",
+            f"The checks below tell whether yours are. If they are: {pip_install('nvidia-cudnn-cu12>=9.15')}.",
         )
     return Check("known defects", "ok", f"none known of {found}")
 
@@ -129,7 +128,7 @@ def check_codecs() -> Check:
     try:
         import av
     except ImportError as error:
-        advice = "Install PyAV (pip install av), or train on a folder that cacl prepare made elsewhere."
+        advice = f"Install PyAV ({pip_install('av')}), or train on a folder that cacl prepare made elsewhere."
         return Check("codecs", "wrong", f"no video can be decoded ({error})", advice)
     there = set()
     for name in _USUAL:
@@ -142,7 +141,8 @@ def check_codecs() -> Check:
     found = f"{len(there)} of the {len(_USUAL)} usual ones, FFmpeg {getattr(av, 'ffmpeg_version_info', '')}".rstrip()
     if missing:
         advice = (
-            "Videos of these kinds will be skipped. The wheels of PyAV have them all: pip install --force-reinstall av."
+            "Videos of these kinds will be skipped. The wheels of PyAV have them all: "
+            f"{pip_install('--force-reinstall', 'av')}."
         )
         return Check("codecs", "note", f"{found}, not {', '.join(missing)}", advice)
     return Check("codecs", "ok", found)

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cacl.errors import UserError, did_you_mean
+from cacl.extras import install_extra
 from cacl.files import check_replaceable, write_synced
 from cacl.models.clip_encoder import ClipEncoder
 from cacl.models.encoder import Encoder
@@ -197,7 +198,7 @@ def _need_onnx() -> None:
         except ImportError:
             missing.append(name)
     if missing:
-        raise UserError(f"--to onnx needs {' and '.join(missing)}: pip install 'cacl[onnx]', or export --to torch.")
+        raise UserError(f"--to onnx needs {' and '.join(missing)}: {install_extra('onnx')}, or export --to torch.")
 
 
 @contextlib.contextmanager

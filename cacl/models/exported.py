@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.models.state_file import stored_config
 
 CONFIG_FILE = "cacl.json"  # in a .pt2, and the key in the properties of an .onnx
@@ -46,7 +47,7 @@ def _config_in_onnx(file: Path) -> dict[str, Any] | None:
     try:
         onnxruntime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise UserError(f"{file} can be looked into with onnxruntime alone: pip install 'cacl[onnx]'.") from error
+        raise UserError(f"{file} can be looked into with onnxruntime alone: {install_extra('onnx')}.") from error
     try:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common base but this

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cacl.errors import UserError, quoted
+from cacl.extras import install_extra
 from cacl.files import read_object
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -123,7 +124,7 @@ def _hub(repository: str) -> Any:
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise UserError(f"{repository} needs huggingface_hub, which is missing: pip install 'cacl[hub]'.") from error
+        raise UserError(f"{repository} needs huggingface_hub, which is missing: {install_extra('hub')}.") from error
 
 
 def _sentence(hub: Any, error: Exception, where: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.servers.address import is_address, shown
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def connect(address: str) -> VectorServer:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"{shown(address)} needs psycopg, which is not installed ({error}): pip install 'cacl[postgres]'."
+            f"{shown(address)} needs psycopg, which is not installed ({error}): {install_extra('postgres')}."
         ) from None
     from cacl.servers.postgres import Postgres
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 
 PORT = 8420
 
@@ -44,7 +45,7 @@ def serve(
         import uvicorn
     except ImportError:
         raise UserError(
-            "cacl serve needs starlette and uvicorn, which are not installed: pip install 'cacl[serve]'."
+            f"cacl serve needs starlette and uvicorn, which are not installed: {install_extra('serve')}."
         ) from None
     from cacl.exploring.labels import Labels, labels_of
     from cacl.serving.app import Site, make_app

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +48,18 @@ def test_in_an_empty_folder_it_names_the_demo(cacl: Command, monkeypatch: pytest
     assert "There is no video in this folder" in ended.out
     assert [words[0] for words in commands(ended.out)] == ["demo", "check", "doctor"]
     check_parse(commands(ended.out), monkeypatch)
+
+
+def test_outside_the_environment_it_says_how_to_get_into_it(cacl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.name == "nt":
+        pytest.skip("of the shells of Unix")
+    scripts = Path.cwd().resolve()  # where the command lies that the fixture calls
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "activate" not in cacl().out
+    Path("activate").touch()
+    assert f"These lines find cacl after: source {scripts}/activate\n" in cacl().out
+    monkeypatch.setattr(shutil, "which", lambda name: str(scripts / name))
+    assert "activate" not in cacl().out
 
 
 def test_videos_a_run_and_an_index_have_their_next_commands(cacl: Command, monkeypatch: pytest.MonkeyPatch) -> None:

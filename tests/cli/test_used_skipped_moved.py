@@ -40,7 +40,8 @@ def test_one_good_and_one_empty_file(cacl: Command, finished: Path, squares: Pat
     assert embedded.status == 0
     assert f"{said}{Path('vectors') / 'videos.csv'}." in embedded.err
     assert "empty.mp4,skipped,empty file" in Path("vectors", "videos.csv").read_text()
-    again = cacl("embed", two, "--model", finished, "--out", "vectors")
+    again = cacl("embed", two, "--model", finished, "--out", "vectors", "--table", "all.parquet")
+    assert again.out.endswith("segments.csv, all.parquet\n")
     assert said in again.err
     prepared = cacl("prepare", two, "--out", "store", "--size", 32, 40)
     assert f"{said}{Path('store') / 'videos.csv'}." in prepared.out

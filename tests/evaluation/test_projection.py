@@ -64,7 +64,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, kind, package):
         raise ImportError(name)
 
     monkeypatch.setattr(module.importlib, "import_module", missing)
-    with pytest.raises(UserError, match=rf"{package}.*pip install 'cacl\[{kind}\]'.*--projection pca"):
+    with pytest.raises(UserError, match=rf'{package}.*pip install "{package}>=.*--projection pca'):
         check_projection(kind)
 
 

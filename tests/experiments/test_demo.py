@@ -17,6 +17,7 @@ from cacl.experiments import demo as module
 from cacl.experiments.demo import INDEX, demo
 from cacl.models.image.sources import Pixels, import_image_encoder
 from cacl.run import Run
+from cacl.training.stop import Stopped
 
 ROWS = ["chance", "colour histogram", "thumbnail", "untrained", "untrained, batch statistics", "v-moco", "cvrl"]
 
@@ -90,6 +91,29 @@ def test_several_seeds_give_mean_and_standard_deviation(tmp_path: Path, monkeypa
     assert (tmp_path / "demo" / "report.html").exists()
 
 
+def test_a_stopped_demo_goes_on_and_a_finished_one_is_not_made_again(
+    tmp_path: Path, small: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain = module.pretrain
+    trained: list[str] = []
+
+    def stopped(videos: Path, *, out: Path, **others: Any) -> Run:
+        trained.append(out.name)
+        if out.name == "v-moco" and trained.count("v-moco") == 1:
+            raise Stopped(130, out)
+        return pretrain(videos, out=out, **others)
+
+    monkeypatch.setattr(module, "pretrain", stopped)
+    with pytest.raises(Stopped):
+        demo(tmp_path / "demo")
+    with pytest.raises(UserError, match="was begun with --seed 0; you asked for --seed 1"):
+        demo(tmp_path / "demo", first_seed=1)
+    results = demo(tmp_path / "demo")
+    assert demo(tmp_path / "demo") == results
+    assert list(results["retrieval"]) == ROWS
+    assert (trained, small) == (["own", "v-moco", "v-moco"], [0])
+
+
 @pytest.mark.slow
 def test_the_quick_one_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
@@ -103,9 +127,9 @@ def test_the_quick_one_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_is_there_is_not_touched(tmp_path: Path, small: list[int]) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists and is not empty"):
+    with pytest.raises(UserError, match="holds something that cacl demo did not make; choose another --out"):
         demo(tmp_path)
-    with pytest.raises(UserError, match="exists and is not empty"):
+    with pytest.raises(UserError, match="is a file; name a folder"):
         demo(tmp_path / "mine.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     assert small == []

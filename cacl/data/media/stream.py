@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cacl.data.media.timeline import PacketFacts, in_order
 from cacl.errors import UserError, VideoError
+from cacl.extras import pip_install
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -52,7 +53,8 @@ def open_media(path: str, remote: RemoteMedia | None = None) -> tuple[InputConta
         import av
     except ImportError as error:
         raise UserError(
-            f"{path}: no video can be decoded here, PyAV cannot be imported ({error}); install it (pip install av), "
+            f"{path}: no video can be decoded here, PyAV cannot be imported ({error}); install it "
+            f"({pip_install('av')}), "
             "or take a store that cacl prepare made elsewhere."
         ) from error
     try:

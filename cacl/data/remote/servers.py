@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 
 SCHEMES = ("s3", "gs", "https", "http")
 FETCH = "cannot be fetched"  # how the reason of every failure begins: another command tries again
@@ -148,7 +149,7 @@ def _started(scheme: str) -> Any:
         return _google(aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENT))
     except ImportError as error:
         raise UserError(
-            f"{scheme}:// needs packages that are not installed ({error}): pip install 'cacl[remote]'."
+            f"{scheme}:// needs packages that are not installed ({error}): {install_extra('remote')}."
         ) from None
 
 

@@ -21,13 +21,12 @@ def time_spread(catalog: Catalog, *, frames: int, stride: int) -> str:
         return ""
     window = (frames - 1) * stride + 1
     low, high = window / rates[-1], window / rates[0]
+    seen = f"what the network sees at once, a clip of {window} frames"
     if _format(rates[0]) == _format(rates[-1]):
-        return f"{_format(rates[0])} frames a second: a clip of {window} frames lasts {low:.2f} s."
+        return f"{_format(rates[0])} frames a second: {seen}, lasts {low:.2f} s."
     middle = rates[len(rates) // 2]
-    return (
-        f"{_format(rates[0])} to {_format(rates[-1])} frames a second (median {_format(middle)}): a clip of {window} "
-        f"frames lasts {low:.2f} to {high:.2f} s."
-    )
+    spread = f"{_format(rates[0])} to {_format(rates[-1])} frames a second (median {_format(middle)})"
+    return f"{spread}: {seen}, lasts {low:.2f} to {high:.2f} s."
 
 
 def suggestions(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 from cacl.files import read_object
 from cacl.models.frame_encoder import build_frame_encoder
 from cacl.models.image.encoder import Pooling
@@ -94,7 +95,7 @@ def _fetched(repository: str) -> Path:
     try:
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise UserError(f"{repository} is had through huggingface_hub: pip install 'cacl[image]'.") from error
+        raise UserError(f"{repository} is had through huggingface_hub: {install_extra('hub')}.") from error
     try:
         config = Path(hub.hf_hub_download(repository, _CONFIG))
         hub.hf_hub_download(repository, _WEIGHTS, revision=config.parent.name)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cacl.errors import UserError
+from cacl.extras import install_extra
 
 
 class OnnxNetwork(nn.Module):
@@ -64,7 +65,7 @@ def read_onnx(file: Path) -> bytes:
     try:
         onnx: Any = importlib.import_module("onnx")
     except ImportError as error:
-        raise UserError(f"{file} can be read with onnx and onnxruntime alone: pip install 'cacl[onnx]'.") from error
+        raise UserError(f"{file} can be read with onnx and onnxruntime alone: {install_extra('onnx')}.") from error
     try:
         model = onnx.load_from_string(content)
         beside = {
@@ -93,7 +94,7 @@ def _session(content: bytes, name: str) -> Any:
     try:
         onnxruntime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise UserError(f"{name} is computed by onnxruntime, which is missing: pip install 'cacl[onnx]'.") from error
+        raise UserError(f"{name} is computed by onnxruntime, which is missing: {install_extra('onnx')}.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4

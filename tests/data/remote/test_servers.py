@@ -82,6 +82,6 @@ def test_nobody_there(server: VideoServer) -> None:
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     servers._started.cache_clear()
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(UserError, match=r"pip install 'cacl\[remote\]'"):
+    with pytest.raises(UserError, match=r'pip install "fsspec>=.*" "s3fs>='):
         facts_of("s3://bucket/a.mp4")
     servers._started.cache_clear()

@@ -85,10 +85,11 @@ def test_long_videos_that_an_epoch_hardly_sees_are_said() -> None:
 
 def test_the_spread_of_rates_and_of_what_a_clip_lasts() -> None:
     assert time_spread(at_rates(25.0, 25.0, 0.0), frames=16, stride=2) == (
-        "25 frames a second: a clip of 31 frames lasts 1.24 s."
+        "25 frames a second: what the network sees at once, a clip of 31 frames, lasts 1.24 s."
     )
     assert time_spread(at_rates(29.97, 10.0, 62.0), frames=16, stride=2) == (
-        "10 to 62 frames a second (median 29.97): a clip of 31 frames lasts 0.50 to 3.10 s."
+        "10 to 62 frames a second (median 29.97): what the network sees at once, a clip of 31 frames, "
+        "lasts 0.50 to 3.10 s."
     )
     assert time_spread(at_rates(0.0), frames=16, stride=2) == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 from cacl.data.videos.lists.entry import SPLIT_NAMES, Entry, Listing
 from cacl.data.videos.lists.text import lines, read_json
 from cacl.errors import UserError
+from cacl.extras import install_extra
 
 INFO = "meta/info.json"
 _COLUMNS = ("episode_index", "tasks", "videos/")  # there are hundreds more, of statistics
@@ -90,7 +91,7 @@ def _episodes_3(root: Path) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         raise UserError(
             f"{root / INFO}: the episodes of this LeRobot data set lie in Parquet files, and pyarrow cannot be "
-            f"imported ({error}); install it (pip install 'cacl[lerobot]')."
+            f"imported ({error}); install it ({install_extra('lerobot')})."
         ) from error
     files = sorted((root / "meta" / "episodes").rglob("*.parquet"))
     if not files:
