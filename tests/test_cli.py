@@ -171,7 +171,7 @@ def test_a_run_is_not_written_over(cacl: Command, finished: Path, squares: Path,
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     cacl("pretrain", squares, "--out", tmp_path / "mine").refused(tmp_path / "mine", "not empty")
-    cacl("demo", "--out", tmp_path / "mine").refused(tmp_path / "mine", "not empty")
+    cacl("demo", "--out", tmp_path / "mine").refused(tmp_path / "mine", "that cacl demo did not make")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 

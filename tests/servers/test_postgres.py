@@ -253,7 +253,7 @@ def test_a_server_without_the_extension_or_with_an_old_one(postgres: Server):
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(UserError, match=r"pip install 'cacl\[postgres\]'") as found:
+    with pytest.raises(UserError, match=r'pip install "psycopg\[binary\]>=') as found:
         connect("postgresql://u:secret@h/d")
     assert "secret" not in str(found.value)
     assert psycopg.__name__ == "psycopg"
