@@ -166,6 +166,18 @@ def test_resume_takes_nothing_beside_it_that_it_would_not_heed(cacl: Command, fi
     cacl("pretrain", "--resume", finished, "--seed", 4).refused("run.seed was 0, you asked for 4")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epochs", "abc"), "--epochs is abc: wanted a whole number. See: cacl pretrain --help"),
+        (("--epochs=1.5",), "--epochs is 1.5: wanted a whole number. See: cacl pretrain --help"),
+        (("--split", "one"), "--split is one: wanted a whole number. See: cacl pretrain --help"),
+    ],
+)
+def test_what_is_no_number_is_said(cacl: Command, squares: Path, words: tuple[str, ...], said: str) -> None:
+    cacl("pretrain", squares, *words).refused(said)
+
+
 def test_a_run_is_not_written_over(cacl: Command, finished: Path, squares: Path, tmp_path: Path) -> None:
     cacl("pretrain", squares, "--out", finished).refused("cacl pretrain --resume", "--out")
     (tmp_path / "mine").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import cast
@@ -84,6 +85,22 @@ def _of_the_device(error: Exception) -> str | None:
     return explained(error)
 
 
+_KINDS = {"integer": "a whole number", "number": "a number", "float": "a number", "boolean": "yes or no"}
+
+
+def _found(message: str, words: list[str]) -> str:
+    """What was found in place of a number, and what is wanted, in place of how it was parsed."""
+    wrong = re.match(r"Invalid value for '(--?[\w-]+)[^']*'[^:]*: (?:Input should be|.* is not) a valid (\w+)", message)
+    if wrong is None or wrong[2] not in _KINDS:
+        return message
+    option, kind = wrong[1], _KINDS[wrong[2]]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == option:
+            return f"{option} is {value if equals else following}: wanted {kind}"
+    return f"{option}: wanted {kind}"
+
+
 def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
     """What is wrong with the command line, with the nearest right word and where to read on."""
     message = error.format_message().strip()
@@ -96,6 +113,6 @@ def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
         place = printable(quoted(verb))
         hint = f" It is the name of something here: cacl check {place} if it holds videos, else cacl info {place}."
     path = "cacl" if error.ctx is None else error.ctx.command_path
-    message = message.rstrip(".")
+    message = printable(_found(message, sys.argv[1:])).rstrip(".")
     stop = "" if message.endswith(("?", "!")) else "."
     print(f"{message}{stop}{hint} See: {path} --help", file=sys.stderr)
