@@ -72,6 +72,20 @@ def free_threads(say: Callable[[str], None]) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """This thread computes alone: beside others that do, threads that help would wait busily for work of a moment.
+
+    Threads that begin meanwhile compute alone, too.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def free_processors() -> int:
     """Processors that are free for the better part, at least 1; all that are ours where the load cannot be told."""
     cpus = len(usable_processors())

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cacl.errors import VideoError
+from cacl.machine.load import one_thread
 from cacl.search.alignment import Line, Times, lines
 from cacl.search.decisions import Decisions
 from cacl.search.neighbours import Neighbours
@@ -187,7 +188,7 @@ def _side_by_side(
         except BaseException as error:
             done.put(error)
 
-    with ThreadPoolExecutor(len(looks), "cacl-duplicates") as pool:
+    with one_thread(), ThreadPoolExecutor(len(looks), "cacl-duplicates") as pool:
         try:
             for number in range(len(looks)):
                 pool.submit(work, number)

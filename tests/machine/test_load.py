@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from cacl.machine import load
-from cacl.machine.load import free_threads, others_busy, threads_auto, threads_for, usable_processors
+from cacl.machine.load import free_threads, one_thread, others_busy, threads_auto, threads_for, usable_processors
 
 ROW = "cpu{n} {user} {nice} 30 {idle} {waiting} 5 6 7 99 99\n"  # user nice system idle iowait irq softirq steal guest…
 
@@ -137,3 +138,19 @@ def test_fewer_threads_are_said_and_go_again(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert said == ["1 thread: other programs use 1.0 of 2 processors."]
+
+
+def test_one_thread_alone_and_whoever_begins_meanwhile() -> None:
+    def in_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_thread():
+            assert torch.get_num_threads() == in_a_new_thread() == 1
+            raise KeyError
+        assert torch.get_num_threads() == in_a_new_thread() == 2
+    finally:
+        torch.set_num_threads(before)
