@@ -110,8 +110,8 @@ def _show_usage_error(error: typer.BadParameter, verbs: list[str]) -> None:
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     hint = "" if verb in verbs or "Did you mean" in message else did_you_mean(verb, verbs)
     if verb and verb not in verbs and Path(verb).exists():
-        place = printable(quoted(verb))
-        hint = f" It is the name of something here: cacl check {place} if it holds videos, else cacl info {place}."
+        check, info = f"cacl check {quoted(verb)}", f"cacl info {quoted(verb)}"
+        hint = printable(f" It is the name of something here: {check} if it holds videos, else {info}.")
     path = "cacl" if error.ctx is None else error.ctx.command_path
     message = printable(_found(message, sys.argv[1:])).rstrip(".")
     stop = "" if message.endswith(("?", "!")) else "."
