@@ -33,7 +33,7 @@ def test_a_misspelt_flag_gets_the_right_one(cacl: Command, squares: Path) -> Non
 
 
 def test_a_value_of_the_wrong_kind(cacl: Command, squares: Path) -> None:
-    cacl("pretrain", squares, "--epochs", "many").refused("--epochs", "integer")
+    cacl("pretrain", squares, "--epochs", "many").refused("--epochs is many", "a whole number")
 
 
 def test_a_missing_argument(cacl: Command) -> None:
