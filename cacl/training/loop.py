@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,36 +123,37 @@ def train(stage: Stage, stop: StopRequest) -> None:
             for epoch in range(done // per_epoch, stage.epochs):
                 _share_failures(stage.loader)
                 start = done % per_epoch if epoch == done // per_epoch else 0
-                batches = stage.step.ahead(stage.loader.epoch(epoch, start_step=start))
-                for raw in waited("waiting for data", batches):
-                    waiting.append(_step(stage, raw, done, epoch))
-                    done += 1
-                    if done % per_epoch == 0:
-                        stage.step.method.after_epoch(done / stage.steps)
-                    waiting[-1].row["clips_per_second"] = round(progress.rate * stage.loader.batch_size, 2)
-                    time_to = time.monotonic() - saved_at > 60 * stage.save_minutes
-                    due, asked = any_wants(time_to, stop.signal if stop.requested else 0)
-                    save = due or asked or done == stage.steps
-                    rows = []
-                    if save or len(waiting) >= stage.fetch_every:
-                        with section("metrics"):
-                            rows, last = _fetch(stage, waiting, metrics), waiting[-1]
-                        waiting = []
-                    progress.advance(*rows)
-                    profile.step_done()
-                    if done in stage.keep_at and is_first():
-                        stage.keep(done)
-                    if save:
-                        _check_weights(stage, last)
-                        _share_failures(stage.loader)
-                        if metrics is not None:
-                            metrics.flush()
-                            save_checkpoint(stage.checkpoints, done, _state(stage), cost=meter.so_far())
-                        saved_at = time.monotonic()
-                        wait_for_first()
-                    if asked:  # by this step: a signal that came since then ends the next one
-                        stop.ask(asked)
-                        stop.raise_if_requested()
+                ahead = stage.step.ahead(stage.loader.epoch(epoch, start_step=start))
+                with closing(ahead) as batches:  # else whoever collects garbage would wait for its thread
+                    for raw in waited("waiting for data", batches):
+                        waiting.append(_step(stage, raw, done, epoch))
+                        done += 1
+                        if done % per_epoch == 0:
+                            stage.step.method.after_epoch(done / stage.steps)
+                        waiting[-1].row["clips_per_second"] = round(progress.rate * stage.loader.batch_size, 2)
+                        time_to = time.monotonic() - saved_at > 60 * stage.save_minutes
+                        due, asked = any_wants(time_to, stop.signal if stop.requested else 0)
+                        save = due or asked or done == stage.steps
+                        rows = []
+                        if save or len(waiting) >= stage.fetch_every:
+                            with section("metrics"):
+                                rows, last = _fetch(stage, waiting, metrics), waiting[-1]
+                            waiting = []
+                        progress.advance(*rows)
+                        profile.step_done()
+                        if done in stage.keep_at and is_first():
+                            stage.keep(done)
+                        if save:
+                            _check_weights(stage, last)
+                            _share_failures(stage.loader)
+                            if metrics is not None:
+                                metrics.flush()
+                                save_checkpoint(stage.checkpoints, done, _state(stage), cost=meter.so_far())
+                            saved_at = time.monotonic()
+                            wait_for_first()
+                        if asked:  # by this step: a signal that came since then ends the next one
+                            stop.ask(asked)
+                            stop.raise_if_requested()
     finally:
         if metrics is not None:
             metrics.close()

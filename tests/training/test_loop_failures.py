@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,26 @@ def test_a_loss_that_is_not_finite_is_found_at_the_next_fetch_with_its_own_video
     assert {video for video in range(VIDEOS) if f"v{video}.mp4" in str(caught.value)} == set(order.tolist())
     assert newest_checkpoint(tmp_path / "checkpoints") is None
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, 8))
+
+
+def test_no_thread_outlives_a_training_that_fails_while_its_error_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it is waited for by whoever collects the garbage: in the middle of the start of a thread, for ever."""
+    monkeypatch.setattr("cacl.training.step.usable_processors", lambda: [0, 1])
+    method, seen = Linear(), set[str]()
+
+    def poison(total: Tensor, step: int) -> Tensor:
+        seen.update(thread.name.partition("_")[0] for thread in threading.enumerate())
+        return total * (math.nan if step == 2 else 1)
+
+    method.poison = poison
+    with pytest.raises(UserError, match="nan at step 3") as kept:
+        train(stage(tmp_path, method=method), StopRequest())
+    assert kept.tb is not None
+    assert "cacl-augment" in seen
+    left = {thread.name.partition("_")[0] for thread in threading.enumerate()}
+    assert left.isdisjoint({"cacl-augment", "cacl-read"})
 
 
 def test_without_a_checkpoint_the_message_does_not_promise_one(tmp_path: Path) -> None:
