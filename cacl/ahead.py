@@ -11,20 +11,23 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int | None = None
+) -> Iterator[Result]:
     """Yield ``work(item)`` of each item, in order; raises what the work or the items raise.
 
     Args:
         work: called in the threads.
         items: are taken as they are needed, in the thread of who asks.
-        threads: at least 1; twice as many results wait at most.
+        threads: at least 1.
+        ahead: so many results wait at most, beside the one that is asked for; twice the threads where ``None``.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "cacl-ahead") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > (2 * threads if ahead is None else ahead):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cacl.ahead import in_order
 from cacl.data.clips.batch import ClipBatch
 from cacl.distributed.agree import average_gradients
 from cacl.distributed.processes import gathered, world
@@ -94,15 +94,8 @@ class Step:
             torch.set_num_threads(1)  # of this thread; and of those that begin until the main one sets it again
             return [self.make_views(part) for part in raw.parts(self.accumulate)]
 
-        next_one: Future[list[MethodBatch]] | None = None
         try:
-            with ThreadPoolExecutor(1, "cacl-augment") as pool:
-                for raw in batches:
-                    before, next_one = next_one, pool.submit(made, raw)
-                    if before is not None:
-                        yield before.result()
-                if next_one is not None:
-                    yield next_one.result()
+            yield from in_order(made, batches, threads=1, ahead=1)
         finally:
             torch.set_num_threads(torch.get_num_threads())
 

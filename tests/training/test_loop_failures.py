@@ -89,9 +89,9 @@ def test_no_thread_outlives_a_training_that_fails_while_its_error_is_kept(
     with pytest.raises(UserError, match="nan at step 3") as kept:
         train(stage(tmp_path, method=method), StopRequest())
     assert kept.tb is not None
-    assert "cacl-augment" in seen
+    assert "cacl-ahead" in seen
     left = {thread.name.partition("_")[0] for thread in threading.enumerate()}
-    assert left.isdisjoint({"cacl-augment", "cacl-read"})
+    assert left.isdisjoint({"cacl-ahead", "cacl-read"})
 
 
 def test_without_a_checkpoint_the_message_does_not_promise_one(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_the_next_batch_alone_is_augmented_beside_a_step_by_one_thread(monkeypat
     finally:
         torch.set_num_threads(threads)
     assert len(made) == 8
-    assert {(name.startswith("cacl-augment"), count) for _, name, count in made} == {(True, 1)}
+    assert {(name.startswith("cacl-ahead"), count) for _, name, count in made} == {(True, 1)}
     for seed, parts in enumerate(taken):
         wanted = Ready(tiny_batch(4, seed=seed)).parts(2)
         assert len(parts) == 2
