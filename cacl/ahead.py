@@ -16,6 +16,8 @@ def in_order(
 ) -> Iterator[Result]:
     """Yield ``work(item)`` of each item, in order; raises what the work or the items raise.
 
+    Closed before its end it begins nothing more, and does not wait for what the threads are at.
+
     Args:
         work: called in the threads.
         items: are taken as they are needed, in the thread of who asks.
@@ -23,14 +25,16 @@ def in_order(
         ahead: so many results wait at most, beside the one that is asked for; twice the threads where ``None``.
     """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, "cacl-ahead") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > (2 * threads if ahead is None else ahead):
-                    yield waiting.popleft().result()
-            while waiting:
+    pool, wait = ThreadPoolExecutor(threads, "cacl-ahead"), True
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > (2 * threads if ahead is None else ahead):
                 yield waiting.popleft().result()
-        finally:
-            for one in waiting:
-                one.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    except GeneratorExit:
+        wait = False  # who collects garbage closes it too: in the middle of a thread's start it would wait for ever
+        raise
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)

@@ -47,3 +47,25 @@ def test_what_the_work_raises_comes_in_its_turn_and_ends_it() -> None:
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(found)
+
+
+def test_closed_before_its_end_it_begins_nothing_more_and_waits_for_nothing() -> None:
+    """It may be the garbage collector who closes it, and where that waits for a thread there may be no end."""
+    begun, go_on = list[int](), threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number:
+            go_on.wait()
+        return number
+
+    found = in_order(work, range(100), threads=1)
+    assert next(found) == 0
+    closing = threading.Thread(target=found.close, daemon=True)  # type: ignore[attr-defined]
+    closing.start()
+    closing.join(60)
+    waited = closing.is_alive()
+    go_on.set()
+    assert not waited
+    closing.join()
+    assert begun in ([0], [0, 1])

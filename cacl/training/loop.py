@@ -124,7 +124,7 @@ def train(stage: Stage, stop: StopRequest) -> None:
                 _share_failures(stage.loader)
                 start = done % per_epoch if epoch == done // per_epoch else 0
                 ahead = stage.step.ahead(stage.loader.epoch(epoch, start_step=start))
-                with closing(ahead) as batches:  # else whoever collects garbage would wait for its thread
+                with closing(ahead) as batches:  # its threads end with the training, even if its error is kept
                     for raw in waited("waiting for data", batches):
                         waiting.append(_step(stage, raw, done, epoch))
                         done += 1

@@ -41,11 +41,13 @@ def test_no_two_threads_share_a_source(make_videos):
 
 def test_stopping_early_ends_the_threads(make_videos):
     source, _ = make_videos(count=1)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     iterator = read_ahead(source, range(100), lambda own, i: i)
     assert next(iterator) == (0, 0)
     iterator.close()
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_clips_are_gathered_from_frames_read_once(make_videos):
