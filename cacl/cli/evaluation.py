@@ -148,6 +148,7 @@ def demo(
     index = (out if seeds == 1 else out / f"seed-{seed}") / INDEX
     query = quoted(f"index:{_some_video(index)}@0-1")
     print(f"What is like the first second of a video: cacl search {quoted(index)} {query}")
+    print(f"All of it on a page: cacl serve {quoted(index)}")
 
 
 def _some_video(index: Path) -> str:

@@ -57,7 +57,10 @@ def suggestions(
         return ""
     found = []
     if len(videos) == 1:
-        found.append("One video to train on cannot be told from others: add videos.")
+        found.append(
+            "One video alone cannot be told from others, and next to nothing is learned from it: add videos, or give "
+            "each of its parts a row in a videos.csv beside it (path,start,end)."
+        )
     elif len(videos) < batch_size:
         found.append(
             f"{counted(len(videos), 'video')} to train on are few for batches of {batch_size}: try --batch-size "
