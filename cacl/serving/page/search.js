@@ -62,6 +62,7 @@ async function show() {
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
+  $("#answer").setAttribute("aria-busy", "true");
   try {
     if (parts.length) {
       const keys = [...new Set(parts.map((part) => part.key))];
@@ -69,11 +70,12 @@ async function show() {
       things = Object.fromEntries(keys.map((key, i) => [key, found[i]]));
     }
     showAsked();
-    if (!asked.like.length) return await showSome(signal);
-    $("#answer").setAttribute("aria-busy", "true");
-    $("#answer-title").textContent = "Searching …";
-    const words = { like: asked.like.map(state.text), unlike: asked.unlike.map(state.text), within: asked.within, label: asked.label, class: asked.class };
-    showHits(await get("/api/search", words, signal));
+    if (!asked.like.length) await showSome(signal);
+    else {
+      $("#answer-title").textContent = "Searching …";
+      const words = { like: asked.like.map(state.text), unlike: asked.unlike.map(state.text), within: asked.within, label: asked.label, class: asked.class };
+      showHits(await get("/api/search", words, signal));
+    }
   } catch (error) {
     if (error.name === "AbortError") return;
     $("#answer-title").textContent = "No answer";
