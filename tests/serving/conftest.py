@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from indexing.made import make_encoder, make_folder, make_index
+from serving.browsing import chromium, watched
 from serving.site import HTML, Served
 from starlette.testclient import TestClient
 
@@ -34,3 +36,16 @@ def served(archive: Path, tmp_path: Path) -> Iterator[Served]:
     site = Site(Current(archive / "my.index"), labels, Queries(tmp_path / "dropped"), local=True)
     with TestClient(make_app(site, token=None), base_url="http://localhost:8420") as client:
         yield Served(archive, site, client)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page at ``address``, which the module of the tests says."""
+    with watched(browser, address) as page:
+        yield page

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from indexing.made import add
-from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, chromium, names, ready, serving, until, watched
+from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, names, ready, serving, until
 from serving.site import HTML
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright, of cacl[test]")
@@ -20,18 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_C
 def address(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(archive / "my.index", tmp_path_factory.mktemp("labels") / "labels.csv") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    with watched(browser, address) as page:
-        yield page
 
 
 def test_search_by_an_indexed_video_and_its_part(page: Any):

@@ -13,16 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, chromium, ready, serving, until, watched
+from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, ready, serving, until, watched
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright, of cacl[test]")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

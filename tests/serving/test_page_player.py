@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from indexing.made import make_encoder, make_index
-from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, chromium, ready, serving, until, watched
+from serving.browsing import CHROMIUM, NO_CHROMIUM, choose, ready, serving, until
 from squares import square
 
 from cacl.data.media.encode import write_video
@@ -27,18 +27,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     make_index(folder / "videos" / "list.csv", folder / "my.index", model=make_encoder(folder / "encoder")).close()
     with serving(folder / "my.index", folder / "labels.csv") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    with watched(browser, address) as page:
-        yield page
 
 
 def test_a_handle_that_is_dragged_has_one_part_encoded(page: Any) -> None:
