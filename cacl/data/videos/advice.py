@@ -58,8 +58,8 @@ def suggestions(
     found = []
     if len(videos) == 1:
         found.append(
-            "One video alone cannot be told from others, and next to nothing is learned from it: add videos, or give "
-            "each of its parts a row in a videos.csv beside it (path,start,end)."
+            "One video to train on cannot be told from others: add videos, or give each of its parts a row in a "
+            "videos.csv beside it (path,start,end)."
         )
     elif len(videos) < batch_size:
         found.append(

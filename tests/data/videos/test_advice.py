@@ -120,7 +120,10 @@ def test_it_is_measured_by_the_settings_that_are_asked_about() -> None:
 
 
 def test_one_video_is_too_few_whatever_the_batch() -> None:
-    assert advise(catalog(1)).startswith("One video alone cannot be told from others")
+    assert advise(catalog(1)) == (
+        "One video to train on cannot be told from others: add videos, or give each of its parts a row in a videos.csv "
+        "beside it (path,start,end)."
+    )
 
 
 def test_the_preset_of_these_tests_is_small() -> None:
